@@ -1,0 +1,1 @@
+//! The SOFA Bolt protocol, v1 and v2.

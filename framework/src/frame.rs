@@ -1,0 +1,56 @@
+use std::{borrow::Cow, time::Duration};
+
+use crate::{HeaderView, Status};
+
+/// What a frame is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Wants one or more replies.
+    Request,
+    /// Wants no reply.
+    OneWay,
+    /// Answers a request.
+    Response,
+    /// Asks whether the peer is alive. Answered on the spot, never forwarded.
+    Heartbeat,
+    /// Answers a heartbeat.
+    HeartbeatReply,
+    /// Asks the peer to start nothing new on this connection.
+    GoAway,
+    /// Sent without having been asked for, and not a request.
+    Push,
+}
+
+/// One message: its bytes as they were received, a small parsed head, and lazy views.
+///
+/// A frame nobody edited encodes to the bytes it was decoded from.
+pub trait Frame: HeaderView + 'static {
+    /// What the frame is for.
+    fn kind(&self) -> Kind;
+
+    /// Its length on the wire, in bytes, checksum and delimiters included.
+    fn wire_len(&self) -> usize;
+
+    /// What a response says of its request. Other kinds are [`Status::Ok`].
+    fn status(&self) -> Status {
+        Status::Ok
+    }
+
+    /// The service that a request is for.
+    fn service(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    /// The method, command or operation that a request asks for.
+    fn method(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    /// How long the caller waits for the reply; `None` where it does not say.
+    fn timeout(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Tells the receiver to spend no more than `timeout` on this request. Without a place for it, does nothing.
+    fn set_timeout(&mut self, _timeout: Duration) {}
+}

@@ -1,0 +1,38 @@
+//! One trait, implemented once per wire protocol, that buys the protocol what a service mesh offers.
+//!
+//! A protocol's author writes [`Protocol`] and [`Frame`], names one of three [`correlation`]s, and gets correlation of
+//! replies, keepalive, limits, local error replies, a conformance suite, a fuzz target and a benchmark, and a place in
+//! the `wiremesh` proxy.
+//!
+//! Everything here is sans-IO: no socket, clock, thread or random number. Bytes and time come in as arguments.
+
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+pub mod correlation;
+mod detect;
+pub mod engine;
+mod error;
+mod frame;
+mod header;
+mod limits;
+mod protocol;
+mod status;
+mod write_buf;
+
+pub use detect::Detection;
+pub use error::{Blame, DecodeError, EditError, OptionError, Peer, Retry, Scope, Side};
+pub use frame::{Frame, Kind};
+pub use header::{HeaderSupport, HeaderView, TraceContext};
+pub use limits::Limits;
+pub use protocol::Protocol;
+pub use status::{Failure, Reason, Status};
+pub use write_buf::WriteBuf;

@@ -1,0 +1,76 @@
+use bytes::BytesMut;
+
+use crate::{
+    DecodeError, Detection, Failure, Frame, HeaderSupport, Limits, OptionError, Peer, WriteBuf,
+};
+
+/// One wire protocol.
+///
+/// The value itself holds the protocol's options and is shared by all connections of a listener or cluster.
+pub trait Protocol: Clone + Sized + 'static {
+    /// One message.
+    type Frame: Frame + Clone;
+    /// What one direction of a connection remembers between frames; `()` for most.
+    type State: Default + 'static;
+    /// What must be remembered of a request so that it can be answered without it.
+    type Head: Clone + 'static;
+    /// How a reply finds its request: [`ById`](crate::correlation::ById), [`InOrder`](crate::correlation::InOrder) or
+    /// [`Session`](crate::correlation::Session).
+    type Correlation: 'static;
+
+    /// The name used in configuration.
+    const NAME: &'static str;
+    /// What its headers allow.
+    const HEADERS: HeaderSupport = HeaderSupport::None;
+    /// Whether an accepting side speaks first, so that detection can never wait for the client.
+    const SERVER_FIRST: bool = false;
+
+    /// What the first bytes of a client's connection say. Every prefix of a valid first frame is a match or needs more.
+    fn detect(prefix: &[u8]) -> Detection;
+
+    /// Takes one frame off `input`, or answers `None` and leaves `input` for when more bytes are there.
+    ///
+    /// Called again with the same bytes and more; `state` is where progress over a half-received frame is kept.
+    fn decode(
+        &self,
+        from: Peer,
+        state: &mut Self::State,
+        limits: &Limits,
+        input: &mut BytesMut,
+    ) -> Result<Option<Self::Frame>, DecodeError>;
+
+    /// Appends the frame's bytes, with whatever depends on its content (checksum, lengths) brought up to date.
+    fn encode(&self, frame: Self::Frame, out: &mut WriteBuf);
+
+    /// What [`reply`](Self::reply) will need to answer `request`.
+    fn head(&self, request: &Self::Frame) -> Self::Head;
+
+    /// The response by which the proxy answers `request` itself; `None` where the protocol has no way to say it.
+    fn reply(&self, request: &Self::Head, failure: &Failure) -> Option<Self::Frame>;
+
+    /// Which frames may share an upstream connection: only those of one lane. For protocols whose peer fixes something
+    /// for the whole connection (a version) by the first frame it sees.
+    fn lane(&self, _request: &Self::Frame) -> u8 {
+        0
+    }
+
+    /// A probe for a connection of this lane.
+    fn heartbeat(&self, _lane: u8) -> Option<Self::Frame> {
+        None
+    }
+
+    /// The answer to a probe.
+    fn heartbeat_reply(&self, _probe: &Self::Frame) -> Option<Self::Frame> {
+        None
+    }
+
+    /// Asks the peer to start nothing new on a connection of this lane.
+    fn go_away(&self, _lane: u8) -> Option<Self::Frame> {
+        None
+    }
+
+    /// Sets an option of this protocol from the configuration.
+    fn set_option(&mut self, _name: &str, _value: &str) -> Result<(), OptionError> {
+        Err(OptionError::Unknown("this protocol has none"))
+    }
+}

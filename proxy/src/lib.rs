@@ -1,0 +1,1 @@
+//! The wiremesh proxy, as a library.

@@ -1,0 +1,3 @@
+//! The `wiremesh` binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Three small protocols that prove the trait, one of them the tutorial.
