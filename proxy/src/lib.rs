@@ -1,1 +1,3 @@
 //! The wiremesh proxy, as a library.
+
+pub mod config;
