@@ -34,6 +34,13 @@ pub enum Expect {
     Stream,
 }
 
+impl Expect {
+    /// Whether no reply will come.
+    pub fn is_none(self) -> bool {
+        matches!(self, Self::None | Self::Many(0))
+    }
+}
+
 /// A protocol whose frames carry request ids.
 pub trait Multiplexed: Protocol<Correlation = ById> {
     /// The id's width on the wire, 8 to 64 bits; every value of that width must be allowed.

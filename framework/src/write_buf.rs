@@ -141,8 +141,8 @@ mod tests {
         while buf.has_remaining() {
             let mut slices = [IoSlice::new(&[]); 4];
             let filled = buf.chunks_vectored(&mut slices);
-            let mut flat: Vec<u8> = slices[..filled].iter().flat_map(|s| s.to_vec()).collect();
-            flat.truncate(step);
+            let flat: Vec<u8> =
+                slices[..filled].iter().flat_map(|s| s.iter().copied()).take(step).collect();
             buf.advance(flat.len());
             got.extend(flat);
         }
