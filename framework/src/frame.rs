@@ -21,6 +21,19 @@ pub enum Kind {
     Push,
 }
 
+impl Kind {
+    /// Every kind, in order.
+    pub const ALL: [Self; 7] = [
+        Self::Request,
+        Self::OneWay,
+        Self::Response,
+        Self::Heartbeat,
+        Self::HeartbeatReply,
+        Self::GoAway,
+        Self::Push,
+    ];
+}
+
 /// One message: its bytes as they were received, a small parsed head, and lazy views.
 ///
 /// A frame nobody edited encodes to the bytes it was decoded from.

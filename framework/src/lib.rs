@@ -22,6 +22,7 @@ mod detect;
 pub mod engine;
 mod error;
 mod frame;
+pub mod framing;
 mod header;
 mod limits;
 mod protocol;
