@@ -1,3 +1,4 @@
 //! The wiremesh proxy, as a library.
 
+pub mod cluster;
 pub mod config;

@@ -1,0 +1,28 @@
+//! Clusters: sets of endpoints that do the same, and the choice of one of them for each request. Nothing here knows a protocol.
+//!
+//! [`Shared`] is what all threads have in common: settings, the current endpoints, bounds. [`LocalCluster`] is one worker's view
+//! of it, and all that a request needs: it notices a change of endpoints or settings by one load, and keeps latencies and the
+//! balancer's state to itself, so that workers share nothing per request but a few relaxed atomics.
+
+mod address;
+mod balance;
+mod endpoint;
+mod ewma;
+mod gauge;
+mod local;
+pub mod resolve;
+mod shared;
+
+#[cfg(test)]
+mod tests;
+
+pub use address::Address;
+pub use endpoint::Endpoint;
+pub use gauge::Gauge;
+pub use local::{LocalCluster, LocalEndpoint};
+pub use shared::{EndpointSet, Shared};
+
+/// The key of a request for the hashing balancers, from the bytes that it is to depend on.
+pub fn hash_key(bytes: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(bytes)
+}

@@ -1,0 +1,271 @@
+//! What all workers share of a cluster.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Release},
+};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::address::Address;
+use super::balance::Table;
+use super::endpoint::Endpoint;
+use super::gauge::{Gauge, Tally};
+use super::resolve::Name;
+use crate::config;
+
+/// One cluster: its settings, its endpoints, and its bounds.
+#[derive(Debug)]
+pub struct Shared {
+    name: Arc<str>,
+    config: ArcSwap<config::Cluster>,
+    set: ArcSwap<EndpointSet>,
+    /// The version of `set`, for a look without touching it.
+    version: AtomicU64,
+    changed: watch::Sender<u64>,
+    requests: Gauge,
+    connections: Gauge,
+    pending: Gauge,
+    in_flight: Mutex<Vec<Weak<Tally>>>,
+    /// Held while an endpoint is ejected, so that two at once don't exceed the share that may be.
+    ejecting: Mutex<()>,
+    /// What host names resolved to last. Locked while the endpoints change.
+    answers: Mutex<Answers>,
+}
+
+/// The addresses of each name, last time that it could be resolved.
+type Answers = HashMap<Name, Vec<SocketAddr>>;
+
+impl Shared {
+    /// A cluster, with those of its endpoints whose addresses need no resolution: [`resolve`](super::resolve) brings the others.
+    pub fn new(config: Arc<config::Cluster>) -> Arc<Self> {
+        let shared = Self {
+            name: config.name.as_str().into(),
+            set: ArcSwap::default(),
+            version: AtomicU64::new(0),
+            changed: watch::Sender::new(0),
+            requests: Gauge::new(bound(config.max_in_flight)),
+            connections: Gauge::new(bound(config.max_connections)),
+            pending: Gauge::new(bound(config.max_pending)),
+            in_flight: Mutex::default(),
+            ejecting: Mutex::default(),
+            answers: Mutex::default(),
+            config: ArcSwap::new(config),
+        };
+        shared.rebuild(&mut lock(&shared.answers), false, Instant::now());
+        Arc::new(shared)
+    }
+
+    /// The cluster's name. It never changes.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The settings.
+    pub fn config(&self) -> Arc<config::Cluster> {
+        self.config.load_full()
+    }
+
+    /// Takes new settings for the cluster of the same name. Endpoints whose addresses stay keep their identity and state.
+    pub fn update(&self, config: Arc<config::Cluster>) {
+        debug_assert_eq!(*self.name, *config.name);
+        self.requests.set_max(bound(config.max_in_flight));
+        self.connections.set_max(bound(config.max_connections));
+        self.pending.set_max(bound(config.max_pending));
+        let mut answers = lock(&self.answers);
+        self.config.store(config);
+        self.rebuild(&mut answers, true, Instant::now());
+    }
+
+    /// The endpoints now.
+    pub fn endpoints(&self) -> Arc<EndpointSet> {
+        self.set.load_full()
+    }
+
+    /// Grows whenever endpoints or settings change.
+    pub fn version(&self) -> u64 {
+        self.version.load(Acquire)
+    }
+
+    /// Tells of changes of endpoints or settings, for the control thread.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Requests without an answer. Workers go through [`LocalCluster`](super::LocalCluster), which may hold some spare.
+    pub(super) fn requests(&self) -> &Gauge {
+        &self.requests
+    }
+
+    /// The bound on connections, of all workers.
+    pub fn connections(&self) -> &Gauge {
+        &self.connections
+    }
+
+    /// The bound on requests that wait for a connection, of all workers.
+    pub fn pending(&self) -> &Gauge {
+        &self.pending
+    }
+
+    /// Requests without an answer, of all workers.
+    pub fn in_flight(&self) -> u32 {
+        lock(&self.in_flight).iter().filter_map(Weak::upgrade).map(|tally| tally.get()).sum()
+    }
+
+    /// How often a request was refused because the cluster was full.
+    pub fn refused(&self) -> u64 {
+        self.requests.refused()
+    }
+
+    /// An endpoint failed: a request to it was lost or timed out, or a connection could not be made. True when it is ejected for that.
+    ///
+    /// Not ejected: the last available endpoint; more than the configured share, though one always may be.
+    pub fn on_failure(&self, endpoint: &Endpoint, now: Instant) -> bool {
+        let config = self.config.load();
+        let Some(outlier) = &config.outlier else { return false };
+        // What was sent before the ejection still fails; it was punished already.
+        if endpoint.is_ejected(now) {
+            return false;
+        }
+        if !endpoint.count_failure(outlier.consecutive_failures) {
+            return false;
+        }
+        let _one_at_a_time = lock(&self.ejecting);
+        if endpoint.is_ejected(now) {
+            return false;
+        }
+        let set = self.set.load();
+        let others = || set.endpoints.iter().filter(|other| other.id() != endpoint.id());
+        let ejected = others().filter(|other| other.is_ejected(now)).count();
+        let share = outlier.max_ejected_percent.fraction() * set.endpoints.len() as f64;
+        let allowed = if share > 0.0 { (share as usize).max(1) } else { 0 };
+        if ejected >= allowed || !others().any(|other| other.is_available(now)) {
+            return false;
+        }
+        let failures = endpoint.failures();
+        let time = endpoint.eject(now, outlier.ejection.0);
+        tracing::warn!(cluster = %self.name, endpoint = %endpoint.label(), failures, ?time, "endpoint ejected");
+        true
+    }
+
+    /// Stores what a name resolved to, and changes the endpoints accordingly.
+    pub(super) fn resolved(&self, name: Name, addresses: Vec<SocketAddr>, now: Instant) {
+        let mut answers = lock(&self.answers);
+        answers.insert(name, addresses);
+        self.rebuild(&mut answers, false, now);
+    }
+
+    /// A worker's own count of requests without an answer.
+    pub(super) fn tally(&self) -> Arc<Tally> {
+        let tally = Arc::new(Tally::default());
+        let mut tallies = lock(&self.in_flight);
+        tallies.retain(|other| other.strong_count() > 0);
+        tallies.push(Arc::downgrade(&tally));
+        tally
+    }
+
+    /// Computes the endpoints from settings and answers. Workers hear of it if it changes anything, or if `announce`.
+    fn rebuild(&self, answers: &mut Answers, announce: bool, now: Instant) {
+        let config = self.config.load();
+        let wanted = wanted(&config, answers);
+        answers.retain(|(host, port), _| {
+            config.endpoints.iter().any(|endpoint| match &endpoint.address {
+                config::Address::Tcp { host: h, port: p } => h == host && p == port,
+                config::Address::Unix(_) => false,
+            })
+        });
+        let old = self.set.load();
+        let unchanged = old.endpoints.len() == wanted.len()
+            && old.endpoints.iter().zip(&wanted).all(|(endpoint, (address, weight))| {
+                endpoint.address() == address && endpoint.weight() == *weight
+            });
+        if unchanged && !announce {
+            return;
+        }
+        let mut known: HashMap<&Address, &Arc<Endpoint>> =
+            old.endpoints.iter().map(|endpoint| (endpoint.address(), endpoint)).collect();
+        // A slow start is for who joins others that are warm.
+        let first = old.endpoints.is_empty();
+        let endpoints: Vec<_> = wanted
+            .into_iter()
+            .map(|(address, weight)| match known.remove(&address) {
+                Some(endpoint) => {
+                    endpoint.set_weight(weight);
+                    Arc::clone(endpoint)
+                }
+                None => Arc::new(Endpoint::new(address, weight, first, now)),
+            })
+            .collect();
+        let labels: Vec<_> =
+            endpoints.iter().map(|endpoint| (&**endpoint.label(), endpoint.weight())).collect();
+        let table = Table::new(config.balance, &labels);
+        let version = old.version + 1;
+        self.set.store(Arc::new(EndpointSet { version, endpoints, table }));
+        self.version.store(version, Release);
+        self.changed.send_replace(version);
+    }
+}
+
+/// The addresses and weights that settings and answers stand for, each address once.
+fn wanted(config: &config::Cluster, answers: &Answers) -> Vec<(Address, u32)> {
+    let mut wanted: Vec<(Address, u32)> = Vec::new();
+    let mut seen = std::collections::HashSet::new();
+    // A weight of 0 takes an endpoint out.
+    for endpoint in config.endpoints.iter().filter(|endpoint| endpoint.weight > 0) {
+        let addresses = match &endpoint.address {
+            config::Address::Unix(path) => vec![Address::from(path.clone())],
+            tcp @ config::Address::Tcp { host, port } => match tcp.socket_addr() {
+                Some(address) => vec![address.into()],
+                None => answers
+                    .get(&(host.clone(), *port))
+                    .into_iter()
+                    .flatten()
+                    .map(|address| Address::from(*address))
+                    .collect(),
+            },
+        };
+        for address in addresses {
+            if seen.insert(address.clone()) {
+                wanted.push((address, endpoint.weight));
+            }
+        }
+    }
+    wanted
+}
+
+fn bound(max: usize) -> u32 {
+    u32::try_from(max).unwrap_or(u32::MAX)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The endpoints of a cluster at one time.
+#[derive(Debug, Default)]
+pub struct EndpointSet {
+    version: u64,
+    endpoints: Vec<Arc<Endpoint>>,
+    table: Table,
+}
+
+impl EndpointSet {
+    /// See [`Shared::version`].
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The endpoints, in the order of the configuration.
+    pub fn endpoints(&self) -> &[Arc<Endpoint>] {
+        &self.endpoints
+    }
+
+    pub(super) fn table(&self) -> &Table {
+        &self.table
+    }
+}
