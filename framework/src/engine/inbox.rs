@@ -1,5 +1,3 @@
-use std::marker::PhantomData;
-
 use crate::{
     Failure, Protocol, WriteBuf,
     correlation::{Expect, Gather},
@@ -15,11 +13,13 @@ pub struct Place {
 }
 
 /// Puts the replies of one client's requests into the order that the client expects.
+///
+/// A request that expects no reply may be admitted, and takes no turn.
 pub trait Inbox<P: Protocol>: Default {
     /// Takes note of a request, in the order the client sent them.
     fn admit(&mut self, expect: Expect) -> Place;
 
-    /// Takes note of a request that was split into `parts`; the place is that of part 0.
+    /// Takes note of a request that was split into `parts`, at least one; the place is that of part 0.
     fn admit_split(&mut self, parts: u32, gather: Box<dyn Gather<P>>) -> Place;
 
     /// Takes one reply, and appends to `out` all that the client may be told now. `last` says that the request (or part)
@@ -89,32 +89,6 @@ impl<P: Protocol> Inbox<P> for Passthrough {
         }
     }
 
-    fn held_bytes(&self) -> usize {
-        0
-    }
-}
-
-/// The inbox of protocols whose replies come in order.
-#[derive(Debug)]
-pub struct Reorder<P>(PhantomData<P>);
-
-impl<P> Default for Reorder<P> {
-    fn default() -> Self {
-        Self(PhantomData)
-    }
-}
-
-impl<P: Protocol> Inbox<P> for Reorder<P> {
-    fn admit(&mut self, _expect: Expect) -> Place {
-        Place::default()
-    }
-    fn admit_split(&mut self, _parts: u32, _gather: Box<dyn Gather<P>>) -> Place {
-        Place::default()
-    }
-    fn reply(&mut self, _: &P, _: Place, _: P::Frame, _: bool, _: &mut WriteBuf) {}
-    fn fail(&mut self, _: &P, _: Place, _: &P::Head, _: &Failure, _: &mut WriteBuf) -> bool {
-        false
-    }
     fn held_bytes(&self) -> usize {
         0
     }

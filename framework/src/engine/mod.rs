@@ -7,15 +7,17 @@ mod inbox;
 mod keepalive;
 mod mux;
 mod pipeline;
+mod reorder;
 mod session;
 mod wheel;
 
 use std::time::Instant;
 
-pub use inbox::{Inbox, Passthrough, Place, Reorder};
+pub use inbox::{Inbox, Passthrough, Place};
 pub use keepalive::{Action, Keepalive, KeepaliveConfig};
 pub use mux::Mux;
 pub use pipeline::Pipeline;
+pub use reorder::Reorder;
 pub use session::{Acquire, SessionPool};
 
 use crate::{Protocol, correlation::Expect};
@@ -43,7 +45,7 @@ pub trait Engine<P: Protocol, T>: Sized {
     fn with_capacity(capacity: usize) -> Self;
 
     /// Takes a request about to be written: gives it the id it has on this connection, and keeps `token` until the reply.
-    /// Gives the token back when full.
+    /// Gives the token back when full, and when no reply is expected: such requests are [`stamp`](Self::stamp)ed.
     fn send(
         &mut self,
         protocol: &P,

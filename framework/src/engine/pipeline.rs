@@ -1,49 +1,145 @@
-use std::{marker::PhantomData, time::Instant};
+use std::{collections::VecDeque, mem, time::Instant};
 
-use super::{Engine, Received, Slot};
+use super::{
+    Engine, Received, Slot,
+    wheel::{Timer, Wheel},
+};
 use crate::correlation::{Expect, Pipelined};
 
 /// Matches replies to requests by their order.
+///
+/// A request that was given up keeps its place in the line until all of its replies have come.
+/// Frames that the upstream sends unasked ([`Kind::Push`](crate::Kind::Push)) must not be handed to
+/// [`receive`](Engine::receive).
 #[derive(Debug)]
-pub struct Pipeline<T>(PhantomData<T>);
+pub struct Pipeline<T> {
+    line: VecDeque<Entry<T>>,
+    /// The number of the request at the head of the line; the others follow without a gap.
+    head: u64,
+    wheel: Wheel,
+    capacity: usize,
+    abandoned: usize,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    /// `None` when given up.
+    token: Option<T>,
+    owed: Owed,
+    timer: Timer,
+}
+
+#[derive(Debug)]
+enum Owed {
+    Replies(u32),
+    UntilLast,
+}
+
+impl<T> Pipeline<T> {
+    fn pop(&mut self) -> Option<T> {
+        let entry = self.line.pop_front()?;
+        self.head = self.head.wrapping_add(1);
+        self.wheel.clear(entry.timer);
+        if entry.token.is_none() {
+            self.abandoned = self.abandoned.saturating_sub(1);
+        }
+        entry.token
+    }
+
+    fn give_up(&mut self, number: u64) -> Option<T> {
+        let index = usize::try_from(number.wrapping_sub(self.head)).ok()?;
+        let entry = self.line.get_mut(index)?;
+        let token = entry.token.take()?;
+        self.wheel.clear(mem::replace(&mut entry.timer, Timer::NONE));
+        self.abandoned = self.abandoned.saturating_add(1);
+        Some(token)
+    }
+}
 
 impl<P: Pipelined, T> Engine<P, T> for Pipeline<T> {
-    fn with_capacity(_capacity: usize) -> Self {
-        Self(PhantomData)
+    fn with_capacity(capacity: usize) -> Self {
+        Self { line: VecDeque::new(), head: 0, wheel: Wheel::new(), capacity, abandoned: 0 }
     }
+
+    #[inline]
     fn send(
         &mut self,
-        _: &P,
-        _: &mut P::Frame,
-        _: Expect,
-        _: Option<Instant>,
+        _protocol: &P,
+        _request: &mut P::Frame,
+        expect: Expect,
+        deadline: Option<Instant>,
         token: T,
     ) -> Result<Slot, T> {
-        Err(token)
+        let owed = match expect {
+            Expect::None | Expect::Many(0) => return Err(token),
+            Expect::One => Owed::Replies(1),
+            Expect::Many(count) => Owed::Replies(count),
+            Expect::Stream => Owed::UntilLast,
+        };
+        if self.line.len() >= self.capacity {
+            return Err(token);
+        }
+        let number = self.head.wrapping_add(self.line.len() as u64);
+        let timer = deadline.map_or(Timer::NONE, |at| self.wheel.set(at, number));
+        self.line.push_back(Entry { token: Some(token), owed, timer });
+        Ok(Slot(number))
     }
-    fn stamp(&mut self, _: &P, _: &mut P::Frame) {}
-    fn receive<'a>(&'a mut self, _: &P, _: &mut P::Frame) -> Received<'a, T> {
-        Received::Unknown
+
+    fn stamp(&mut self, _protocol: &P, _frame: &mut P::Frame) {}
+
+    #[inline]
+    fn receive<'a>(&'a mut self, protocol: &P, reply: &mut P::Frame) -> Received<'a, T> {
+        let Some(entry) = self.line.front_mut() else { return Received::Unknown };
+        let last = match &mut entry.owed {
+            Owed::UntilLast => protocol.is_last(reply),
+            Owed::Replies(count) => {
+                *count = count.saturating_sub(1);
+                *count == 0
+            }
+        };
+        if last {
+            return self.pop().map_or(Received::Late, Received::Last);
+        }
+        match self.line.front_mut().and_then(|entry| entry.token.as_mut()) {
+            Some(token) => Received::More(token),
+            None => Received::Late,
+        }
     }
-    fn abandon(&mut self, _: Slot) -> Option<T> {
-        None
+
+    fn abandon(&mut self, slot: Slot) -> Option<T> {
+        self.give_up(slot.0)
     }
-    fn expire(&mut self, _: Instant) -> Option<T> {
-        None
+
+    fn expire(&mut self, now: Instant) -> Option<T> {
+        let number = self.wheel.expire(now)?;
+        let index = usize::try_from(number.wrapping_sub(self.head)).ok()?;
+        self.line.get_mut(index)?.timer = Timer::NONE;
+        self.give_up(number)
     }
+
     fn next_deadline(&self) -> Option<Instant> {
-        None
+        self.wheel.next_deadline()
     }
+
     fn close(&mut self) -> Option<T> {
+        while !self.line.is_empty() {
+            let token = self.pop();
+            if token.is_some() {
+                return token;
+            }
+        }
         None
     }
+
     fn in_flight(&self) -> usize {
-        0
+        self.line.len().saturating_sub(self.abandoned)
     }
+
     fn abandoned(&self) -> usize {
-        0
+        self.abandoned
     }
+
     fn is_full(&self) -> bool {
-        true
+        self.line.len() >= self.capacity
     }
 }

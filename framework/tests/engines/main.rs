@@ -1,5 +1,7 @@
 //! Seeded simulations of the engines, against models that are too simple to be wrong.
 
+mod keepalive;
 mod mux;
-#[expect(dead_code)]
+mod pipeline;
 mod protocols;
+mod reorder;

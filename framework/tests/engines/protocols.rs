@@ -75,7 +75,7 @@ macro_rules! protocol {
 
             /// The failure of an odd request has no wire form.
             fn reply(&self, head: &u64, _: &Failure) -> Option<Message> {
-                (head % 2 == 0).then(|| Message::new(0, head | FAILED))
+                head.is_multiple_of(2).then(|| Message::new(0, head | FAILED))
             }
         }
     };
