@@ -18,7 +18,7 @@ pub use keepalive::{Action, Keepalive, KeepaliveConfig};
 pub use mux::Mux;
 pub use pipeline::Pipeline;
 pub use reorder::Reorder;
-pub use session::{Acquire, SessionPool};
+pub use session::{Acquire, Errand, SessionPool};
 
 use crate::{Protocol, correlation::Expect};
 

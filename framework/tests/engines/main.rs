@@ -5,3 +5,4 @@ mod mux;
 mod pipeline;
 mod protocols;
 mod reorder;
+mod session;

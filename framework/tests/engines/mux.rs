@@ -247,3 +247,45 @@ fn ids_of_32_bits() {
 fn ids_of_64_bits() {
     simulate::<Ids<64>>(16, 16);
 }
+
+/// One request at a time in the same place, until its 16 bits of generation have wrapped thrice, while another place
+/// keeps owing its reply.
+#[test]
+fn ids_of_32_bits_wrap() {
+    type P = Ids<32>;
+    let mut mux: Mux<u64> = Engine::<P, u64>::with_capacity(usize::MAX);
+    let mut owed = Message::new(1, 1);
+    let slot = mux.send(&Ids::<32>, &mut owed, Expect::One, None, 1).unwrap();
+    assert_eq!(Engine::<P, u64>::abandon(&mut mux, slot), Some(1));
+    let mut first = None;
+    let mut repeated = 0;
+    for nonce in 2..200_000 {
+        let mut request = Message::new(nonce, nonce);
+        mux.send(&Ids::<32>, &mut request, Expect::One, None, nonce).unwrap();
+        assert_ne!(request.id, owed.id);
+        repeated += usize::from(*first.get_or_insert(request.id) == request.id);
+        let wire_id = request.id;
+        let Received::Last(token) = mux.receive(&Ids::<32>, &mut request) else { panic!() };
+        assert_eq!((token, request.id), (nonce, nonce));
+        request.id = wire_id;
+        assert!(matches!(mux.receive(&Ids::<32>, &mut request), Received::Unknown), "twice");
+        assert_eq!(Engine::<P, u64>::abandon(&mut mux, slot), None);
+    }
+    assert_eq!(repeated, 4, "first used, and again after each wrap");
+    assert!(matches!(mux.receive(&Ids::<32>, &mut owed), Received::Late));
+    assert_eq!(Engine::<P, u64>::abandoned(&mux), 0);
+}
+
+/// Narrow ids are spread over the whole id space, so that one comes again as late as can be.
+#[test]
+fn an_id_of_8_bits_comes_again_after_all_others() {
+    let mut mux: Mux<()> = Engine::<Ids<8>, ()>::with_capacity(100);
+    let mut ids = Vec::new();
+    for _ in 0..15 * 16 {
+        let mut request = Message::new(0, 0);
+        mux.send(&Ids::<8>, &mut request, Expect::One, None, ()).unwrap();
+        ids.push(request.id);
+        assert!(matches!(mux.receive(&Ids::<8>, &mut request), Received::Last(())));
+    }
+    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
+}
