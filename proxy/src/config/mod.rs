@@ -1,7 +1,16 @@
 //! The configuration: its model, how it is loaded and checked, and how changes of it are noticed.
 
+mod check;
+mod load;
 mod model;
+mod protocol;
+mod report;
+mod shape;
+mod source;
+mod tree;
 mod value;
 
 pub use model::*;
+pub use protocol::ProtocolInfo;
+pub use report::{Mistake, Report};
 pub use value::{Address, ByteSize, Cidr, Duration, LogPath, Matcher, Percent, Status};

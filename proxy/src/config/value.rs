@@ -55,11 +55,10 @@ impl FromStr for Duration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected =
-            || format!("`{text}` is not a duration; write it like `250ms`, `3s` or `5m`");
+        let expected = || format!("{text:?} is not a duration; write it like 250ms, 3s or 5m");
         let (number, unit) = split_unit(text);
         if unit.is_empty() && number.parse::<f64>().is_ok() {
-            return Err(format!("`{text}` has no unit; write `{text}s` or `{text}ms`"));
+            return Err(format!("{text:?} has no unit; write {text}s or {text}ms"));
         }
         let &(_, micros) = TIME_UNITS.iter().find(|(u, _)| *u == unit).ok_or_else(expected)?;
         let micros = scale(number, micros).ok_or_else(expected)?;
@@ -107,10 +106,10 @@ impl FromStr for ByteSize {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected = || format!("`{text}` is not a size; write it like `64KiB` or `32MiB`");
+        let expected = || format!("{text:?} is not a size; write it like 64KiB or 32MiB");
         let (number, unit) = split_unit(text);
         if unit.is_empty() && number.parse::<u64>().is_ok() {
-            return Err(format!("`{text}` has no unit; write `{text}B` or `{text}KiB`"));
+            return Err(format!("{text:?} has no unit; write {text}B or {text}KiB"));
         }
         let &(_, size) = SIZE_UNITS.iter().find(|(u, _)| *u == unit).ok_or_else(expected)?;
         scale(number, size).map(Self).ok_or_else(expected)
@@ -190,36 +189,36 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
             if path.is_empty() {
-                return Err("`unix:` has no path; write it like `unix:/run/wiremesh.sock`".into());
+                return Err("\"unix:\" has no path; write it like unix:/run/wiremesh.sock".into());
             }
             return Ok(Self::Unix(path.into()));
         }
         let expected = || {
             format!(
-                "`{text}` is not an address; write it like `127.0.0.1:12200`, `[::1]:12200`, `name:12200` or `unix:/run/x.sock`"
+                "{text:?} is not an address; write it like 127.0.0.1:12200, \"[::1]:12200\", name:12200 or unix:/run/x.sock"
             )
         };
         if text.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6()) {
-            return Err(format!("`{text}` has no port; write `[{text}]:12200`"));
+            return Err(format!("{text:?} has no port; write \"[{text}]:12200\""));
         }
         let Some((host, port)) = text.rsplit_once(':') else {
             let plain = !text.is_empty() && !text.contains('/') && !text.contains(' ');
             return Err(if plain {
-                format!("`{text}` has no port; write `{text}:12200`")
+                format!("{text:?} has no port; write {text}:12200")
             } else {
                 expected()
             });
         };
         let port = port
             .parse()
-            .map_err(|_| format!("`{port}` is not a port; a port is a number from 0 to 65535"))?;
+            .map_err(|_| format!("{port:?} is not a port; a port is a number from 0 to 65535"))?;
         let host = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
             Some(v6) => match v6.parse::<IpAddr>() {
                 Ok(ip) if ip.is_ipv6() => v6,
                 _ => return Err(expected()),
             },
             None if host.contains(':') => {
-                return Err(format!("an IPv6 address is written in brackets: `[{host}]:{port}`"));
+                return Err(format!("an IPv6 address is written in brackets: \"[{host}]:{port}\""));
             }
             None => host,
         };
@@ -231,7 +230,7 @@ impl FromStr for Address {
         if host.bytes().all(|b| b.is_ascii_digit() || b == b'.')
             && host.parse::<Ipv4Addr>().is_err()
         {
-            return Err(format!("`{host}` is not an IPv4 address"));
+            return Err(format!("{host:?} is not an IPv4 address"));
         }
         Ok(Self::Tcp { host: host.to_owned(), port })
     }
@@ -269,7 +268,7 @@ impl FromStr for Cidr {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let expected =
-            || format!("`{text}` is not an address block; write it like `10.0.0.0/8` or `::1/128`");
+            || format!("{text:?} is not an address block; write it like 10.0.0.0/8 or ::1/128");
         let (ip, prefix) = match text.split_once('/') {
             Some((ip, prefix)) => (ip, Some(prefix)),
             None => (text, None),
@@ -282,7 +281,7 @@ impl FromStr for Cidr {
                 Ok(bits) if bits <= widest => bits,
                 _ => {
                     return Err(format!(
-                        "`/{digits}` is not a prefix length; it is 0 to {widest} here"
+                        "\"/{digits}\" is not a prefix length; it is 0 to {widest} here"
                     ));
                 }
             },
@@ -290,7 +289,7 @@ impl FromStr for Cidr {
         let network = mask(ip, prefix);
         if network != ip {
             return Err(format!(
-                "`{text}` has bits set after its prefix; write `{network}/{prefix}`"
+                "{text:?} has bits set after its prefix; write {network}/{prefix}"
             ));
         }
         Ok(Self { network, prefix })
@@ -320,7 +319,7 @@ impl FromStr for Status {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let found = wiremesh::Status::ALL.into_iter().find(|s| s.as_str() == text);
-        found.map(Self).ok_or_else(|| format!("`{text}` is not a status"))
+        found.map(Self).ok_or_else(|| format!("{text:?} is not a status"))
     }
 }
 
@@ -347,7 +346,7 @@ impl FromStr for LogPath {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
-            "" => Err("an empty path; write `stdout`, `stderr` or a file's path".into()),
+            "" => Err("an empty path; write stdout, stderr or a file's path".into()),
             "stdout" => Ok(Self::Stdout),
             "stderr" => Ok(Self::Stderr),
             path => Ok(Self::File(path.into())),
@@ -420,7 +419,6 @@ one_string!(LogPath, { "type": "string", "format": "wiremesh-log-path" });
 one_string!(Status, { "type": "string", "enum": (wiremesh::Status::ALL.map(wiremesh::Status::as_str)) });
 
 /// Checks a string of one of the formats above; formats it does not know are left alone.
-#[allow(dead_code)]
 pub(super) fn check_format(format: &str, text: &str) -> Result<(), String> {
     fn parses<T: FromStr<Err = String>>(text: &str) -> Result<(), String> {
         text.parse::<T>().map(drop)
@@ -432,7 +430,7 @@ pub(super) fn check_format(format: &str, text: &str) -> Result<(), String> {
         "wiremesh-cidr" => parses::<Cidr>(text),
         "wiremesh-log-path" => parses::<LogPath>(text),
         "wiremesh-socket" => text.parse::<SocketAddr>().map(drop).map_err(|_| {
-            format!("`{text}` is not an IP address with a port; write it like `127.0.0.1:9901`")
+            format!("{text:?} is not an IP address with a port; write it like 127.0.0.1:9901")
         }),
         "regex" => {
             regex::Regex::new(text).map(drop).map_err(|e| format!("invalid regex: {}", reason(&e)))
@@ -442,7 +440,6 @@ pub(super) fn check_format(format: &str, text: &str) -> Result<(), String> {
 }
 
 /// The last line of a regex error: the others are a drawing of where it is.
-#[allow(dead_code)]
 fn reason(error: &regex::Error) -> String {
     let text = error.to_string();
     text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
@@ -501,7 +498,7 @@ mod tests {
             assert_eq!(parsed, Duration::from_millis(millis), "{text}");
             assert_eq!(parsed.to_string(), shown);
         }
-        assert_eq!("3".parse::<Duration>().unwrap_err(), "`3` has no unit; write `3s` or `3ms`");
+        assert_eq!("3".parse::<Duration>().unwrap_err(), "\"3\" has no unit; write 3s or 3ms");
         for bad in ["", "s", "3 s", "-1s", "1.s", "3d", "99999999999999999h", "0.0000001s"] {
             assert!(bad.parse::<Duration>().is_err(), "{bad}");
         }
@@ -521,7 +518,7 @@ mod tests {
             assert_eq!(parsed, ByteSize(bytes), "{text}");
             assert_eq!(parsed.to_string(), shown);
         }
-        assert_eq!("7".parse::<ByteSize>().unwrap_err(), "`7` has no unit; write `7B` or `7KiB`");
+        assert_eq!("7".parse::<ByteSize>().unwrap_err(), "\"7\" has no unit; write 7B or 7KiB");
         for bad in ["", "KiB", "1KB", "1 KiB", "99999999999GiB"] {
             assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
         }
@@ -538,12 +535,12 @@ mod tests {
         assert_eq!(v6.socket_addr(), Some("[::1]:7".parse().unwrap()));
         assert_eq!("name:7".parse::<Address>().unwrap().socket_addr(), None);
         for (bad, error) in [
-            ("127.0.0.1", "`127.0.0.1` has no port; write `127.0.0.1:12200`"),
-            ("::1", "`::1` has no port; write `[::1]:12200`"),
-            ("fe80:::7", "an IPv6 address is written in brackets: `[fe80::]:7`"),
-            ("a:70000", "`70000` is not a port; a port is a number from 0 to 65535"),
-            ("1.2.3.400:1", "`1.2.3.400` is not an IPv4 address"),
-            ("unix:", "`unix:` has no path; write it like `unix:/run/wiremesh.sock`"),
+            ("127.0.0.1", "\"127.0.0.1\" has no port; write 127.0.0.1:12200"),
+            ("::1", "\"::1\" has no port; write \"[::1]:12200\""),
+            ("fe80:::7", "an IPv6 address is written in brackets: \"[fe80::]:7\""),
+            ("a:70000", "\"70000\" is not a port; a port is a number from 0 to 65535"),
+            ("1.2.3.400:1", "\"1.2.3.400\" is not an IPv4 address"),
+            ("unix:", "\"unix:\" has no path; write it like unix:/run/wiremesh.sock"),
         ] {
             assert_eq!(bad.parse::<Address>().unwrap_err(), error);
         }
@@ -568,7 +565,7 @@ mod tests {
         }
         assert_eq!(
             "10.1.0.0/8".parse::<Cidr>().unwrap_err(),
-            "`10.1.0.0/8` has bits set after its prefix; write `10.0.0.0/8`"
+            "\"10.1.0.0/8\" has bits set after its prefix; write 10.0.0.0/8"
         );
         for bad in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "a/8", "10.0.0.0/"] {
             assert!(bad.parse::<Cidr>().is_err(), "{bad}");

@@ -8,6 +8,7 @@ use crate::config::value::{Duration, Matcher, Percent, Status};
 /// What becomes of the requests that match. Exactly one of `cluster`, `clusters` and `reply` says where they go.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["cluster"] }, { "required": ["clusters"] }, { "required": ["reply"] }]))]
 pub struct Route {
     /// Its name in logs and metrics; unique within the listener.
     #[schemars(length(min = 1))]
@@ -21,6 +22,7 @@ pub struct Route {
     pub cluster: Option<String>,
     /// Several clusters, each with its share.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
     pub clusters: Vec<WeightedCluster>,
     /// The proxy answers by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -125,6 +127,7 @@ pub struct HeaderMatch {
 
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["exact"] }, { "required": ["prefix"] }, { "required": ["regex"] }]))]
 struct HeaderMatchFile {
     /// The header's name.
     #[schemars(length(min = 1))]

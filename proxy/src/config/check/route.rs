@@ -1,0 +1,199 @@
+use wiremesh::HeaderSupport;
+
+use super::{At, Check};
+use crate::config::{
+    model::{Listener, Retry, RetryOn, Route},
+    protocol::ProtocolInfo,
+    report::hint,
+    value::Address,
+};
+
+impl<'a> Check<'a> {
+    pub(super) fn routes(
+        &mut self,
+        listener_at: At<'a>,
+        listener: &'a Listener,
+        protocols: &[ProtocolInfo],
+    ) {
+        let list = listener_at.field("routes");
+        for (i, route) in listener.routes.iter().enumerate() {
+            let at = list.item(i);
+            self.target(at, listener_at, listener, route);
+            self.headers(at, route, protocols);
+            self.times(at, route);
+            if let Some(retry) = &route.retry {
+                self.retry(at.field("retry"), route, retry);
+            }
+            self.fault_and_limit(at, route);
+            self.reachable(list, i, listener);
+        }
+        self.unique(list, "route", listener.routes.iter().map(|r| r.name.as_str()));
+    }
+
+    fn target(
+        &mut self,
+        at: At<'a>,
+        listener_at: At<'a>,
+        listener: &'a Listener,
+        route: &'a Route,
+    ) {
+        let address = listener_at.field("address");
+        let own = (!address.mended()).then_some(&listener.address);
+        if let Some(name) = &route.cluster {
+            self.cluster_name(at.field("cluster"), own, route, name);
+        }
+        let list = at.field("clusters");
+        for (i, cluster) in route.clusters.iter().enumerate() {
+            self.cluster_name(list.item(i).field("name"), own, route, &cluster.name);
+        }
+        self.unique(list, "share of cluster", route.clusters.iter().map(|c| c.name.as_str()));
+        if !route.clusters.is_empty() && route.clusters.iter().all(|c| c.weight == 0) {
+            self.tell(list, "every weight is 0, so no cluster would be used");
+        }
+        if route.reply.is_some() {
+            for name in ["timeout", "try_timeout", "retry", "headers", "hash"] {
+                if at.has(name) {
+                    let message = format!("{name} has no effect beside reply; remove it");
+                    self.tell(at.field(name), message);
+                }
+            }
+        }
+    }
+
+    fn cluster_name(&mut self, at: At<'a>, own: Option<&'a Address>, route: &'a Route, name: &str) {
+        let Some(&cluster) = self.clusters.get(name) else {
+            // A cluster whose name could not be read may be the one.
+            let unread = self.clusters.contains_key("")
+                || self.clusters.is_empty() && self.at("clusters").mended();
+            if !name.is_empty() && !unread {
+                let known = self.clusters.keys().copied();
+                let hint = hint(name, "clusters", known);
+                self.tell(at, format!("unknown cluster {name:?}{hint}"));
+            }
+            return;
+        };
+        if route.hash.is_some() && !cluster.balance.is_by_hash() {
+            let message = format!(
+                "the route has a hash, but cluster {name:?} balances by {}; set it to ring_hash or maglev, or remove the hash",
+                cluster.balance
+            );
+            self.tell(at, message);
+        }
+        if let Some(own) = own
+            && cluster.endpoints.iter().any(|e| e.address == *own)
+        {
+            let message =
+                format!("cluster {name:?} has this listener's own address ({own}) as an endpoint");
+            self.tell(at, message);
+        }
+    }
+
+    fn headers(&mut self, at: At<'a>, route: &Route, protocols: &[ProtocolInfo]) {
+        if !route.matches.headers.is_empty() {
+            let at = at.field("match").field("headers");
+            self.needs_headers(at, protocols, HeaderSupport::Read);
+        }
+        if !route.headers.is_empty() {
+            self.needs_headers(at.field("headers"), protocols, HeaderSupport::Edit);
+        }
+        if route.hash.is_some() {
+            self.needs_headers(at.field("hash"), protocols, HeaderSupport::Read);
+        }
+        if route.limit.as_ref().is_some_and(|limit| limit.by_header.is_some()) {
+            let at = at.field("limit").field("by_header");
+            self.needs_headers(at, protocols, HeaderSupport::Read);
+        }
+        for name in route.headers.add.keys().filter(|name| route.headers.set.contains_key(*name)) {
+            let at = at.field("headers").field("add").field(name);
+            self.tell(at, format!("header {name:?} is both set and added; remove one of them"));
+        }
+    }
+
+    fn times(&mut self, at: At<'a>, route: &Route) {
+        for (name, value) in [("timeout", route.timeout), ("try_timeout", route.try_timeout)] {
+            if let Some(value) = value {
+                self.over_zero(at, name, value);
+            }
+        }
+        if let (Some(whole), Some(one)) = (route.timeout, route.try_timeout)
+            && one > whole
+            && !at.field("timeout").mended()
+            && !at.field("try_timeout").mended()
+        {
+            let message = format!(
+                "try_timeout ({one}) is longer than timeout ({whole}), so it would never end a try"
+            );
+            self.tell(at.field("try_timeout"), message);
+        }
+    }
+
+    fn retry(&mut self, at: At<'a>, route: &Route, retry: &Retry) {
+        for (i, on) in retry.on.iter().enumerate() {
+            let name = match on {
+                RetryOn::Reset => "reset",
+                RetryOn::Timeout => "timeout",
+                RetryOn::Connect | RetryOn::Overloaded | RetryOn::Unavailable => continue,
+            };
+            let at_item = at.field("on").item(i);
+            if !retry.idempotent && !at.field("idempotent").mended() {
+                let message = format!(
+                    "after a {name} the request may have been executed; remove {name:?}, or say idempotent: true if executing it twice does no harm"
+                );
+                self.tell(at_item, message);
+            }
+            if *on == RetryOn::Timeout && route.try_timeout.is_none() {
+                let message = "without a try_timeout nothing is left of the timeout for another try; set try_timeout on the route";
+                self.tell(at_item, message);
+            }
+        }
+        let backoff = retry.backoff;
+        if backoff.base > backoff.max && !at.field("backoff").mended_below() {
+            let message = format!("base ({}) is longer than max ({})", backoff.base, backoff.max);
+            self.tell(at.field("backoff"), message);
+        }
+    }
+
+    fn fault_and_limit(&mut self, at: At<'a>, route: &Route) {
+        if let Some(abort) = route.fault.as_ref().and_then(|fault| fault.abort)
+            && abort.status.0 == wiremesh::Status::Ok
+            && !at.field("fault").field("abort").field("status").mended()
+        {
+            self.tell(
+                at.field("fault").field("abort").field("status"),
+                "an abort needs an error; ok is none",
+            );
+        }
+        if let Some(limit) = &route.limit
+            && !at.field("limit").mended()
+        {
+            let at = at.field("limit");
+            if limit.requests_per_second.is_none() && limit.concurrency.is_none() {
+                self.tell(at, "this limits nothing; add requests_per_second or concurrency");
+            } else if limit.requests_per_second.is_none() && limit.burst.is_some() {
+                self.tell(at.field("burst"), "burst has no effect without requests_per_second");
+            }
+        }
+    }
+
+    /// Tells of a route that can never be the first to match.
+    fn reachable(&mut self, list: At<'a>, index: usize, listener: &'a Listener) {
+        let matches = |i: usize| listener.routes.get(i).map(|route| &route.matches);
+        let Some(own) = matches(index) else { return };
+        // What a mended match would have been is not known.
+        if list.item(index).field("match").mended_below() {
+            return;
+        }
+        let earlier = (0..index).find(|i| {
+            let unknown = list.item(*i).field("match").mended_below();
+            !unknown && matches(*i).is_some_and(|m| m.is_empty() || m == own)
+        });
+        let Some(earlier) = earlier.and_then(|i| listener.routes.get(i)) else { return };
+        let name = &earlier.name;
+        let message = if earlier.matches.is_empty() {
+            format!("no request gets here, since route {name:?} above takes them all; put it last")
+        } else {
+            format!("no request gets here, since route {name:?} above has the same match")
+        };
+        self.tell(list.item(index), message);
+    }
+}

@@ -1,0 +1,76 @@
+use std::{fs, path::Path, sync::LazyLock};
+
+use serde::Deserialize;
+
+use super::{
+    check::check,
+    model::Config,
+    protocol::ProtocolInfo,
+    report::{Mistake, Report},
+    shape::Shape,
+    source::Source,
+    tree::Node,
+};
+
+impl Config {
+    /// Reads and checks a file. The error has every mistake that is in it.
+    pub fn load(path: &Path, protocols: &[ProtocolInfo]) -> Result<Self, Report> {
+        let file = path.display().to_string();
+        let text = fs::read_to_string(path).map_err(|error| {
+            let message = format!("cannot be read: {error}");
+            Report::new(vec![Mistake { file: file.clone(), position: None, message }])
+        })?;
+        Self::parse(&file, &text, &|name| std::env::var(name).ok(), protocols)
+    }
+
+    /// Checks a file's text; `file` is what reports call it, `env` what `${NAME}` stands for.
+    pub fn parse(
+        file: &str,
+        text: &str,
+        env: &dyn Fn(&str) -> Option<String>,
+        protocols: &[ProtocolInfo],
+    ) -> Result<Self, Report> {
+        let (source, mut mistakes) = Source::expand(file, text, env);
+        let mut root = match Node::parse(&source) {
+            Ok(root) => root,
+            Err(mistake) => {
+                mistakes.push(mistake);
+                return Err(Report::new(mistakes));
+            }
+        };
+        let mut shape = Shape::new(&SCHEMA, &source);
+        shape.mend_root(&mut root);
+        mistakes.extend(shape.mistakes);
+        let config = match Self::deserialize(root.to_json()) {
+            Ok(config) => {
+                mistakes.extend(check(&config, &root, &source, protocols));
+                config
+            }
+            Err(error) => {
+                mistakes.push(Mistake {
+                    file: file.into(),
+                    position: None,
+                    message: error.to_string(),
+                });
+                Self::default()
+            }
+        };
+        if mistakes.is_empty() { Ok(config) } else { Err(Report::new(mistakes)) }
+    }
+
+    /// The configuration as a file, all defaults spelt out.
+    pub fn to_yaml(&self) -> String {
+        // Every part of a configuration has a form in YAML.
+        serde_saphyr::to_string(self).unwrap_or_default()
+    }
+
+    /// The JSON Schema of configuration files, for editors.
+    pub fn json_schema() -> String {
+        let mut text = serde_json::to_string_pretty(&*SCHEMA).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+}
+
+static SCHEMA: LazyLock<serde_json::Value> =
+    LazyLock::new(|| schemars::schema_for!(Config).to_value());

@@ -1,0 +1,49 @@
+use std::any::TypeId;
+
+use wiremesh::{
+    HeaderSupport, OptionError, Protocol,
+    correlation::{ById, InOrder, Session},
+};
+
+/// What configuration must know of a protocol.
+#[derive(Clone, Copy, Debug)]
+pub struct ProtocolInfo {
+    /// The name used in configuration.
+    pub name: &'static str,
+    /// How a reply finds its request, in a word or two.
+    pub correlation: &'static str,
+    /// What its headers allow.
+    pub headers: HeaderSupport,
+    /// Whether it has a heartbeat.
+    pub heartbeat: bool,
+    /// Whether the accepting side speaks first.
+    pub server_first: bool,
+    /// Whether the protocol takes an option (name, value), and if not, why.
+    pub check_option: fn(&str, &str) -> Result<(), OptionError>,
+}
+
+impl ProtocolInfo {
+    /// What the protocol says of itself.
+    pub fn of<P: Protocol + Default>() -> Self {
+        Self {
+            name: P::NAME,
+            correlation: correlation(TypeId::of::<P::Correlation>()),
+            headers: P::HEADERS,
+            heartbeat: P::default().heartbeat(0).is_some(),
+            server_first: P::SERVER_FIRST,
+            check_option: |name, value| P::default().set_option(name, value),
+        }
+    }
+}
+
+fn correlation(marker: TypeId) -> &'static str {
+    if marker == TypeId::of::<ById>() {
+        "by id"
+    } else if marker == TypeId::of::<InOrder>() {
+        "in order"
+    } else if marker == TypeId::of::<Session>() {
+        "session"
+    } else {
+        "other"
+    }
+}
