@@ -152,6 +152,12 @@ impl Endpoint {
         true
     }
 
+    /// Forgets what health checks said, when they are switched off.
+    pub(super) fn reset_health(&self) {
+        self.contrary.store(0, Relaxed);
+        self.unhealthy.store(false, Relaxed);
+    }
+
     /// Counts a failure; true when it makes `threshold` of them in a row.
     pub(super) fn count_failure(&self, threshold: u32) -> bool {
         // Every further failure asks again: an ejection that was refused may be possible by now.

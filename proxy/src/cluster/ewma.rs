@@ -1,7 +1,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// A moving average of latency that rises at once to every peak, and falls slowly.
+/// The latency of late: it rises at once to every peak, and decays from there.
 #[derive(Debug, Default)]
 pub(super) struct PeakEwma {
     /// Seconds; 0 before the first sample.
@@ -9,32 +9,26 @@ pub(super) struct PeakEwma {
     at: Cell<Option<Instant>>,
 }
 
-/// A sample's influence falls to 1/e in this many seconds.
+/// The value falls to 1/e in this many seconds.
 const DECAY: f64 = 10.0;
 
-/// Seconds. A failure counts as a latency of at least the first, and never raises the average above the second by itself.
+/// Seconds. A failure counts as a latency of at least the first, and never raises the value above the second by itself.
 const FAILURE: (f64, f64) = (0.01, 10.0);
 
 impl PeakEwma {
     /// A failure may be quick, which is no merit: it counts as slower than what came before.
     pub(super) fn record(&self, now: Instant, latency: Duration, ok: bool) {
-        let value = self.value.get();
+        let value = self.value.get() * self.fade(now);
         let mut sample = latency.as_secs_f64();
         if !ok {
             sample = sample.max((2.0 * value).clamp(FAILURE.0, FAILURE.1));
         }
-        let next = if sample >= value {
-            sample
-        } else {
-            let old = self.fade(now);
-            value * old + sample * (1.0 - old)
-        };
         // 0 is "unknown".
-        self.value.set(next.max(f64::MIN_POSITIVE));
+        self.value.set(value.max(sample).max(f64::MIN_POSITIVE));
         self.at.set(Some(now));
     }
 
-    /// The average; `idle`: nothing is in flight, so that it may fade, and an endpoint that once was slow gets another try.
+    /// The value; `idle`: nothing is in flight, so that it may fade, and an endpoint that once was slow gets another try.
     pub(super) fn get(&self, now: Instant, idle: bool) -> f64 {
         let value = self.value.get();
         if idle && value > 0.0 { value * self.fade(now) } else { value }

@@ -9,9 +9,11 @@ mod balance;
 mod endpoint;
 mod ewma;
 mod gauge;
+pub mod health;
 mod local;
 pub mod resolve;
 mod shared;
+mod status;
 
 #[cfg(test)]
 mod tests;
@@ -21,6 +23,7 @@ pub use endpoint::Endpoint;
 pub use gauge::Gauge;
 pub use local::{LocalCluster, LocalEndpoint};
 pub use shared::{EndpointSet, Shared};
+pub use status::{BoundStatus, ClusterStatus, EndpointState, EndpointStatus};
 
 /// The key of a request for the hashing balancers, from the bytes that it is to depend on.
 pub fn hash_key(bytes: &[u8]) -> u64 {

@@ -5,9 +5,9 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::shared::Shared;
 use crate::config;
@@ -82,7 +82,7 @@ async fn resolve<R, F>(
                 // Resolvers rotate their answers, which changes nothing.
                 addresses.sort_unstable();
                 failing.remove(&name);
-                shared.resolved(name, addresses, Instant::now());
+                shared.resolved(name, addresses, Instant::now().into_std());
                 continue;
             }
             Err(error) => error.to_string(),
@@ -96,7 +96,7 @@ async fn resolve<R, F>(
 }
 
 /// The names among the endpoints.
-fn names(config: &config::Cluster) -> impl Iterator<Item = Name> {
+pub(super) fn names(config: &config::Cluster) -> impl Iterator<Item = Name> + '_ {
     config.endpoints.iter().filter_map(|endpoint| match &endpoint.address {
         config::Address::Unix(_) => None,
         tcp @ config::Address::Tcp { host, port } => {

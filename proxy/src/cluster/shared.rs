@@ -1,6 +1,6 @@
 //! What all workers share of a cluster.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{
     AtomicU64,
@@ -16,7 +16,7 @@ use super::address::Address;
 use super::balance::Table;
 use super::endpoint::Endpoint;
 use super::gauge::{Gauge, Tally};
-use super::resolve::Name;
+use super::resolve::{Name, names};
 use crate::config;
 
 /// One cluster: its settings, its endpoints, and its bounds.
@@ -160,6 +160,13 @@ impl Shared {
         self.rebuild(&mut answers, false, now);
     }
 
+    /// Names that have no addresses, not even old ones.
+    pub(super) fn unresolved(&self) -> Vec<String> {
+        let answers = lock(&self.answers);
+        let unknown = |name: &Name| !answers.contains_key(name);
+        names(&self.config()).filter(unknown).map(|(host, port)| format!("{host}:{port}")).collect()
+    }
+
     /// A worker's own count of requests without an answer.
     pub(super) fn tally(&self) -> Arc<Tally> {
         let tally = Arc::new(Tally::default());
@@ -173,12 +180,8 @@ impl Shared {
     fn rebuild(&self, answers: &mut Answers, announce: bool, now: Instant) {
         let config = self.config.load();
         let wanted = wanted(&config, answers);
-        answers.retain(|(host, port), _| {
-            config.endpoints.iter().any(|endpoint| match &endpoint.address {
-                config::Address::Tcp { host: h, port: p } => h == host && p == port,
-                config::Address::Unix(_) => false,
-            })
-        });
+        let names: HashSet<Name> = names(&config).collect();
+        answers.retain(|name, _| names.contains(name));
         let old = self.set.load();
         let unchanged = old.endpoints.len() == wanted.len()
             && old.endpoints.iter().zip(&wanted).all(|(endpoint, (address, weight))| {
@@ -214,7 +217,7 @@ impl Shared {
 /// The addresses and weights that settings and answers stand for, each address once.
 fn wanted(config: &config::Cluster, answers: &Answers) -> Vec<(Address, u32)> {
     let mut wanted: Vec<(Address, u32)> = Vec::new();
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     // A weight of 0 takes an endpoint out.
     for endpoint in config.endpoints.iter().filter(|endpoint| endpoint.weight > 0) {
         let addresses = match &endpoint.address {

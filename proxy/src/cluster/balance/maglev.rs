@@ -13,6 +13,9 @@ pub(in crate::cluster) struct Maglev {
 /// A prime, so that every step visits all slots. It is the paper's "small" size.
 const SLOTS: usize = 65_537;
 
+/// Before all slots are looked at in turn: enough unless nearly all endpoints are down.
+const REHASHES: u64 = 32;
+
 const FREE: u32 = u32::MAX;
 
 /// An endpoint while the table fills.
@@ -62,9 +65,12 @@ impl Maglev {
         }
     }
 
-    /// The endpoint in the hash's slot, or in the next slot whose endpoint is eligible.
+    /// The endpoint in the hash's slot, or in the first of further slots whose endpoint is eligible.
+    ///
+    /// The further slots are hashed too: which endpoints are neighbours in the table is not even enough.
     pub(super) fn pick(&self, candidates: &Candidates<'_>, hash: u64) -> Option<usize> {
-        let slot = hash.checked_rem(self.slots.len() as u64)? as usize;
+        let slots = self.slots.len() as u64;
+        let slot = hash.checked_rem(slots)? as usize;
         let owner = self.slots[slot] as usize;
         if candidates.is_eligible(owner) {
             return Some(owner);
@@ -72,8 +78,11 @@ impl Maglev {
         if !candidates.any_eligible() {
             return None;
         }
-        let (before, after) = self.slots.split_at(slot);
-        let mut owners = after.iter().chain(before).map(|index| *index as usize);
-        owners.find(|index| candidates.is_eligible(*index))
+        let rehash = |n| (xxh3_64_with_seed(&hash.to_le_bytes(), n) % slots) as usize;
+        let further = (1..=REHASHES).map(rehash).map(|slot| self.slots[slot]);
+        let all = || self.slots[slot..].iter().chain(&self.slots[..slot]).copied();
+        let eligible = |index: &usize| candidates.is_eligible(*index);
+        let owner = further.map(|index| index as usize).find(eligible);
+        owner.or_else(|| all().map(|index| index as usize).find(eligible))
     }
 }
