@@ -164,25 +164,38 @@ impl State {
         self.hasher.hash_one(value).max(1)
     }
 
-    /// The bucket for a value: its own, or else one that has nothing to remember; taking that loses nothing. `None` when
-    /// there is neither.
+    /// The bucket for a value: its own, or else one that has nothing to remember, since taking that loses nothing. `None`
+    /// when there is neither.
+    ///
+    /// A request of the old value that is counted in the very moment in which its bucket is taken is counted for the new
+    /// one: without a lock that one request is the price.
     fn find(&self, key: u64, now: u64) -> Option<usize> {
         let first = key as usize % (BUCKETS / WAYS) * WAYS;
         loop {
-            let ways = first..first + WAYS;
-            if let Some(at) = ways.clone().find(|at| self.buckets[*at].key.load(SeqCst) == key) {
-                return Some(at);
+            let mut idle = None;
+            for at in first..first + WAYS {
+                let bucket = &self.buckets[at];
+                // Read before the counts: if they belong to another value by then, the exchange below fails.
+                let seen = bucket.key.load(SeqCst);
+                if seen == key {
+                    return Some(at);
+                }
+                if idle.is_none() && bucket.counts.are_idle(now) {
+                    idle = Some((bucket, seen));
+                }
             }
-            let mut idle = ways.filter(|at| {
-                let counts = &self.buckets[*at].counts;
-                counts.in_flight.load(SeqCst) == 0 && counts.arrival.load(Relaxed) <= now
-            });
-            let bucket = &self.buckets[idle.next()?];
-            // Whether it is this thread that took it or another, look again from the start: two threads must not
-            // settle on two buckets for one value.
-            let seen = bucket.key.load(SeqCst);
+            let (bucket, seen) = idle?;
+            // Whether this thread took it or another, look again from the start: two threads must not settle on two
+            // buckets for one value.
             let _ = bucket.key.compare_exchange(seen, key, SeqCst, SeqCst);
         }
+    }
+}
+
+impl Counts {
+    /// Whether they are as good as new ones.
+    fn are_idle(&self, now: u64) -> bool {
+        self.in_flight.load(SeqCst) == 0 && self.arrival.load(Relaxed) <= now
     }
 }
 
@@ -363,6 +376,42 @@ mod tests {
         assert!(highest.load(SeqCst) <= 3);
         let in_flight = limit.state.buckets.iter().map(|b| b.counts.in_flight.load(SeqCst));
         assert_eq!(in_flight.sum::<u32>(), 0);
+    }
+
+    #[test]
+    fn threads_compete_for_buckets() {
+        let limit = limit("{ requests_per_second: 1e6, concurrency: 2, by_header: app }");
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            for seed in 0..4 {
+                let limit = &limit;
+                scope.spawn(move || {
+                    let mut rng = fastrand::Rng::with_seed(seed);
+                    let mut held = Vec::new();
+                    for n in 0..20_000 {
+                        let request = from(&rng.u32(0..4 * BUCKETS as u32).to_string());
+                        let now = start + Duration::from_micros(n);
+                        held.extend(limit.admit(&request, now).ok());
+                        if held.len() > 100 {
+                            held.swap_remove(rng.usize(0..100));
+                        }
+                    }
+                });
+            }
+        });
+        let counts = limit.state.buckets.iter().map(|b| &b.counts).chain([&limit.state.shared]);
+        assert_eq!(
+            counts.map(|c| c.in_flight.load(SeqCst)).sum::<u32>(),
+            0,
+            "every permit is back"
+        );
+        let mut keys: Vec<_> = limit.state.buckets.iter().map(|b| b.key.load(SeqCst)).collect();
+        keys.retain(|key| *key != 0);
+        let used = keys.len();
+        keys.sort_unstable();
+        keys.dedup();
+        assert!(used > BUCKETS / 2, "{used}");
+        assert!(used - keys.len() <= 4, "{} values have two buckets", used - keys.len());
     }
 
     #[test]

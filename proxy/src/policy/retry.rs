@@ -32,12 +32,12 @@ impl Cause {
         Self { failed: Failed::Locally(reason), safety }
     }
 
-    /// Answered by the upstream. One that refuses for lack of capacity, or because nobody is there, says with it that it
-    /// has not executed the request.
+    /// Answered by the upstream. Only one that refuses for lack of capacity says with it that it has not executed the
+    /// request: a proxy that lost its own upstream half-way answers "unavailable" too.
     pub fn answer(status: Status) -> Self {
         let safety = match status {
-            Status::Overloaded | Status::Unavailable => Safety::IfUnsent,
-            Status::Timeout => Safety::IfIdempotent,
+            Status::Overloaded => Safety::IfUnsent,
+            Status::Timeout | Status::Unavailable => Safety::IfIdempotent,
             Status::Ok
             | Status::AppError
             | Status::BadRequest
@@ -282,7 +282,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(differ, 4, "reset, undecodable reply, own timeout, timeout answered");
+        assert_eq!(differ, 5, "reset, undecodable reply, timeout; timeout or unavailable answered");
     }
 
     #[test]
@@ -377,7 +377,7 @@ mod tests {
                 } else if budget.take(start + elapsed) {
                     retries += 1.0;
                 }
-                // Each second's requests can be counted on for ten seconds, but each retry holds its place as long.
+                // A request counts in two spans of ten seconds at most.
                 let reserve = f64::from(min) * (elapsed.as_secs_f64() + 1.0);
                 assert!(retries <= share * requests * 2.0 + reserve, "{retries} of {requests}");
                 let (taken, seen) = budget.recent(start + elapsed);

@@ -81,10 +81,11 @@ impl RouteTable {
     /// The first route that is for this request.
     pub fn find(&self, request: &dyn Frame) -> Option<&Arc<Route>> {
         let mut head = Head { request, service: None, method: None };
-        let mut exact: &[u32] = match head.service() {
-            Some(service) => self.by_service.get(service).map_or(&[], |list| list),
-            None => &[],
-        };
+        let mut exact: &[u32] = &[];
+        if !self.by_service.is_empty() {
+            let found = head.service().and_then(|service| self.by_service.get(service));
+            exact = found.map_or(&[], |list| list);
+        }
         let mut others: &[u32] = &self.others;
         // Both lists are in order: the smaller index of their heads is the next in the order of configuration.
         loop {
