@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use super::{ALL, SECOND, config, fail_health, local, port};
 use crate::cluster::{LocalCluster, Shared, hash_key};
-use crate::config::Balance;
+use crate::config::{Balance, Cluster};
 
 /// Which endpoint each of `count` keys gets, from 1.
 fn owners(cluster: &LocalCluster, count: u64, now: Instant) -> Vec<usize> {
@@ -245,4 +245,25 @@ fn new_endpoints_start_slowly() {
         assert_near(&[share(50)], &[expected(0.5)], 0.15);
         assert_near(&[share(101)], &[0.5], 0.05);
     }
+}
+
+#[test]
+fn endpoints_that_come_back_start_slowly() {
+    let cluster = LocalCluster::new(Shared::new(Arc::new(Cluster {
+        slow_start: (100 * SECOND).into(),
+        ..config(Balance::Random, &[1, 1, 1])
+    })));
+    let now = Instant::now();
+    assert_near(&shares_at(&cluster, now), &[1.0 / 3.0; 3], 0.05);
+
+    let endpoints = cluster.endpoints();
+    for _ in 0..5 {
+        cluster.shared().on_failure(endpoints[0].endpoint(), now);
+    }
+    let back = now + endpoints[0].endpoint().ejected_for(now);
+    assert!(back > now);
+    fail_health(endpoints[1].endpoint());
+    assert!(endpoints[1].endpoint().on_health(true, 1, 1, back));
+    assert_near(&shares_at(&cluster, back + SECOND), &[0.1 / 1.2, 0.1 / 1.2, 1.0 / 1.2], 0.1);
+    assert_near(&shares_at(&cluster, back + 100 * SECOND), &[1.0 / 3.0; 3], 0.05);
 }
