@@ -96,6 +96,14 @@ pub enum Target {
     Index(usize),
 }
 
+impl Target {
+    /// The endpoint that this key falls on, by 64-bit FNV-1a: the same on every machine and in every version.
+    pub fn of(key: impl AsRef<[u8]>) -> Self {
+        let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        Self::Hash(key.as_ref().iter().fold(0xcbf2_9ce4_8422_2325, step))
+    }
+}
+
 /// Builds the one answer of a split request.
 pub trait Gather<P: Protocol> {
     /// Takes the answer of part `part`, as numbered in [`Split::Parts`].

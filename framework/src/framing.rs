@@ -21,7 +21,7 @@ use std::borrow::Cow;
 
 use bytes::BytesMut;
 
-use crate::{DecodeError, Detection, EditError, Limits};
+use crate::{DecodeError, Detection, EditError, Frame, HeaderView, Kind, Limits, Status};
 
 /// How frames of a fixed layout are cut off a stream and put together: a head of fixed length that holds the frame's
 /// length, `N` parts whose lengths stand in the head too, and the rest.
@@ -60,13 +60,7 @@ impl<const N: usize> Layout<N> {
 
     /// What a connection's first bytes say, as far as the magic tells.
     pub fn detect(&self, prefix: &[u8]) -> Detection {
-        if prefix.iter().zip(self.magic).any(|(got, want)| got != want) {
-            Detection::Mismatch
-        } else if prefix.len() < self.magic.len() {
-            Detection::NeedMore(self.magic.len())
-        } else {
-            Detection::Match
-        }
+        detect_any(&[self.magic], prefix)
     }
 
     /// Takes one whole frame off `input`, or answers `None` and leaves `input` as it is until more is there.
@@ -242,6 +236,61 @@ impl Field {
     }
 }
 
+/// A frame that is nothing but its bytes, for protocols that name no service or method.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawFrame {
+    /// What it is for.
+    pub kind: Kind,
+    /// What it says of its request.
+    pub status: Status,
+    /// All of it.
+    pub bytes: BytesMut,
+}
+
+impl HeaderView for RawFrame {}
+
+impl Frame for RawFrame {
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn wire_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn status(&self) -> Status {
+        self.status
+    }
+}
+
+/// What a connection's first bytes say, where it begins with one of these.
+pub fn detect_any<T: AsRef<[u8]>>(magics: &[T], prefix: &[u8]) -> Detection {
+    let agrees = |magic: &&[u8]| magic.iter().zip(prefix).all(|(want, got)| want == got);
+    match magics.iter().map(AsRef::as_ref).filter(agrees).map(<[u8]>::len).min() {
+        None => Detection::Mismatch,
+        Some(len) if len > prefix.len() => Detection::NeedMore(len),
+        Some(_) => Detection::Match,
+    }
+}
+
+/// Takes one line off `input`, its `\n` included, or answers `None` and leaves `input` as it is until more is there.
+///
+/// `searched` is the part of `input` known to hold no end of line: the connection's state, 0 at first. A line over
+/// [`Limits::max_frame`] is refused as soon as so many bytes are there.
+pub fn take_line(
+    limits: &Limits,
+    searched: &mut usize,
+    input: &mut BytesMut,
+) -> Result<Option<BytesMut>, DecodeError> {
+    let fresh = input.iter().skip(*searched).position(|byte| *byte == b'\n');
+    let seen = fresh.map_or(input.len(), |at| searched.saturating_add(at).saturating_add(1));
+    if seen > limits.max_frame {
+        return Err(DecodeError::limit("max_frame", limits.max_frame, seen));
+    }
+    *searched = if fresh.is_some() { 0 } else { input.len() };
+    Ok(fresh.map(|_| input.split_to(seen)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -369,5 +418,45 @@ mod tests {
         }
         assert_eq!(take(layout, b"n"), Err(DecodeError::Malformed { what: "magic" }));
         assert_eq!(take(layout, b"m"), Ok(None));
+    }
+
+    #[test]
+    fn several_magics_need_no_more_than_the_shortest_that_is_left() {
+        let magics = ["GET ", "GO", "PUT "];
+        for (prefix, want) in [
+            (&b""[..], Detection::NeedMore(2)),
+            (b"G", Detection::NeedMore(2)),
+            (b"GE", Detection::NeedMore(4)),
+            (b"GO", Detection::Match),
+            (b"P", Detection::NeedMore(4)),
+            (b"PUT /", Detection::Match),
+            (b"X", Detection::Mismatch),
+        ] {
+            assert_eq!(detect_any(&magics, prefix), want, "{prefix:?}");
+        }
+    }
+
+    #[test]
+    fn lines_come_one_by_one_and_no_byte_is_searched_twice() {
+        let (mut input, mut searched) = (BytesMut::from("abc"), 0);
+        assert_eq!(take_line(&SMALL, &mut searched, &mut input), Ok(None));
+        assert_eq!(searched, 3);
+        input.extend_from_slice(b"d\n\nx");
+        for (want, after) in [(Some("abcd\n"), 0), (Some("\n"), 0), (None, 1)] {
+            assert_eq!(take_line(&SMALL, &mut searched, &mut input), Ok(want.map(BytesMut::from)));
+            assert_eq!(searched, after);
+        }
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_refused_at_the_limit() {
+        for (line, whole) in [("x".repeat(100), None), ("x".repeat(99) + "\n", Some(100))] {
+            let taken = take_line(&SMALL, &mut 0, &mut BytesMut::from(&line[..]));
+            assert_eq!(taken.map(|line| line.map(|line| line.len())), Ok(whole));
+        }
+        for line in ["x".repeat(101), "x".repeat(100) + "\n"] {
+            let refused = DecodeError::limit("max_frame", 100, 101);
+            assert_eq!(take_line(&SMALL, &mut 0, &mut BytesMut::from(&line[..])), Err(refused));
+        }
     }
 }

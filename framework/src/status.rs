@@ -62,6 +62,11 @@ impl Status {
         }
     }
 
+    /// The status of this name, the inverse of [`as_str`](Self::as_str).
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
+    }
+
     /// Whether the upstream, rather than the request, is to be held responsible: what outlier detection counts.
     pub fn is_upstream_fault(self) -> bool {
         matches!(
