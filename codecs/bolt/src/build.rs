@@ -4,7 +4,7 @@ use wiremesh::{EditError, Kind};
 use crate::{
     BoltFrame, Version,
     decode::Layout,
-    header::PAIR_OVERHEAD,
+    header::size_of,
     wire::{
         CMD_GO_AWAY, CMD_HEARTBEAT, CMD_REQUEST, CMD_RESPONSE, CRC_LEN, MAX_SHORT, TYPE_ONEWAY,
         TYPE_REQUEST, TYPE_RESPONSE, codec,
@@ -58,9 +58,10 @@ impl Builder<'_> {
     /// The frame; an error where class name, header or content is longer than the wire format allows, or the switch
     /// has bit 7 set.
     pub fn build(&self) -> Result<BoltFrame, EditError> {
-        let header_len = self.headers.iter().fold(0usize, |sum, (name, value)| {
-            sum.saturating_add(PAIR_OVERHEAD).saturating_add(name.len()).saturating_add(value.len())
-        });
+        let header_len = self
+            .headers
+            .iter()
+            .fold(0usize, |sum, (name, value)| sum.saturating_add(size_of(name, value)));
         let v1 = self.version == Version::V1;
         if !v1 && self.switch & 0x80 != 0 {
             return Err(EditError::Unsupported("bit 7 of the switch"));

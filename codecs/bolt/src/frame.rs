@@ -176,6 +176,20 @@ impl BoltFrame {
         usize::from(self.layout.fixed).saturating_sub(12)
     }
 
+    /// Whether the header block may take these, each in place of what has its name.
+    pub(crate) fn has_room_for<'a>(
+        &self,
+        edits: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Result<(), EditError> {
+        let size = edits.fold(self.layout.header_len(), |size, (name, value)| {
+            let old = header::pairs(self.header_block())
+                .filter(|pair| pair.name == name.as_bytes())
+                .fold(0usize, |sum, pair| sum.saturating_add(pair.span.len()));
+            size.saturating_add(header::size_of(name, value)).saturating_sub(old)
+        });
+        fits("the header", size, MAX_SHORT).map(|_| ())
+    }
+
     /// Moves every pair of another name to the front of the block; says how long the block is then.
     fn drop_pairs(&mut self, name: &[u8]) -> usize {
         let (at, mut kept, mut read) = (self.layout.header_at(), 0usize, 0usize);
@@ -293,7 +307,7 @@ impl HeaderView for BoltFrame {
             return Ok(());
         }
 
-        let pair = header::PAIR_OVERHEAD.saturating_add(name.len()).saturating_add(value.len());
+        let pair = header::size_of(name, value);
         let size = self.layout.header_len().saturating_sub(old).saturating_add(pair);
         let size = fits("the header", size, MAX_SHORT)?;
         let kept = self.drop_pairs(name.as_bytes());

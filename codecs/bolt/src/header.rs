@@ -5,8 +5,10 @@ use std::ops::Range;
 
 use wiremesh::DecodeError;
 
-/// What a pair's two lengths take.
-pub(crate) const PAIR_OVERHEAD: usize = 8;
+/// The bytes that a pair takes.
+pub(crate) fn size_of(name: &str, value: &str) -> usize {
+    8usize.saturating_add(name.len()).saturating_add(value.len())
+}
 
 /// Whether the block is pairs to its end.
 #[inline]

@@ -26,6 +26,7 @@
 mod build;
 mod decode;
 mod frame;
+mod head;
 mod header;
 mod hessian;
 mod protocol;
@@ -37,6 +38,7 @@ mod wire;
 pub use build::Builder;
 pub use decode::Progress;
 pub use frame::BoltFrame;
-pub use protocol::{Bolt, RequestHead};
+pub use head::RequestHead;
+pub use protocol::Bolt;
 pub use status::ResponseStatus;
 pub use wire::{Version, codec};

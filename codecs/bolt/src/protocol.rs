@@ -1,12 +1,12 @@
 use bytes::BytesMut;
 use wiremesh::{
-    DecodeError, Detection, Failure, Frame, HeaderSupport, Kind, Limits, OptionError, Peer,
-    Protocol, WriteBuf,
+    DecodeError, Detection, Failure, HeaderSupport, Kind, Limits, OptionError, Peer, Protocol,
+    WriteBuf,
     correlation::{ById, Multiplexed},
 };
 
 use crate::{
-    BoltFrame, Builder, Version,
+    BoltFrame, Builder, RequestHead, Version,
     decode::{self, Opening, Progress},
     reply,
 };
@@ -15,17 +15,6 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct Bolt {
     go_away: bool,
-}
-
-/// What an answer needs to know of its request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RequestHead {
-    pub(crate) id: u32,
-    pub(crate) version: Version,
-    pub(crate) codec: u8,
-    pub(crate) switch: u8,
-    pub(crate) one_way: bool,
-    pub(crate) sofa_request: bool,
 }
 
 impl Protocol for Bolt {
@@ -65,14 +54,7 @@ impl Protocol for Bolt {
 
     #[inline]
     fn head(&self, request: &BoltFrame) -> RequestHead {
-        RequestHead {
-            id: request.id(),
-            version: request.version(),
-            codec: request.codec(),
-            switch: request.switch().unwrap_or_default(),
-            one_way: request.kind() == Kind::OneWay,
-            sofa_request: request.is_sofa_request(),
-        }
+        RequestHead::of(request)
     }
 
     fn reply(&self, request: &RequestHead, failure: &Failure) -> Option<BoltFrame> {

@@ -71,6 +71,21 @@ impl ResponseStatus {
         }
     }
 
+    /// The status that comes nearest to a neutral one.
+    pub fn nearest(status: Status) -> Self {
+        match status {
+            Status::Ok => Self::Success,
+            Status::AppError | Status::Unauthenticated | Status::Denied => Self::ServerException,
+            Status::BadRequest => Self::ServerDeserialException,
+            Status::NotFound => Self::NoProcessor,
+            Status::Timeout => Self::Timeout,
+            Status::Overloaded => Self::ServerThreadPoolBusy,
+            Status::Unavailable => Self::ErrorComm,
+            Status::Internal => Self::Error,
+            Status::Unknown => Self::Unknown,
+        }
+    }
+
     /// In the vocabulary of all protocols. Success is [`Status::Ok`] here; whether the content is an error of the
     /// application's is for the frame to say.
     pub fn neutral(self) -> Status {

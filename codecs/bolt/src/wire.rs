@@ -26,6 +26,8 @@ pub(crate) const CRC_LEN: usize = 4;
 
 /// Class name of a SOFARPC request.
 pub(crate) const SOFA_REQUEST: &[u8] = b"com.alipay.sofa.rpc.core.request.SofaRequest";
+/// Class name of a SOFARPC response.
+pub(crate) const SOFA_RESPONSE: &[u8] = b"com.alipay.sofa.rpc.core.response.SofaResponse";
 
 /// The `codec` byte: how the content is serialised. Other values are legal and pass as they are.
 pub mod codec {
