@@ -1,34 +1,33 @@
 //! What `check` says of configurations that are wrong: every mistake, each where it is.
 
+use std::sync::Arc;
+
 use wiremesh::{HeaderSupport, OptionError};
 use wiremesh_proxy::config::{Config, ProtocolInfo};
 
-const PROTOCOLS: [ProtocolInfo; 4] = [
-    ProtocolInfo {
-        name: "bolt",
-        correlation: "by id",
-        headers: HeaderSupport::Edit,
-        heartbeat: true,
-        server_first: false,
-        check_option: |name, value| match (name, value) {
-            ("go_away", "true" | "false") => Ok(()),
-            ("go_away", _) => Err(OptionError::Value("it is true or false")),
-            _ => Err(OptionError::Unknown("there is go_away")),
-        },
-    },
-    plain("reading", HeaderSupport::Read, false),
-    plain("bare", HeaderSupport::None, false),
-    plain("greeter", HeaderSupport::None, true),
-];
+fn protocols() -> [ProtocolInfo; 4] {
+    let mut bolt = plain("bolt", HeaderSupport::Edit, false);
+    bolt.check_option = Arc::new(|name, value| match (name, value) {
+        ("go_away", "true" | "false") => Ok(()),
+        ("go_away", _) => Err(OptionError::Value("it is true or false")),
+        _ => Err(OptionError::Unknown("there is go_away")),
+    });
+    [
+        bolt,
+        plain("reading", HeaderSupport::Read, false),
+        plain("bare", HeaderSupport::None, false),
+        plain("greeter", HeaderSupport::None, true),
+    ]
+}
 
-const fn plain(name: &'static str, headers: HeaderSupport, server_first: bool) -> ProtocolInfo {
+fn plain(name: &'static str, headers: HeaderSupport, server_first: bool) -> ProtocolInfo {
     ProtocolInfo {
         name,
         correlation: "in order",
         headers,
         heartbeat: false,
         server_first,
-        check_option: |_, _| Err(OptionError::Unknown("this protocol has none")),
+        check_option: Arc::new(|_, _| Err(OptionError::Unknown("this protocol has none"))),
     }
 }
 
@@ -37,8 +36,8 @@ fn env(name: &str) -> Option<String> {
 }
 
 fn parse(text: &str) -> Result<Config, Vec<String>> {
-    Config::parse("f.yaml", text, &env, &PROTOCOLS)
-        .map_err(|report| report.mistakes.iter().map(|m| m.to_string()).collect())
+    Config::parse("f.yaml", text, &env, &protocols())
+        .map_err(|report| report.mistakes.iter().map(ToString::to_string).collect())
 }
 
 /// The text is `<listeners>` and `<clusters>` of a configuration that is right, with something put wrong in it.
@@ -134,7 +133,7 @@ clusters:
             r#"19:18: unknown cluster "helo"; did you mean "hello"?"#,
             r#"20:30: expected a text, found a list"#,
             r#"21:9: missing field "name""#,
-            r#"22:18: expected fields (add, remove, set), found a list"#,
+            r#"22:18: expected fields (set, add, remove), found a list"#,
             r#"23:5: missing field "name""#,
             r#"23:14: the environment has no HOST; set it, or give a default: ${HOST:-value}"#,
             r#"24:16: expected a list, found "bolt""#,
@@ -154,7 +153,7 @@ fn documents_that_are_not_yaml() {
     says(
         "- a\n",
         &[
-            "1:1: expected fields (access_log, admin, clusters, drain_timeout, listeners, log, workers), found a list",
+            "1:1: expected fields (workers, admin, log, drain_timeout, access_log, listeners, clusters), found a list",
         ],
     );
     says(
@@ -183,7 +182,7 @@ fn positions_of_aliases_and_texts() {
     says(
         "x-é: 1\nlog: &level loud=loud\nadmin: *level\nworkers: \"2\"\nlisteners: []\n",
         &[
-            "1:1: unknown field \"x-é\"; the fields are access_log, admin, clusters, drain_timeout, listeners, log, workers",
+            "1:1: unknown field \"x-é\"; the fields are workers, admin, log, drain_timeout, access_log, listeners, clusters",
             "2:13: \"loud=loud\" is not a filter; write it like info,wiremesh_proxy=debug",
             "3:8: \"loud=loud\" is not an IP address with a port; write it like 127.0.0.1:9901",
             "4:10: expected a whole number, found the text \"2\"; remove the quotes",

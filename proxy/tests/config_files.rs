@@ -2,20 +2,14 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use wiremesh::HeaderSupport;
 use wiremesh_proxy::config::{
     AccessLog, Address, Balance, ByteSize, Cluster, Config, Duration, Endpoint, Health, Keepalive,
     Listener, Matcher, Outlier, Percent, ProtocolInfo, Retry, RetryOn, Route, Target,
 };
 
-const BOLT: ProtocolInfo = ProtocolInfo {
-    name: "bolt",
-    correlation: "by id",
-    headers: HeaderSupport::Edit,
-    heartbeat: true,
-    server_first: false,
-    check_option: |_, _| Ok(()),
-};
+fn bolt() -> [ProtocolInfo; 1] {
+    [ProtocolInfo::of(wiremesh_bolt::Bolt::default())]
+}
 
 fn docs() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs")
@@ -23,11 +17,11 @@ fn docs() -> PathBuf {
 
 fn load(name: &str) -> Config {
     let file = docs().join("examples").join(name);
-    Config::load(&file, &[BOLT]).unwrap_or_else(|report| panic!("{report}"))
+    Config::load(&file, &bolt()).unwrap_or_else(|report| panic!("{report}"))
 }
 
 fn reload(yaml: &str) -> Config {
-    Config::parse("again.yaml", yaml, &|_| None, &[BOLT])
+    Config::parse("again.yaml", yaml, &|_| None, &bolt())
         .unwrap_or_else(|report| panic!("{report}\n{yaml}"))
 }
 
@@ -38,6 +32,7 @@ fn every_example_loads_and_survives_being_written() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let config = load(&name);
         assert_eq!(reload(&config.to_yaml()), config, "{name}");
+        assert_eq!(reload(&config.to_short_yaml()), config, "{name}");
         count += 1;
     }
     assert!(count >= 4, "{count} examples");
@@ -108,6 +103,34 @@ fn what_is_off_stays_off() {
     config.clusters[0].outlier = None;
     let yaml = config.to_yaml();
     assert!(yaml.contains("keepalive: \"off\"") || yaml.contains("keepalive: off"), "{yaml}");
+    assert_eq!(reload(&yaml), config);
+}
+
+#[test]
+fn the_short_form_says_what_differs_from_the_defaults() {
+    let mut config = load("minimal.yaml");
+    config.clusters[0].outlier = None;
+    config.clusters[0].endpoints[0].weight = 3;
+    let yaml = config.to_short_yaml();
+    assert_eq!(
+        yaml,
+        "\
+listeners:
+- name: bolt
+  address: 127.0.0.1:12220
+  protocols:
+  - bolt
+  routes:
+  - name: all
+    cluster: hello
+clusters:
+- name: hello
+  endpoints:
+  - address: 127.0.0.1:12200
+    weight: 3
+  outlier: \"off\"
+"
+    );
     assert_eq!(reload(&yaml), config);
 }
 

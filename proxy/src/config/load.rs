@@ -1,6 +1,7 @@
 use std::{fs, path::Path, sync::LazyLock};
 
 use serde::Deserialize;
+use serde_json::Value as Json;
 
 use super::{
     check::check,
@@ -64,6 +65,13 @@ impl Config {
         serde_saphyr::to_string(self).unwrap_or_default()
     }
 
+    /// The configuration as a file, without what is the default.
+    pub fn to_short_yaml(&self) -> String {
+        let mut value = serde_json::to_value(self).unwrap_or_default();
+        drop_defaults(&mut value, &SCHEMA);
+        serde_saphyr::to_string(&value).unwrap_or_default()
+    }
+
     /// The JSON Schema of configuration files, for editors.
     pub fn json_schema() -> String {
         let mut text = serde_json::to_string_pretty(&*SCHEMA).unwrap_or_default();
@@ -72,5 +80,29 @@ impl Config {
     }
 }
 
-static SCHEMA: LazyLock<serde_json::Value> =
-    LazyLock::new(|| schemars::schema_for!(Config).to_value());
+/// Removes every field whose value is the one that the schema names as the default.
+fn drop_defaults(value: &mut Json, schema: &Json) {
+    let target = schema["$ref"].as_str().and_then(|r| SCHEMA.pointer(r.trim_start_matches('#')));
+    let schema = target.unwrap_or(schema);
+    for alternative in ["anyOf", "oneOf"].map(|key| schema[key].as_array()).into_iter().flatten() {
+        alternative.iter().for_each(|schema| drop_defaults(value, schema));
+    }
+    match value {
+        Json::Array(items) => {
+            items.iter_mut().for_each(|item| drop_defaults(item, &schema["items"]));
+        }
+        Json::Object(fields) => {
+            let properties = &schema["properties"];
+            fields.retain(|name, value| {
+                if properties[name].get("default") == Some(value) {
+                    return false;
+                }
+                drop_defaults(value, &properties[name]);
+                true
+            });
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
+    }
+}
+
+static SCHEMA: LazyLock<Json> = LazyLock::new(|| schemars::schema_for!(Config).to_value());

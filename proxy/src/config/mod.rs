@@ -11,6 +11,6 @@ mod tree;
 mod value;
 
 pub use model::*;
-pub use protocol::ProtocolInfo;
+pub use protocol::{OptionCheck, ProtocolInfo};
 pub use report::{Mistake, Report};
 pub use value::{Address, ByteSize, Cidr, Duration, LogPath, Matcher, Percent, Status};

@@ -1,4 +1,4 @@
-use std::any::TypeId;
+use std::{any::TypeId, fmt, sync::Arc};
 
 use wiremesh::{
     HeaderSupport, OptionError, Protocol,
@@ -6,7 +6,7 @@ use wiremesh::{
 };
 
 /// What configuration must know of a protocol.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct ProtocolInfo {
     /// The name used in configuration.
     pub name: &'static str,
@@ -19,20 +19,29 @@ pub struct ProtocolInfo {
     /// Whether the accepting side speaks first.
     pub server_first: bool,
     /// Whether the protocol takes an option (name, value), and if not, why.
-    pub check_option: fn(&str, &str) -> Result<(), OptionError>,
+    pub check_option: OptionCheck,
 }
+
+/// Whether a protocol takes an option (name, value), and if not, why.
+pub type OptionCheck = Arc<dyn Fn(&str, &str) -> Result<(), OptionError> + Send + Sync>;
 
 impl ProtocolInfo {
     /// What the protocol says of itself.
-    pub fn of<P: Protocol + Default>() -> Self {
+    pub fn of<P: Protocol + Send + Sync>(protocol: P) -> Self {
         Self {
             name: P::NAME,
             correlation: correlation(TypeId::of::<P::Correlation>()),
             headers: P::HEADERS,
-            heartbeat: P::default().heartbeat(0).is_some(),
+            heartbeat: protocol.heartbeat(0).is_some(),
             server_first: P::SERVER_FIRST,
-            check_option: |name, value| P::default().set_option(name, value),
+            check_option: Arc::new(move |name, value| protocol.clone().set_option(name, value)),
         }
+    }
+}
+
+impl fmt::Debug for ProtocolInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ProtocolInfo").field(&self.name).finish()
     }
 }
 

@@ -67,9 +67,9 @@ impl<'a> Check<'a> {
                         "{name:?} cannot be told from others, since its server speaks first; give it a listener of its own"
                     );
                     self.tell(at, message);
-                    known.push(*protocol);
+                    known.push(protocol.clone());
                 }
-                Some(protocol) => known.push(*protocol),
+                Some(protocol) => known.push(protocol.clone()),
             }
         }
         known
