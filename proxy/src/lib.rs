@@ -3,3 +3,4 @@
 pub mod cluster;
 pub mod config;
 pub mod policy;
+pub mod telemetry;

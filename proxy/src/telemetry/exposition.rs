@@ -1,0 +1,476 @@
+use std::{fmt, sync::atomic::Ordering::Relaxed, time::UNIX_EPOCH};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, NoLabelSet, text},
+    metrics::MetricType,
+    registry::{Registry, Unit},
+};
+use wiremesh::{Reason, Status};
+
+use super::{
+    Distribution, EndpointTotals, ListenerTotals, Metrics, RequestTotals, Snapshot,
+    metrics::RequestLabels, process::Process,
+};
+
+/// The two text formats that Prometheus reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// The classic one, version 0.0.4: what everything understands.
+    Classic,
+    /// OpenMetrics 1.0: what Prometheus asks for first.
+    OpenMetrics,
+}
+
+impl Format {
+    /// The better format of those that an `Accept` header names.
+    pub fn accepted(accept: &str) -> Self {
+        if accept.contains("application/openmetrics-text") {
+            Self::OpenMetrics
+        } else {
+            Self::Classic
+        }
+    }
+
+    /// The `Content-Type` of a text in this format.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Classic => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+impl Metrics {
+    /// All metrics as Prometheus reads them.
+    pub fn encode(&self, format: Format) -> String {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Scrape::of(self)));
+        let mut text = String::new();
+        // Neither our collector nor a String has a way to fail.
+        let _ = text::encode(&mut text, &registry);
+        match format {
+            Format::OpenMetrics => text,
+            Format::Classic => to_classic(&text),
+        }
+    }
+}
+
+/// All values at one moment.
+#[derive(Debug)]
+struct Scrape {
+    snapshot: Snapshot,
+    process: Process,
+    workers: u64,
+    started_seconds: f64,
+    uptime_seconds: f64,
+    reloads: [(&'static str, u64); 2],
+    dropped_lines: u64,
+}
+
+impl Scrape {
+    fn of(metrics: &Metrics) -> Self {
+        let started = metrics.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            snapshot: metrics.snapshot(),
+            process: Process::read(),
+            workers: metrics.workers.load(Relaxed) as u64,
+            started_seconds: started.as_secs_f64(),
+            uptime_seconds: metrics.started.elapsed().as_secs_f64(),
+            reloads: [
+                ("applied", metrics.reloads_applied.load(Relaxed)),
+                ("rejected", metrics.reloads_rejected.load(Relaxed)),
+            ],
+            dropped_lines: metrics.dropped_lines.load(Relaxed),
+        }
+    }
+
+    fn requests(&self, out: &mut Families<'_>) -> fmt::Result {
+        let rows = &self.snapshot.requests;
+        let each = |value: fn(&RequestTotals) -> u64| {
+            rows.iter().map(move |(labels, totals)| (request_labels(labels), value(totals)))
+        };
+        out.counter(
+            "wiremesh_requests",
+            "Requests that are over, as the client sees them, by status",
+            None,
+            rows.iter().flat_map(|(labels, totals)| {
+                by_status(&totals.statuses).map(|(status, n)| ((request_labels(labels), status), n))
+            }),
+        )?;
+        out.counter(
+            "wiremesh_local_replies",
+            "Requests that the proxy itself answered or gave up, by response flag",
+            None,
+            rows.iter().flat_map(|(labels, totals)| {
+                by_flag(&totals.reasons).map(|(flag, n)| ((request_labels(labels), flag), n))
+            }),
+        )?;
+        out.counter(
+            "wiremesh_request_retries",
+            "Tries after the first",
+            None,
+            each(|r| r.retries),
+        )?;
+        out.counter(
+            "wiremesh_request",
+            "Size of requests on the wire",
+            Some(&Unit::Bytes),
+            each(|r| r.bytes_in),
+        )?;
+        out.counter(
+            "wiremesh_reply",
+            "Size of replies on the wire",
+            Some(&Unit::Bytes),
+            each(|r| r.bytes_out),
+        )?;
+        out.histogram(
+            "wiremesh_request_duration",
+            "From a request's last byte read to its reply's hand-over to the client",
+            rows.iter().map(|(labels, totals)| (request_labels(labels), &totals.latency)),
+        )
+    }
+
+    fn endpoints(&self, out: &mut Families<'_>) -> fmt::Result {
+        let rows = || self.snapshot.endpoints.values();
+        let each = |value: fn(&EndpointTotals) -> u64| {
+            rows().map(move |totals| (endpoint_labels(totals), value(totals)))
+        };
+        let mut counter = |name: &str, help: &str, unit: Option<&Unit>, value| {
+            out.counter(name, help, unit, each(value))
+        };
+        counter(
+            "wiremesh_endpoint_requests",
+            "Requests sent to the endpoint, retries included",
+            None,
+            |e| e.totals.requests,
+        )?;
+        counter(
+            "wiremesh_endpoint_connections",
+            "Connections established to the endpoint",
+            None,
+            |e| e.connections_opened,
+        )?;
+        counter(
+            "wiremesh_endpoint_connect_failures",
+            "Connections that could not be established",
+            None,
+            |e| e.connect_failures,
+        )?;
+        counter(
+            "wiremesh_endpoint_ejections",
+            "Times that outlier detection took the endpoint out",
+            None,
+            |e| e.ejections,
+        )?;
+        counter("wiremesh_endpoint_heartbeats", "Heartbeats sent to the endpoint", None, |e| {
+            e.heartbeats_sent
+        })?;
+        counter(
+            "wiremesh_endpoint_heartbeats_failed",
+            "Heartbeats that the endpoint did not answer in time",
+            None,
+            |e| e.heartbeats_failed,
+        )?;
+        counter("wiremesh_endpoint_sent", "Written to the endpoint", Some(&Unit::Bytes), |e| {
+            e.bytes_sent
+        })?;
+        counter("wiremesh_endpoint_received", "Read from the endpoint", Some(&Unit::Bytes), |e| {
+            e.bytes_received
+        })?;
+        out.counter(
+            "wiremesh_endpoint_replies",
+            "Replies of the endpoint by status",
+            None,
+            rows().flat_map(|totals| {
+                by_status(&totals.statuses)
+                    .map(|(status, n)| ((endpoint_labels(totals), status), n))
+            }),
+        )?;
+        out.counter(
+            "wiremesh_endpoint_failures",
+            "Requests sent to the endpoint that the proxy gave up, by response flag",
+            None,
+            rows().flat_map(|totals| {
+                by_flag(&totals.reasons).map(|(flag, n)| ((endpoint_labels(totals), flag), n))
+            }),
+        )?;
+        out.counter(
+            "wiremesh_endpoint_stray_replies",
+            "Replies that nobody waited for: late, or to nothing that was asked",
+            None,
+            rows().flat_map(|totals| {
+                [("late", totals.late_replies), ("unknown", totals.unknown_replies)]
+                    .map(|(kind, n)| ((endpoint_labels(totals), [("kind", kind)]), n))
+            }),
+        )?;
+        out.gauge(
+            "wiremesh_endpoint_connections_active",
+            "Open connections to the endpoint",
+            None,
+            each(EndpointTotals::connections_active),
+        )?;
+        out.gauge(
+            "wiremesh_endpoint_requests_active",
+            "Requests sent to the endpoint that have no outcome yet",
+            None,
+            each(|e| e.in_flight),
+        )?;
+        out.histogram(
+            "wiremesh_endpoint_request_duration",
+            "From a request's hand-over to the connection to its reply",
+            rows().map(|totals| (endpoint_labels(totals), &totals.totals.latency)),
+        )
+    }
+
+    fn listeners(&self, out: &mut Families<'_>) -> fmt::Result {
+        let rows = || self.snapshot.listeners.iter();
+        let label = |name| [("listener", name)];
+        let each = |value: fn(&ListenerTotals) -> u64| {
+            rows().map(move |(name, totals)| (label(name.as_str()), value(totals)))
+        };
+        let kinds = |label_name: &'static str,
+                     kinds: fn(&ListenerTotals) -> Vec<(&'static str, u64)>| {
+            rows().flat_map(move |(name, totals)| {
+                kinds(totals)
+                    .into_iter()
+                    .map(move |(kind, n)| ((label(name.as_str()), [(label_name, kind)]), n))
+            })
+        };
+        out.counter(
+            "wiremesh_listener_connections",
+            "Client connections accepted",
+            None,
+            each(|l| l.connections_accepted),
+        )?;
+        out.gauge(
+            "wiremesh_listener_connections_active",
+            "Open client connections",
+            None,
+            each(ListenerTotals::connections_active),
+        )?;
+        out.counter(
+            "wiremesh_listener_refused",
+            "Client connections closed at once, by cause",
+            None,
+            kinds("cause", |l| vec![("denied", l.refused_denied), ("full", l.refused_full)]),
+        )?;
+        out.counter(
+            "wiremesh_listener_timeouts",
+            "Client connections closed by a timeout, by its name",
+            None,
+            kinds("timeout", |l| {
+                vec![
+                    ("idle", l.idle_timeouts),
+                    ("frame", l.frame_timeouts),
+                    ("stall", l.stall_timeouts),
+                ]
+            }),
+        )?;
+        out.counter(
+            "wiremesh_listener_protocol_errors",
+            "Client connections closed because of what the client sent, by cause",
+            None,
+            kinds("cause", |l| {
+                vec![("undecodable", l.decode_errors), ("undetected", l.undetected)]
+            }),
+        )?;
+        out.counter(
+            "wiremesh_listener_abandoned_requests",
+            "Requests whose client left before the reply",
+            None,
+            each(|l| l.abandoned_requests),
+        )?;
+        out.counter(
+            "wiremesh_listener_heartbeats",
+            "Heartbeats of clients, answered on the spot",
+            None,
+            each(|l| l.heartbeats),
+        )?;
+        out.counter(
+            "wiremesh_listener_received",
+            "Read from clients",
+            Some(&Unit::Bytes),
+            each(|l| l.bytes_received),
+        )?;
+        out.counter(
+            "wiremesh_listener_sent",
+            "Written to clients",
+            Some(&Unit::Bytes),
+            each(|l| l.bytes_sent),
+        )
+    }
+
+    fn process(&self, out: &mut Families<'_>) -> fmt::Result {
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        out.gauge("wiremesh_build_info", "The running build", None, [(version, 1)])?;
+        out.gauge("wiremesh_workers", "Worker threads", None, [(NONE, self.workers)])?;
+        out.gauge(
+            "wiremesh_uptime",
+            "Time since the process started",
+            Some(&Unit::Seconds),
+            [(NONE, self.uptime_seconds)],
+        )?;
+        out.counter(
+            "wiremesh_config_reloads",
+            "Reloads of the configuration by result",
+            None,
+            self.reloads.map(|(result, n)| ([("result", result)], n)),
+        )?;
+        out.counter(
+            "wiremesh_access_log_dropped_lines",
+            "Access log lines that were lost because the writer was behind or failed",
+            None,
+            [(NONE, self.dropped_lines)],
+        )?;
+        out.gauge(
+            "process_start_time",
+            "Start of the process since the Unix epoch",
+            Some(&Unit::Seconds),
+            [(NONE, self.started_seconds)],
+        )?;
+        out.gauge(
+            "process_resident_memory",
+            "Resident memory",
+            Some(&Unit::Bytes),
+            self.process.resident_bytes.map(|n| (NONE, n)),
+        )?;
+        out.counter(
+            "process_cpu",
+            "User and system CPU time spent",
+            Some(&Unit::Seconds),
+            self.process.cpu_seconds.map(|n| (NONE, n)),
+        )?;
+        out.gauge(
+            "process_open_fds",
+            "Open file descriptors",
+            None,
+            self.process.open_fds.map(|n| (NONE, n)),
+        )?;
+        out.gauge(
+            "process_max_fds",
+            "File descriptors that may be open",
+            None,
+            self.process.max_fds.map(|n| (NONE, n)),
+        )
+    }
+}
+
+impl Collector for Scrape {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut out = Families { encoder };
+        self.requests(&mut out)?;
+        self.endpoints(&mut out)?;
+        self.listeners(&mut out)?;
+        self.process(&mut out)
+    }
+}
+
+const NONE: [(&str, &str); 0] = [];
+
+fn request_labels(labels: &RequestLabels) -> [(&'static str, &str); 4] {
+    [
+        ("listener", &*labels.listener),
+        ("cluster", &*labels.cluster),
+        ("service", &*labels.service),
+        ("method", &*labels.method),
+    ]
+}
+
+fn endpoint_labels(totals: &EndpointTotals) -> [(&'static str, &str); 2] {
+    [("cluster", &*totals.cluster), ("endpoint", &*totals.endpoint)]
+}
+
+/// The counts that are not zero, with their label.
+fn by_status(counts: &[u64]) -> impl Iterator<Item = ([(&'static str, &'static str); 1], u64)> {
+    let all = Status::ALL.into_iter().zip(counts);
+    all.filter(|(_, n)| **n > 0).map(|(status, n)| ([("status", status.as_str())], *n))
+}
+
+/// The counts that are not zero, with their label.
+fn by_flag(counts: &[u64]) -> impl Iterator<Item = ([(&'static str, &'static str); 1], u64)> {
+    let all = Reason::ALL.into_iter().zip(counts);
+    all.filter(|(_, n)| **n > 0).map(|(reason, n)| ([("flag", reason.flag())], *n))
+}
+
+/// Writes metric families; those without a value are left out.
+struct Families<'a> {
+    encoder: DescriptorEncoder<'a>,
+}
+
+impl Families<'_> {
+    fn counter<L: EncodeLabelSet, V: prometheus_client::encoding::EncodeCounterValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        rows: impl IntoIterator<Item = (L, V)>,
+    ) -> fmt::Result {
+        let mut rows = rows.into_iter().peekable();
+        if rows.peek().is_none() {
+            return Ok(());
+        }
+        let mut family = self.encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
+        rows.try_for_each(|(labels, value)| {
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, f64>(&value, None)
+        })
+    }
+
+    fn gauge<L: EncodeLabelSet, V: EncodeGaugeValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        rows: impl IntoIterator<Item = (L, V)>,
+    ) -> fmt::Result {
+        let mut rows = rows.into_iter().peekable();
+        if rows.peek().is_none() {
+            return Ok(());
+        }
+        let mut family = self.encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        rows.try_for_each(|(labels, value)| family.encode_family(&labels)?.encode_gauge(&value))
+    }
+
+    fn histogram<'d, L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: impl IntoIterator<Item = (L, &'d Distribution)>,
+    ) -> fmt::Result {
+        let mut rows = rows.into_iter().peekable();
+        if rows.peek().is_none() {
+            return Ok(());
+        }
+        let unit = Some(&Unit::Seconds);
+        let mut family = self.encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
+        rows.try_for_each(|(labels, latency)| {
+            family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
+                latency.sum().as_secs_f64(),
+                latency.count(),
+                &latency.buckets(),
+                None,
+            )
+        })
+    }
+}
+
+/// Makes the classic format of OpenMetrics: there a counter's `_total` belongs to its name, and units and the end have no
+/// line.
+fn to_classic(open_metrics: &str) -> String {
+    let mut classic = String::with_capacity(open_metrics.len());
+    let mut help = "";
+    for line in open_metrics.lines() {
+        if let Some(described) = line.strip_prefix("# HELP ") {
+            help = described.split_once(' ').map_or("", |(_, help)| help);
+        } else if let Some((name, kind)) =
+            line.strip_prefix("# TYPE ").and_then(|typed| typed.split_once(' '))
+        {
+            let total = if kind == "counter" { "_total" } else { "" };
+            classic += &format!("# HELP {name}{total} {help}\n# TYPE {name}{total} {kind}\n");
+        } else if !line.starts_with('#') {
+            classic += line;
+            classic.push('\n');
+        }
+    }
+    classic
+}

@@ -1,0 +1,377 @@
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    fmt,
+    rc::Rc,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Instant, SystemTime},
+};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::{EndpointSeries, ListenerSeries, RequestSeries, Snapshot};
+
+/// How many different (service, method) pairs are told apart by default.
+pub const MAX_NAMES: usize = 2_000;
+
+/// The service and method under which all further pairs are counted.
+pub const OTHER: &str = "other";
+
+/// Names longer than this are counted under [`OTHER`].
+const MAX_NAME_LEN: usize = 200;
+
+/// Past this number, series of endpoints that nobody uses any more are dropped when a new endpoint appears.
+const MAX_STALE_ENDPOINTS: usize = 256;
+
+/// All metrics of a process: shared by its threads, each of which records through a [`WorkerMetrics`] of its own.
+#[derive(Debug)]
+pub struct Metrics {
+    threads: Mutex<Vec<Arc<Table>>>,
+    names: Names,
+    pub(super) started: Instant,
+    pub(super) started_at: SystemTime,
+    pub(super) workers: AtomicUsize,
+    pub(super) reloads_applied: AtomicU64,
+    pub(super) reloads_rejected: AtomicU64,
+    pub(super) dropped_lines: Arc<AtomicU64>,
+}
+
+impl Metrics {
+    /// Metrics that tell `max_names` pairs of service and method apart.
+    pub fn new(max_names: usize) -> Arc<Self> {
+        Arc::new(Self {
+            threads: Mutex::default(),
+            names: Names::new(max_names),
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+            workers: AtomicUsize::new(0),
+            reloads_applied: AtomicU64::new(0),
+            reloads_rejected: AtomicU64::new(0),
+            dropped_lines: Arc::default(),
+        })
+    }
+
+    /// What a thread records into: call it once on each thread, the control thread included.
+    pub fn worker(self: &Arc<Self>) -> WorkerMetrics {
+        let table = Arc::<Table>::default();
+        lock(&self.threads).push(table.clone());
+        WorkerMetrics { metrics: self.clone(), table, requests: Rc::default() }
+    }
+
+    /// Tells how many worker threads there are.
+    pub fn set_workers(&self, workers: usize) {
+        self.workers.store(workers, Relaxed);
+    }
+
+    /// Counts a reload of the configuration that was put in force.
+    pub fn reload_applied(&self) {
+        self.reloads_applied.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a reload of the configuration that was refused.
+    pub fn reload_rejected(&self) {
+        self.reloads_rejected.fetch_add(1, Relaxed);
+    }
+
+    /// The count of access log lines that were dropped, for the access log to add to.
+    pub fn dropped_lines(&self) -> Arc<AtomicU64> {
+        self.dropped_lines.clone()
+    }
+
+    /// Everything that was counted up to now, added up over the threads.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::new(Instant::now());
+        for table in lock(&self.threads).iter() {
+            let rows = lock(&table.rows);
+            rows.requests.iter().for_each(|row| snapshot.add_requests(&row.labels, &row.series));
+            rows.endpoints.iter().for_each(|(key, series)| snapshot.add_endpoint(key, series));
+            rows.listeners.iter().for_each(|(name, series)| snapshot.add_listener(name, series));
+        }
+        snapshot
+    }
+}
+
+/// One thread's way into the metrics. Handles are looked up when configuration arrives and kept; recording through them
+/// takes no lock.
+#[derive(Clone, Debug)]
+pub struct WorkerMetrics {
+    metrics: Arc<Metrics>,
+    table: Arc<Table>,
+    requests: Rc<RefCell<FxHashMap<(String, String), Requests>>>,
+}
+
+impl WorkerMetrics {
+    /// The requests that `listener` sends to `cluster`; those that no route took have the cluster `""`.
+    pub fn requests(&self, listener: &str, cluster: &str) -> Requests {
+        let key = (listener.to_owned(), cluster.to_owned());
+        let new = || Requests {
+            shared: Rc::new(RequestsShared {
+                metrics: self.metrics.clone(),
+                table: self.table.clone(),
+                listener: listener.into(),
+                cluster: cluster.into(),
+                series: RefCell::default(),
+            }),
+        };
+        self.requests.borrow_mut().entry(key).or_insert_with(new).clone()
+    }
+
+    /// The counts of an endpoint, named by its cluster and address. Keep the handle as long as the endpoint is in use.
+    pub fn endpoint_series(&self, cluster: &str, endpoint: &str) -> Arc<EndpointSeries> {
+        let mut rows = lock(&self.table.rows);
+        if rows.endpoints.len() >= MAX_STALE_ENDPOINTS {
+            rows.endpoints.retain(|_, series| Arc::strong_count(series) > 1);
+        }
+        rows.endpoints.entry((cluster.to_owned(), endpoint.to_owned())).or_default().clone()
+    }
+
+    /// The counts of a listener.
+    pub fn listener_series(&self, listener: &str) -> Arc<ListenerSeries> {
+        lock(&self.table.rows).listeners.entry(listener.to_owned()).or_default().clone()
+    }
+
+    /// The metrics that this is a part of.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+}
+
+/// The requests of one listener to one cluster, on one thread.
+#[derive(Clone, Debug)]
+pub struct Requests {
+    shared: Rc<RequestsShared>,
+}
+
+#[derive(Debug)]
+struct RequestsShared {
+    metrics: Arc<Metrics>,
+    table: Arc<Table>,
+    listener: Arc<str>,
+    cluster: Arc<str>,
+    series: RefCell<FxHashMap<Box<str>, Methods>>,
+}
+
+impl Requests {
+    /// The counts of a method. Two hash lookups without lock or allocation, but for a method's first request.
+    ///
+    /// Pairs past the bound, names of more than 200 bytes, and all requests that no route took (a scanner could use the
+    /// bound up) are counted under [`OTHER`].
+    pub fn series(&self, service: &str, method: &str) -> Arc<RequestSeries> {
+        let shared = &*self.shared;
+        if let Some(series) = shared.find(service, method) {
+            return series;
+        }
+        let named = !shared.cluster.is_empty() && shared.metrics.names.admit(service, method);
+        let (service, method) = if named { (service, method) } else { (OTHER, OTHER) };
+        shared.find(service, method).unwrap_or_else(|| shared.create(service, method))
+    }
+}
+
+impl RequestsShared {
+    fn find(&self, service: &str, method: &str) -> Option<Arc<RequestSeries>> {
+        self.series.borrow().get(service)?.get(method).cloned()
+    }
+
+    fn create(&self, service: &str, method: &str) -> Arc<RequestSeries> {
+        let series = Arc::<RequestSeries>::default();
+        let mut known = self.series.borrow_mut();
+        known.entry(service.into()).or_default().insert(method.into(), series.clone());
+        lock(&self.table.rows).requests.push(RequestRow {
+            labels: RequestLabels {
+                listener: self.listener.clone(),
+                cluster: self.cluster.clone(),
+                service: service.into(),
+                method: method.into(),
+            },
+            series: series.clone(),
+        });
+        series
+    }
+}
+
+/// The labels of a method's requests.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct RequestLabels {
+    pub(super) listener: Arc<str>,
+    pub(super) cluster: Arc<str>,
+    pub(super) service: Arc<str>,
+    pub(super) method: Arc<str>,
+}
+
+/// One thread's series. The lock is taken to add a series and to list them, never to record.
+#[derive(Debug, Default)]
+struct Table {
+    rows: Mutex<Rows>,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    requests: Vec<RequestRow>,
+    endpoints: BTreeMap<(String, String), Arc<EndpointSeries>>,
+    listeners: BTreeMap<String, Arc<ListenerSeries>>,
+}
+
+#[derive(Debug)]
+struct RequestRow {
+    labels: RequestLabels,
+    series: Arc<RequestSeries>,
+}
+
+type Methods = FxHashMap<Box<str>, Arc<RequestSeries>>;
+type Pairs = FxHashMap<Box<str>, FxHashSet<Box<str>>>;
+
+/// The pairs of service and method that are told apart, the same on all threads. Once the set is full it never changes,
+/// and asking takes no lock.
+struct Names {
+    max: usize,
+    growing: Mutex<(usize, Pairs)>,
+    full: OnceLock<Pairs>,
+}
+
+impl Names {
+    fn new(max: usize) -> Self {
+        Self { max, growing: Mutex::default(), full: OnceLock::new() }
+    }
+
+    /// Whether the pair may have a series of its own.
+    fn admit(&self, service: &str, method: &str) -> bool {
+        if service.len() > MAX_NAME_LEN || method.len() > MAX_NAME_LEN {
+            return false;
+        }
+        if let Some(full) = self.full.get() {
+            return has(full, service, method);
+        }
+        let mut growing = lock(&self.growing);
+        let (len, pairs) = &mut *growing;
+        if has(pairs, service, method) {
+            return true;
+        }
+        if *len < self.max {
+            *len += 1;
+            return pairs.entry(service.into()).or_default().insert(method.into());
+        }
+        has(self.full.get_or_init(|| std::mem::take(pairs)), service, method)
+    }
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Names").field("max", &self.max).finish_non_exhaustive()
+    }
+}
+
+fn has(pairs: &Pairs, service: &str, method: &str) -> bool {
+    pairs.get(service).is_some_and(|methods| methods.contains(method))
+}
+
+/// The tables stay usable if a thread panicked while it held a lock: nothing in them is ever half-written.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{thread, time::Duration};
+
+    use wiremesh::{Reason, Status};
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn methods(metrics: &Metrics) -> Vec<(String, String, u64)> {
+        let of = metrics.snapshot().methods();
+        of.into_iter().map(|m| (m.service, m.method, m.totals.requests)).collect()
+    }
+
+    #[test]
+    fn the_same_names_find_the_same_series() {
+        let metrics = Metrics::new(MAX_NAMES);
+        let worker = metrics.worker();
+        let series = worker.requests("l", "c").series("s", "m");
+        assert!(Arc::ptr_eq(&series, &worker.requests("l", "c").series("s", "m")));
+        assert!(!Arc::ptr_eq(&series, &worker.requests("l", "d").series("s", "m")));
+        assert!(!Arc::ptr_eq(&series, &metrics.worker().requests("l", "c").series("s", "m")));
+        let endpoint = worker.endpoint_series("c", "a:1");
+        assert!(Arc::ptr_eq(&endpoint, &worker.endpoint_series("c", "a:1")));
+        assert!(!Arc::ptr_eq(&endpoint, &worker.endpoint_series("d", "a:1")));
+        let listener = worker.listener_series("l");
+        assert!(Arc::ptr_eq(&listener, &worker.listener_series("l")));
+    }
+
+    #[test]
+    fn threads_record_apart_and_are_added_up() {
+        let metrics = Metrics::new(MAX_NAMES);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let worker = metrics.worker();
+                    let requests = worker.requests("l", "c");
+                    let endpoint = worker.endpoint_series("c", "a:1");
+                    for _ in 0..10_000 {
+                        requests.series("s", "m").record(Status::Ok, None, MS.into(), 10, 20);
+                        endpoint.sent();
+                        endpoint.answered(Status::Ok, MS.into());
+                    }
+                    endpoint.sent();
+                    endpoint.failed(Reason::Timeout);
+                    endpoint.sent();
+                });
+            }
+        });
+        assert_eq!(methods(&metrics), [("s".into(), "m".into(), 40_000)]);
+        let endpoints = metrics.snapshot().endpoints();
+        assert_eq!(endpoints[0].totals.requests, 40_008);
+        assert_eq!(endpoints[0].totals.errors, 4);
+        assert_eq!(endpoints[0].in_flight, 4);
+    }
+
+    #[test]
+    fn the_number_of_names_is_bounded_over_all_threads() {
+        let metrics = Metrics::new(3);
+        let (one, two) = (metrics.worker(), metrics.worker());
+        let count = |worker: &WorkerMetrics, service: &str, method: &str| {
+            let series = worker.requests("l", "c").series(service, method);
+            series.record(Status::Ok, None, MS.into(), 0, 0);
+        };
+        for i in 0..3 {
+            count(&one, "s", &format!("m{i}"));
+        }
+        for i in 0..1000 {
+            count(&two, "s", &format!("m{i}"));
+            count(&two, &format!("s{i}"), "m0");
+        }
+        count(&one, "s", "m2");
+        let want = [("other", "other", 1997), ("s", "m0", 2), ("s", "m1", 2), ("s", "m2", 3)];
+        assert_eq!(methods(&metrics), want.map(|(s, m, n)| (s.into(), m.into(), n)));
+        assert_eq!(lock(&two.table.rows).requests.len(), 4);
+    }
+
+    #[test]
+    fn unrouted_and_overlong_names_use_no_place_up() {
+        let metrics = Metrics::new(1);
+        let worker = metrics.worker();
+        let long = "x".repeat(MAX_NAME_LEN + 1);
+        let other = worker.requests("l", "c").series(&long, "m");
+        assert!(Arc::ptr_eq(&other, &worker.requests("l", "c").series("s", &long)));
+        let unrouted = worker.requests("l", "").series("s", "m");
+        assert!(Arc::ptr_eq(&unrouted, &worker.requests("l", "").series(OTHER, OTHER)));
+        let named = worker.requests("l", "c").series("s", "m");
+        assert!(!Arc::ptr_eq(&other, &named));
+    }
+
+    #[test]
+    fn endpoints_that_come_and_go_do_not_pile_up() {
+        let worker = Metrics::new(1).worker();
+        let kept = worker.endpoint_series("c", "kept");
+        kept.sent();
+        for i in 0..10 * MAX_STALE_ENDPOINTS {
+            worker.endpoint_series("c", &format!("gone {i}"));
+        }
+        assert!(lock(&worker.table.rows).endpoints.len() <= MAX_STALE_ENDPOINTS);
+        assert!(Arc::ptr_eq(&kept, &worker.endpoint_series("c", "kept")));
+    }
+}

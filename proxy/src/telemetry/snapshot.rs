@@ -1,0 +1,269 @@
+use std::{collections::BTreeMap, time::Instant};
+
+use wiremesh::{Reason, Status};
+
+use super::{
+    Counter, Distribution, EndpointSeries, ListenerSeries, RequestSeries, metrics::RequestLabels,
+};
+
+/// All counts at one moment. Two of them, subtracted, are what happened between.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// When it was taken.
+    pub at: Instant,
+    pub(super) requests: BTreeMap<RequestLabels, RequestTotals>,
+    pub(super) endpoints: BTreeMap<(String, String), EndpointTotals>,
+    pub(super) listeners: BTreeMap<String, ListenerTotals>,
+}
+
+/// Requests, errors and latencies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Requests; for an endpoint every try counts.
+    pub requests: u64,
+    /// Those among them that failed. What the application itself answers as its error is not one of them.
+    pub errors: u64,
+    /// How long answers took.
+    pub latency: Distribution,
+}
+
+impl Totals {
+    /// What came since `earlier`.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            requests: self.requests.saturating_sub(earlier.requests),
+            errors: self.errors.saturating_sub(earlier.errors),
+            latency: self.latency.since(&earlier.latency),
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        self.latency += &other.latency;
+    }
+}
+
+/// The totals of one method over all listeners and clusters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MethodTotals {
+    /// The service's name.
+    pub service: String,
+    /// The method's name.
+    pub method: String,
+    /// Its requests.
+    pub totals: Totals,
+}
+
+/// The counts of one method's requests from one listener to one cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestTotals {
+    pub(super) statuses: [u64; Status::ALL.len()],
+    pub(super) reasons: [u64; Reason::ALL.len()],
+    pub(super) latency: Distribution,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) retries: u64,
+}
+
+/// The counts of one endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndpointTotals {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The endpoint's address.
+    pub endpoint: String,
+    /// Requests sent, failures (statuses that are the upstream's fault, and requests the proxy gave up), latencies.
+    pub totals: Totals,
+    /// Requests that have no outcome yet.
+    pub in_flight: u64,
+    pub(super) statuses: [u64; Status::ALL.len()],
+    pub(super) reasons: [u64; Reason::ALL.len()],
+    pub(super) abandoned: u64,
+    /// Connections that were established.
+    pub connections_opened: u64,
+    /// Established connections that are closed again.
+    pub connections_closed: u64,
+    /// Connections that could not be established.
+    pub connect_failures: u64,
+    /// Times that outlier detection took the endpoint out.
+    pub ejections: u64,
+    /// Heartbeats sent.
+    pub heartbeats_sent: u64,
+    /// Heartbeats that were not answered in time.
+    pub heartbeats_failed: u64,
+    /// Replies to requests that had been given up.
+    pub late_replies: u64,
+    /// Replies to nothing that was asked.
+    pub unknown_replies: u64,
+    /// Bytes written.
+    pub bytes_sent: u64,
+    /// Bytes read.
+    pub bytes_received: u64,
+}
+
+impl EndpointTotals {
+    /// Connections that are open.
+    pub fn connections_active(&self) -> u64 {
+        self.connections_opened.saturating_sub(self.connections_closed)
+    }
+}
+
+/// The counts of one listener; the fields are those of [`ListenerSeries`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct ListenerTotals {
+    pub connections_accepted: u64,
+    pub connections_closed: u64,
+    pub refused_denied: u64,
+    pub refused_full: u64,
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+    pub decode_errors: u64,
+    pub undetected: u64,
+    pub idle_timeouts: u64,
+    pub frame_timeouts: u64,
+    pub stall_timeouts: u64,
+    pub abandoned_requests: u64,
+    pub heartbeats: u64,
+}
+
+impl ListenerTotals {
+    /// Connections that are open.
+    pub fn connections_active(&self) -> u64 {
+        self.connections_accepted.saturating_sub(self.connections_closed)
+    }
+}
+
+impl Snapshot {
+    pub(super) fn new(at: Instant) -> Self {
+        Self {
+            at,
+            requests: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+        }
+    }
+
+    /// Per method, sorted by name.
+    pub fn methods(&self) -> Vec<MethodTotals> {
+        let mut methods: BTreeMap<(&str, &str), Totals> = BTreeMap::new();
+        for (labels, requests) in &self.requests {
+            let totals = methods.entry((&labels.service, &labels.method)).or_default();
+            totals.add(&requests.totals());
+        }
+        methods
+            .into_iter()
+            .map(|((service, method), totals)| MethodTotals {
+                service: service.to_owned(),
+                method: method.to_owned(),
+                totals,
+            })
+            .collect()
+    }
+
+    /// Per endpoint, sorted by cluster and address.
+    pub fn endpoints(&self) -> Vec<EndpointTotals> {
+        self.endpoints.values().cloned().collect()
+    }
+
+    /// One endpoint.
+    pub fn endpoint(&self, cluster: &str, endpoint: &str) -> Option<&EndpointTotals> {
+        self.endpoints.get(&(cluster.to_owned(), endpoint.to_owned()))
+    }
+
+    /// One listener.
+    pub fn listener(&self, listener: &str) -> Option<&ListenerTotals> {
+        self.listeners.get(listener)
+    }
+
+    /// All requests, as clients see them.
+    pub fn total(&self) -> Totals {
+        let mut total = Totals::default();
+        self.requests.values().for_each(|requests| total.add(&requests.totals()));
+        total
+    }
+
+    /// How many requests ended for this reason, as clients see them.
+    pub fn reason(&self, reason: Reason) -> u64 {
+        self.requests.values().map(|requests| requests.reasons[reason as usize]).sum()
+    }
+
+    /// How many requests ended with this status, as clients see them.
+    pub fn status(&self, status: Status) -> u64 {
+        self.requests.values().map(|requests| requests.statuses[status as usize]).sum()
+    }
+
+    pub(super) fn add_requests(&mut self, labels: &RequestLabels, series: &RequestSeries) {
+        let totals = match self.requests.get_mut(labels) {
+            Some(totals) => totals,
+            None => self.requests.entry(labels.clone()).or_default(),
+        };
+        add_all(&mut totals.statuses, &series.statuses);
+        add_all(&mut totals.reasons, &series.reasons);
+        totals.latency += &series.latency;
+        totals.bytes_in += series.bytes_in.get();
+        totals.bytes_out += series.bytes_out.get();
+        totals.retries += series.retries.get();
+    }
+
+    pub(super) fn add_endpoint(&mut self, key: &(String, String), series: &EndpointSeries) {
+        let totals = self.endpoints.entry(key.clone()).or_insert_with(|| EndpointTotals {
+            cluster: key.0.clone(),
+            endpoint: key.1.clone(),
+            ..EndpointTotals::default()
+        });
+        add_all(&mut totals.statuses, &series.statuses);
+        add_all(&mut totals.reasons, &series.reasons);
+        totals.abandoned += series.abandoned.get();
+        totals.totals.requests += series.sent.get();
+        totals.totals.latency += &series.latency;
+        totals.connections_opened += series.connections_opened.get();
+        totals.connections_closed += series.connections_closed.get();
+        totals.connect_failures += series.connect_failures.get();
+        totals.ejections += series.ejections.get();
+        totals.heartbeats_sent += series.heartbeats_sent.get();
+        totals.heartbeats_failed += series.heartbeats_failed.get();
+        totals.late_replies += series.late_replies.get();
+        totals.unknown_replies += series.unknown_replies.get();
+        totals.bytes_sent += series.bytes_sent.get();
+        totals.bytes_received += series.bytes_received.get();
+
+        let given_up: u64 = totals.reasons.iter().sum();
+        let answered: u64 = totals.statuses.iter().sum();
+        let faults = Status::ALL.into_iter().filter(|status| status.is_upstream_fault());
+        let faults: u64 = faults.map(|status| totals.statuses[status as usize]).sum();
+        totals.totals.errors = given_up + faults;
+        let ended = given_up + answered + totals.abandoned;
+        totals.in_flight = totals.totals.requests.saturating_sub(ended);
+    }
+
+    pub(super) fn add_listener(&mut self, name: &str, series: &ListenerSeries) {
+        let totals = self.listeners.entry(name.to_owned()).or_default();
+        totals.connections_accepted += series.connections_accepted.get();
+        totals.connections_closed += series.connections_closed.get();
+        totals.refused_denied += series.refused_denied.get();
+        totals.refused_full += series.refused_full.get();
+        totals.bytes_received += series.bytes_received.get();
+        totals.bytes_sent += series.bytes_sent.get();
+        totals.decode_errors += series.decode_errors.get();
+        totals.undetected += series.undetected.get();
+        totals.idle_timeouts += series.idle_timeouts.get();
+        totals.frame_timeouts += series.frame_timeouts.get();
+        totals.stall_timeouts += series.stall_timeouts.get();
+        totals.abandoned_requests += series.abandoned_requests.get();
+        totals.heartbeats += series.heartbeats.get();
+    }
+}
+
+impl RequestTotals {
+    fn totals(&self) -> Totals {
+        let requests = self.statuses.iter().sum();
+        let fine = self.statuses[Status::Ok as usize] + self.statuses[Status::AppError as usize];
+        Totals { requests, errors: requests - fine, latency: self.latency.clone() }
+    }
+}
+
+fn add_all(sums: &mut [u64], counters: &[Counter]) {
+    sums.iter_mut().zip(counters).for_each(|(sum, counter)| *sum += counter.get());
+}
