@@ -36,14 +36,18 @@ enum Owed {
 }
 
 impl<T> Pipeline<T> {
+    #[inline]
     fn pop(&mut self) -> Option<T> {
-        let entry = self.line.pop_front()?;
-        self.head = self.head.wrapping_add(1);
+        let entry = self.line.front_mut()?;
+        // Taken out in place: the rest of the entry need not be moved.
+        let token = entry.token.take();
         self.wheel.clear(entry.timer);
-        if entry.token.is_none() {
+        self.line.pop_front();
+        self.head = self.head.wrapping_add(1);
+        if token.is_none() {
             self.abandoned = self.abandoned.saturating_sub(1);
         }
-        entry.token
+        token
     }
 
     fn give_up(&mut self, number: u64) -> Option<T> {

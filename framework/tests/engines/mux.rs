@@ -32,6 +32,8 @@ struct Simulation<P> {
     wire_ids: Vec<u64>,
     /// Ids answered lately, for duplicates.
     answered: VecDeque<u64>,
+    /// A request that is over.
+    past: Option<Slot>,
     deadlines: bool,
 }
 
@@ -57,6 +59,7 @@ impl<P: Multiplexed<Frame = Message> + Default> Simulation<P> {
             asked: HashMap::new(),
             wire_ids: Vec::new(),
             answered: VecDeque::new(),
+            past: None,
             deadlines,
         }
     }
@@ -95,8 +98,9 @@ impl<P: Multiplexed<Frame = Message> + Default> Simulation<P> {
 
     fn answer(&mut self, id: u64, seen: &mut Seen) {
         let mut reply = Message::new(id, 0);
-        let received = self.mux.receive(&self.protocol, &mut reply);
-        match (received, self.asked.remove(&id)) {
+        let asked = self.asked.remove(&id);
+        self.past = asked.as_ref().map_or(self.past, |asked| Some(asked.slot));
+        match (self.mux.receive(&self.protocol, &mut reply), asked) {
             (Received::Last(token), Some(asked)) => {
                 assert!(!asked.given_up);
                 assert_eq!((token, reply.id), (asked.nonce, asked.original));
@@ -147,6 +151,9 @@ impl<P: Multiplexed<Frame = Message> + Default> Simulation<P> {
                 assert!(matches!(self.mux.receive(&self.protocol, &mut frame), Received::Late));
             }
             91..95 => {
+                if let Some(past) = self.past {
+                    assert_eq!(self.engine().abandon(past), None, "not the next one in its place");
+                }
                 if let Some(id) = self.any_asked() {
                     let asked = self.asked.get_mut(&id).unwrap();
                     let token = Engine::<P, u64>::abandon(&mut self.mux, asked.slot);

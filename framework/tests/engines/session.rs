@@ -78,6 +78,9 @@ impl Simulation {
 
     fn open(&mut self, connection: usize, seen: &mut Seen) {
         assert!(connection < CONNECTIONS);
+        let coming = |state: &&State| !matches!(state, State::Lent(..));
+        let coming = self.connections.values().filter(coming).count();
+        assert!(coming < self.line.len(), "nobody waits for it");
         let before = self.connections.insert(connection, State::Connecting);
         assert_eq!(before, None, "the number of another");
         seen.opened += 1;
@@ -251,6 +254,15 @@ fn a_pool_that_is_given_up_hands_its_line_back() {
     assert_eq!(pool.acquire('b', Some(Instant::now())), Acquire::Wait);
     assert_eq!((pool.close(), pool.close(), pool.close()), (Some('a'), Some('b'), None));
     assert_eq!(pool.next_deadline(), None);
+}
+
+#[test]
+fn a_newcomer_does_not_overtake() {
+    let mut pool = SessionPool::new(1, 3);
+    assert_eq!(pool.acquire('a', None), Acquire::Connect(0));
+    pool.connected(0);
+    assert_eq!(pool.acquire('b', None), Acquire::Wait);
+    assert_eq!(pool.poll(), Some(Errand::Lend { client: 'a', connection: 0 }));
 }
 
 #[test]
