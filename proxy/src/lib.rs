@@ -2,5 +2,11 @@
 
 pub mod cluster;
 pub mod config;
+mod exchange;
+pub mod net;
 pub mod policy;
+pub mod registry;
+pub mod server;
+pub mod snapshot;
 pub mod telemetry;
+mod worker;

@@ -30,7 +30,7 @@ struct View {
     endpoints: Vec<Rc<LocalEndpoint>>,
     weights: Weights,
     balancer: Balancer,
-    slow_start: Duration,
+    config: Arc<crate::config::Cluster>,
 }
 
 impl LocalCluster {
@@ -42,8 +42,8 @@ impl LocalCluster {
             endpoints: Vec::new(),
             weights: Weights::default(),
             balancer: Balancer::new(config.balance, fastrand::usize(..1 << 16)),
-            slow_start: config.slow_start.0,
             set: Arc::clone(&set),
+            config,
         };
         let cluster = Self {
             version: Cell::new(set.version()),
@@ -59,6 +59,23 @@ impl LocalCluster {
     /// What all workers share.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// The cluster's name.
+    pub fn name(&self) -> &Arc<str> {
+        self.shared.name()
+    }
+
+    /// The settings, as of the last pick or refresh.
+    pub fn config(&self) -> Arc<crate::config::Cluster> {
+        self.view.borrow().config.clone()
+    }
+
+    /// The n-th endpoint, modulo their number, whether it is available or not.
+    pub fn nth(&self, index: usize) -> Option<Rc<LocalEndpoint>> {
+        self.refresh();
+        let view = self.view.borrow();
+        view.endpoints.get(index.checked_rem(view.endpoints.len())?).cloned()
     }
 
     /// Chooses an endpoint for a request; `None` when there is none that may be used.
@@ -82,7 +99,7 @@ impl LocalCluster {
             table: view.set.table(),
             avoid,
             now,
-            slow_start: view.slow_start,
+            slow_start: view.config.slow_start.0,
         };
         let mut picked = view.balancer.pick(&candidates, hash, rng);
         if picked.is_none() && !avoid.is_empty() {
@@ -164,7 +181,7 @@ impl LocalCluster {
         if !view.balancer.is(config.balance) {
             view.balancer = Balancer::new(config.balance, fastrand::usize(..1 << 16));
         }
-        view.slow_start = config.slow_start.0;
+        view.config = config;
         self.version.set(set.version());
         view.set = set;
         // The bound may be lower now than what is held.
@@ -212,6 +229,16 @@ impl LocalEndpoint {
     /// What all workers share.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
+    }
+
+    /// Where to connect.
+    pub fn address(&self) -> &super::Address {
+        self.endpoint.address()
+    }
+
+    /// The address as text, for metrics and logs.
+    pub fn label(&self) -> &Arc<str> {
+        self.endpoint.label()
     }
 
     /// The endpoint's id.

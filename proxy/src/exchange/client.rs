@@ -1,0 +1,415 @@
+//! The driver of one client connection.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker, ready},
+    time::Instant,
+};
+
+use bytes::BytesMut;
+use tokio::io::AsyncWrite;
+use tokio_util::io::{poll_read_buf, poll_write_buf};
+use wiremesh::{
+    Failure, Frame, Kind, Peer, Protocol, Reason, WriteBuf,
+    correlation::Exchange,
+    engine::{Inbox, Place},
+};
+
+use super::{Mesh, reverse::Reverse, upstream::Upstream};
+use crate::worker::{Accepted, ListenerView};
+
+/// A client that is owed more than this is not read from, nor are the upstreams that have replies for it.
+pub const OWED_HIGH: usize = 1 << 20;
+
+/// Reading goes on when no more than this is owed.
+pub const OWED_LOW: usize = 256 << 10;
+
+/// One client connection, as its requests' replies see it.
+pub struct Client<P: Protocol>
+where
+    P::Correlation: Exchange<P>,
+{
+    pub id: u64,
+    pub peer: String,
+    pub listener: RefCell<Rc<ListenerView>>,
+    pub out: RefCell<WriteBuf>,
+    pub inbox: RefCell<<P::Correlation as Exchange<P>>::Inbox>,
+    pub reverse: RefCell<Option<Box<Reverse<P>>>>,
+    /// The lane of its last request: how to address it unasked.
+    pub lane: Cell<u8>,
+    in_flight: Cell<u32>,
+    waker: RefCell<Option<Waker>>,
+    state: Cell<State>,
+    /// Whether an upstream that this client sends to has too much to write already.
+    clogged: Cell<bool>,
+    /// Upstreams that are not read while this client is owed too much.
+    feeders: RefCell<Vec<Rc<Upstream<P>>>>,
+    last_activity: Cell<Instant>,
+    /// Since when half a frame has been waiting for its rest.
+    partial_since: Cell<Option<Instant>>,
+    /// Since when too much has been owed.
+    stalled_since: Cell<Option<Instant>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Reads nothing more; closes when everything owed is written.
+    Closing,
+    /// The socket is gone; replies are dropped.
+    Closed,
+}
+
+impl<P: Protocol> Client<P>
+where
+    P::Correlation: Exchange<P>,
+{
+    pub fn new(id: u64, peer: String, listener: Rc<ListenerView>, now: Instant) -> Self {
+        Self {
+            id,
+            peer,
+            listener: RefCell::new(listener),
+            out: RefCell::default(),
+            inbox: RefCell::default(),
+            reverse: RefCell::default(),
+            lane: Cell::new(0),
+            in_flight: Cell::new(0),
+            waker: RefCell::default(),
+            state: Cell::new(State::Open),
+            clogged: Cell::new(false),
+            feeders: RefCell::default(),
+            last_activity: Cell::new(now),
+            partial_since: Cell::new(None),
+            stalled_since: Cell::new(None),
+        }
+    }
+
+    /// Whether replies can still reach it.
+    pub fn is_gone(&self) -> bool {
+        self.state.get() == State::Closed
+    }
+
+    /// Requests that await a reply.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.get()
+    }
+
+    /// Counts a request in.
+    pub fn begin(&self) {
+        self.in_flight.set(self.in_flight.get() + 1);
+    }
+
+    /// Counts a request out.
+    pub fn end(&self) {
+        self.in_flight.set(self.in_flight.get().saturating_sub(1));
+    }
+
+    /// Appends to what the client is owed, by `write`, and sees to it that it is written.
+    pub fn owe<R>(&self, mesh: &Mesh<P>, write: impl FnOnce(&mut WriteBuf) -> R) -> R {
+        let mut out = self.out.borrow_mut();
+        mesh.worker.buffers.lend(&mut out);
+        let result = write(&mut out);
+        let full = out.len() > OWED_HIGH;
+        drop(out);
+        if full && self.stalled_since.get().is_none() {
+            self.stalled_since.set(Some(mesh.worker.now()));
+        }
+        self.wake();
+        result
+    }
+
+    /// Reads no further requests until an upstream has room for them again.
+    pub fn set_clogged(&self, clogged: bool) {
+        self.clogged.set(clogged);
+        if !clogged {
+            self.wake();
+        }
+    }
+
+    /// Whether the client is owed so much that `upstream` must not be read; it is told when that is over.
+    pub fn holds_back(&self, upstream: &Rc<Upstream<P>>) -> bool {
+        if self.stalled_since.get().is_none() || self.is_gone() {
+            return false;
+        }
+        let mut feeders = self.feeders.borrow_mut();
+        if !feeders.iter().any(|f| Rc::ptr_eq(f, upstream)) {
+            feeders.push(upstream.clone());
+        }
+        true
+    }
+
+    /// Has the driver look again.
+    pub fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Reads nothing more, and closes when all that is owed is written.
+    pub fn close(&self) {
+        if self.state.get() == State::Open {
+            self.state.set(State::Closing);
+            self.wake();
+        }
+    }
+
+    /// Closes at once; replies still to come are dropped.
+    pub fn kill(&self) {
+        self.state.set(State::Closed);
+        self.release_feeders();
+        self.wake();
+    }
+
+    fn release_feeders(&self) {
+        self.stalled_since.set(None);
+        for feeder in self.feeders.take() {
+            feeder.wake();
+        }
+    }
+
+    /// What is wrong with the client's pace, if anything: it neither sends nor takes what it should.
+    pub fn overdue(&self, now: Instant) -> Option<Overdue> {
+        let listener = self.listener.borrow();
+        let config = &listener.config;
+        let over = |since: Option<Instant>, limit: crate::config::Duration| {
+            since.is_some_and(|since| now.saturating_duration_since(since) > limit.into())
+        };
+        if over(self.stalled_since.get(), config.stall_timeout) {
+            Some(Overdue::Stalled)
+        } else if over(self.partial_since.get(), config.frame_timeout) {
+            Some(Overdue::Frame)
+        } else if self.in_flight.get() == 0
+            && self.out.borrow().is_empty()
+            && over(Some(self.last_activity.get()), config.idle_timeout)
+        {
+            Some(Overdue::Idle)
+        } else {
+            None
+        }
+    }
+
+    /// Whether nothing is in progress, and has not been since `since`.
+    pub fn is_quiet_since(&self, since: Instant) -> bool {
+        self.in_flight.get() == 0
+            && self.partial_since.get().is_none()
+            && self.last_activity.get() <= since
+            && self.out.borrow().is_empty()
+    }
+}
+
+/// Why a client is closed by the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overdue {
+    /// It does not take its replies.
+    Stalled,
+    /// It began a frame and does not finish it.
+    Frame,
+    /// It does nothing.
+    Idle,
+}
+
+/// Reads, decodes and dispatches the client's requests, and writes what it is owed.
+pub struct ClientTask<P: Protocol>
+where
+    P::Correlation: Exchange<P>,
+{
+    mesh: Rc<Mesh<P>>,
+    client: Rc<Client<P>>,
+    accepted: Accepted,
+    decoder: P::State,
+    input: BytesMut,
+    eof: bool,
+}
+
+impl<P: Protocol> ClientTask<P>
+where
+    P::Correlation: Exchange<P>,
+{
+    pub fn new(mesh: Rc<Mesh<P>>, client: Rc<Client<P>>, mut accepted: Accepted) -> Self {
+        let input = std::mem::take(&mut accepted.prefix);
+        Self { mesh, client, accepted, decoder: P::State::default(), input, eof: false }
+    }
+
+    /// Serves until the connection is over.
+    pub async fn run(mut self) {
+        let result = std::future::poll_fn(|cx| self.poll(cx)).await;
+        if let Err(error) = result {
+            tracing::debug!(client = %self.client.peer, %error, "client connection lost");
+        }
+        if self.client.in_flight() > 0 {
+            self.accepted.series.abandoned_requests.add(self.client.in_flight().into());
+        }
+        self.client.kill();
+        self.accepted.series.connections_closed.inc();
+        self.mesh.client_closed(&self.client);
+        // A FIN, unless the peer has reset the connection already.
+        let _ = std::future::poll_fn(|cx| Pin::new(&mut self.accepted.stream).poll_shutdown(cx)).await;
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut out = self.client.out.borrow_mut();
+        while !out.is_empty() {
+            let stream = Pin::new(&mut self.accepted.stream);
+            match poll_write_buf(stream, cx, &mut *out) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(n)) => {
+                    self.accepted.series.bytes_sent.add(n as u64);
+                    self.client.last_activity.set(self.mesh.worker.now());
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => break,
+            }
+            if out.len() <= OWED_LOW && self.client.stalled_since.get().is_some() {
+                self.client.release_feeders();
+            }
+        }
+        if out.is_empty() {
+            self.mesh.worker.buffers.reclaim(&mut out);
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// Whether another request may be taken now.
+    fn may_take(&self) -> bool {
+        self.client.state.get() == State::Open
+            && self.client.stalled_since.get().is_none()
+            && (self.client.in_flight() as usize) < self.client.listener.borrow().config.max_in_flight
+            && !self.client.clogged.get()
+            && self.client.inbox.borrow().held_bytes() < OWED_HIGH
+    }
+
+    /// Decodes and dispatches what has been received, as far as may be. Says whether it stopped for want of bytes.
+    fn take_frames(&mut self, input: &mut BytesMut) -> bool {
+        loop {
+            if input.is_empty() {
+                self.client.partial_since.set(None);
+                return true;
+            }
+            if !self.may_take() {
+                return false;
+            }
+            let listener = self.client.listener.borrow().clone();
+            let limits = &listener.limits;
+            match self.mesh.protocol.decode(Peer::Client, &mut self.decoder, limits, input) {
+                Ok(Some(frame)) => {
+                    self.client.partial_since.set(None);
+                    self.mesh.on_client_frame(&self.client, frame);
+                }
+                Ok(None) => {
+                    if self.client.partial_since.get().is_none() {
+                        self.client.partial_since.set(Some(self.mesh.worker.now()));
+                    }
+                    return true;
+                }
+                Err(error) => {
+                    tracing::info!(client = %self.client.peer, %error, "undecodable request, closing");
+                    self.accepted.series.decode_errors.inc();
+                    input.clear();
+                    self.client.partial_since.set(None);
+                    // Replies to what was understood are still delivered.
+                    self.client.close();
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // First what is here already: it may have waited for room.
+        if !self.input.is_empty() && self.client.state.get() == State::Open {
+            let mut input = std::mem::take(&mut self.input);
+            let wants_more = self.take_frames(&mut input);
+            self.input = input;
+            if !wants_more {
+                return Poll::Pending;
+            }
+        }
+        if self.eof || !self.may_take() {
+            return Poll::Pending;
+        }
+        let buffers = &self.mesh.worker.buffers;
+        let mut input = buffers.begin_read(&mut self.input);
+        let read = poll_read_buf(Pin::new(&mut self.accepted.stream), cx, &mut input);
+        if let Poll::Ready(Ok(n)) = &read {
+            if *n == 0 {
+                self.eof = true;
+            } else {
+                self.client.last_activity.set(self.mesh.worker.now());
+                self.accepted.series.bytes_received.add(*n as u64);
+                self.take_frames(&mut input);
+            }
+        }
+        self.mesh.worker.buffers.end_read(input, &mut self.input);
+        Poll::Ready(ready!(read).map(|_| ()))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self;
+        this.mesh.worker.tick();
+        {
+            let mut waker = this.client.waker.borrow_mut();
+            if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+                *waker = Some(cx.waker().clone());
+            }
+        }
+        loop {
+            if this.client.is_gone() {
+                return Poll::Ready(Ok(()));
+            }
+            let written = this.poll_write(cx)?;
+            if this.poll_read(cx)?.is_ready() {
+                continue;
+            }
+            if written.is_pending() {
+                return Poll::Pending;
+            }
+            if this.client.out.borrow().is_empty() {
+                let over = this.eof || this.client.state.get() == State::Closing;
+                return if over && this.client.in_flight() == 0 {
+                    Poll::Ready(Ok(()))
+                } else {
+                    Poll::Pending
+                };
+            }
+            // Dispatching has answered at once: write that.
+        }
+    }
+}
+
+impl<P: Protocol> Mesh<P>
+where
+    P::Correlation: Exchange<P>,
+{
+    /// One frame of a client's.
+    fn on_client_frame(self: &Rc<Self>, client: &Rc<Client<P>>, frame: P::Frame) {
+        match frame.kind() {
+            Kind::Request | Kind::OneWay => self.on_request(client, frame),
+            Kind::Response => self.on_reverse_reply(client, frame),
+            Kind::Heartbeat => {
+                if let Some(reply) = self.protocol.heartbeat_reply(&frame) {
+                    client.owe(self, |out| self.protocol.encode(reply, out));
+                }
+            }
+            // Signs of life; a client that goes away simply sends nothing more.
+            Kind::HeartbeatReply | Kind::GoAway | Kind::Push => {}
+        }
+    }
+
+    /// Answers a request by the proxy's own failure.
+    pub fn answer(&self, client: &Client<P>, place: Place, head: &P::Head, failure: &Failure) {
+        if client.is_gone() {
+            return;
+        }
+        let told = client.owe(self, |out| {
+            client.inbox.borrow_mut().fail(&self.protocol, place, head, failure, out)
+        });
+        if !told && failure.reason != Reason::Direct {
+            client.close();
+        }
+    }
+}

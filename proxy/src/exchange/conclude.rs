@@ -1,0 +1,243 @@
+//! A request's end: the answer classified, the request tried again or answered, and recorded.
+
+use std::{
+    rc::Rc,
+    time::{Instant, SystemTime},
+};
+
+use wiremesh::{
+    Failure, Frame, Protocol, Reason, Retry, Side, Status,
+    correlation::{Exchange, Expect},
+    engine::{Inbox, Place},
+};
+
+use super::{
+    Mesh,
+    client::Client,
+    ticket::{Sent, Ticket},
+    upstream::Upstream,
+};
+use crate::{cluster::LocalEndpoint, policy::Cause, telemetry::Record};
+
+/// How an attempt left its endpoint.
+enum Left {
+    Answered(Status),
+    Failed(Reason),
+    OneWay,
+}
+
+impl<P: Protocol> Mesh<P>
+where
+    P::Correlation: Exchange<P>,
+{
+    /// The last or only reply to a request.
+    pub(super) fn replied(self: &Rc<Self>, sent: Sent<P>, mut reply: P::Frame) {
+        let now = self.worker.now();
+        let Sent { ticket, endpoint, at, .. } = sent;
+        let status = reply.status();
+        self.leave(&ticket, &endpoint, at, now, Left::Answered(status));
+        let cause = Cause::answer(status);
+        let Some(ticket) = self.retry(ticket, &endpoint, &cause, now) else { return };
+        ticket.listener.filters.on_response(&mut reply);
+        let bytes_out = reply.wire_len();
+        let client = &ticket.client;
+        client.end();
+        if !client.is_gone() {
+            let place = ticket.place;
+            client.owe(self, |out| {
+                client.inbox.borrow_mut().reply(&self.protocol, place, reply, true, out);
+            });
+        }
+        self.record(&ticket, Some(&endpoint), status, None, bytes_out, now);
+    }
+
+    /// One reply of several.
+    pub(super) fn replied_more(&self, client: &Rc<Client<P>>, place: Place, reply: P::Frame) {
+        if !client.is_gone() {
+            client.owe(self, |out| {
+                client.inbox.borrow_mut().reply(&self.protocol, place, reply, false, out);
+            });
+        }
+    }
+
+    /// A one-way request has been handed over: that is its end.
+    pub(super) fn sent_one_way(&self, upstream: &Upstream<P>, ticket: Ticket<P>, now: Instant) {
+        let endpoint = &upstream.endpoint;
+        self.leave(&ticket, endpoint, now, now, Left::OneWay);
+        ticket.client.end();
+        self.record(&ticket, Some(endpoint), Status::Ok, None, 0, now);
+    }
+
+    /// A request was lost with its connection, or could not be put on it. `retry` says whether it may have been executed.
+    pub(super) fn failed(self: &Rc<Self>, sent: Sent<P>, failure: &Failure, retry: Retry) {
+        let now = self.worker.now();
+        let Sent { ticket, endpoint, at, .. } = sent;
+        self.leave(&ticket, &endpoint, at, now, Left::Failed(failure.reason));
+        let cause = Cause::local(failure.reason, retry);
+        if let Some(ticket) = self.retry(ticket, &endpoint, &cause, now) {
+            self.conclude_failed(ticket, Some(&endpoint), failure);
+        }
+    }
+
+    /// A request's time, or that of this try, is up.
+    pub(super) fn timed_out(self: &Rc<Self>, sent: Sent<P>) {
+        let waited = self.worker.now().saturating_duration_since(sent.at);
+        let failure = Failure::new(
+            Reason::Timeout,
+            format!("{} did not answer within {} ms", sent.endpoint.label(), waited.as_millis()),
+        );
+        self.failed(sent, &failure, Retry::IfIdempotent);
+    }
+
+    /// A request waited for a connection that could not be made.
+    pub(super) fn connect_failed(
+        self: &Rc<Self>,
+        ticket: Ticket<P>,
+        endpoint: &Rc<LocalEndpoint>,
+        failure: &Failure,
+    ) {
+        let now = self.worker.now();
+        self.leave(&ticket, endpoint, now, now, Left::Failed(failure.reason));
+        let cause = Cause::local(failure.reason, Retry::IfUnsent);
+        if let Some(ticket) = self.retry(ticket, endpoint, &cause, now) {
+            self.conclude_failed(ticket, Some(endpoint), failure);
+        }
+    }
+
+    /// A request was given up while it waited for a connection.
+    pub(super) fn never_sent(
+        &self,
+        ticket: Ticket<P>,
+        endpoint: &Rc<LocalEndpoint>,
+        failure: &Failure,
+    ) {
+        let now = self.worker.now();
+        self.leave(&ticket, endpoint, now, now, Left::Failed(failure.reason));
+        self.conclude_failed(ticket, Some(endpoint), failure);
+    }
+
+    /// Counts an attempt out of its endpoint.
+    fn leave(
+        &self,
+        ticket: &Ticket<P>,
+        endpoint: &Rc<LocalEndpoint>,
+        at: Instant,
+        now: Instant,
+        left: Left,
+    ) {
+        let Some(cluster) = &ticket.cluster else { return };
+        cluster.release_request();
+        let latency = now.saturating_duration_since(at);
+        let series = self.worker.endpoint_series(cluster.name(), endpoint);
+        let ok = match left {
+            Left::Answered(status) => {
+                series.answered(status, latency.into());
+                !status.is_upstream_fault()
+            }
+            Left::Failed(reason) => {
+                series.failed(reason);
+                reason.blame().side != Side::Upstream
+            }
+            Left::OneWay => {
+                series.abandoned();
+                return endpoint.abandoned();
+            }
+        };
+        endpoint.finished(now, latency, ok);
+        if ok {
+            endpoint.endpoint().on_success();
+        } else if cluster.shared().on_failure(endpoint.endpoint(), now) {
+            series.ejections.inc();
+            tracing::warn!(
+                cluster = %cluster.name(),
+                endpoint = %endpoint.label(),
+                "ejected after consecutive failures"
+            );
+        }
+    }
+
+    /// Tries again where the route says so; gives the ticket back when it does not.
+    fn retry(
+        self: &Rc<Self>,
+        mut ticket: Ticket<P>,
+        endpoint: &Rc<LocalEndpoint>,
+        cause: &Cause,
+        now: Instant,
+    ) -> Option<Ticket<P>> {
+        let Some(route) = ticket.route.clone() else { return Some(ticket) };
+        let (Some(policy), Some(replay)) = (&route.retry, &mut ticket.replay) else {
+            return Some(ticket);
+        };
+        let backoff = policy.backoff(ticket.attempts, &mut self.worker.rng.borrow_mut());
+        let remaining = ticket.deadline.map(|d| d.saturating_duration_since(now + backoff));
+        if ticket.client.is_gone()
+            || !policy.should_retry(cause, ticket.attempts, remaining, now)
+        {
+            return Some(ticket);
+        }
+        replay.avoid.push(endpoint.id());
+        let request = replay.request.clone();
+        ticket.series.retries.inc();
+        let mesh = self.clone();
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(backoff).await;
+            mesh.worker.tick();
+            mesh.attempt(ticket, request);
+        });
+        None
+    }
+
+    /// Answers a request by the proxy's own failure, and records it.
+    pub(super) fn conclude_failed(
+        &self,
+        ticket: Ticket<P>,
+        endpoint: Option<&Rc<LocalEndpoint>>,
+        failure: &Failure,
+    ) {
+        ticket.client.end();
+        if ticket.expect != Expect::None {
+            self.answer(&ticket.client, ticket.place, &ticket.head, failure);
+        } else {
+            ticket.client.wake();
+        }
+        let now = self.worker.now();
+        self.record(&ticket, endpoint, failure.status, Some(failure.reason), 0, now);
+    }
+
+    /// Records a request whose client has left before it was sent.
+    pub(super) fn conclude_gone(&self, ticket: Ticket<P>) {
+        ticket.client.end();
+        self.record(&ticket, None, Status::Unknown, None, 0, self.worker.now());
+    }
+
+    fn record(
+        &self,
+        ticket: &Ticket<P>,
+        endpoint: Option<&Rc<LocalEndpoint>>,
+        status: Status,
+        reason: Option<Reason>,
+        bytes_out: usize,
+        now: Instant,
+    ) {
+        let latency = now.saturating_duration_since(ticket.started);
+        ticket.series.record(status, reason, latency.into(), ticket.bytes_in, bytes_out);
+        if let Some(log) = &ticket.log {
+            self.worker.log(&Record {
+                listener: &ticket.listener.name,
+                route: ticket.route.as_ref().map_or("", |r| &r.name),
+                cluster: ticket.cluster.as_ref().map_or("", |c| c.name()),
+                endpoint: endpoint.map_or("", |e| e.label()),
+                service: &log.service,
+                method: &log.method,
+                trace_id: &log.trace_id,
+                client: &ticket.client.peer,
+                time: SystemTime::now(),
+                duration: latency,
+                status,
+                reason,
+                bytes_in: ticket.bytes_in,
+                bytes_out,
+            });
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Requests and replies of many clients over few upstream connections.
+//!
+//! One driver per socket reads, decodes everything that has come, dispatches it, and writes once per wake. A request
+//! goes through the stations ([`request`]), is given to an [`upstream::Upstream`], whose engine finds it again when its
+//! reply comes, and is concluded ([`conclude`]): classified, tried again or answered, recorded.
+
+mod client;
+mod conclude;
+mod request;
+mod reverse;
+mod ticket;
+mod upstream;
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use rustc_hash::FxHashMap;
+use wiremesh::{Failure, Protocol, Reason, correlation::Exchange};
+
+use self::{
+    client::{Client, ClientTask},
+    upstream::Upstream,
+};
+use crate::{
+    cluster::{LocalCluster, LocalEndpoint},
+    registry::Driver,
+    worker::{Accepted, Phase, Worker},
+};
+
+/// While draining, a client that has been quiet for this long is closed.
+const QUIET: Duration = Duration::from_millis(500);
+
+/// All connections of one protocol on one worker.
+pub struct Mesh<P: Protocol>
+where
+    P::Correlation: Exchange<P>,
+{
+    pub worker: Rc<Worker>,
+    pub protocol: P,
+    clients: RefCell<FxHashMap<u64, Rc<Client<P>>>>,
+    next_client: Cell<u64>,
+    pools: RefCell<FxHashMap<PoolKey, Vec<Rc<Upstream<P>>>>>,
+}
+
+/// Which requests may share an upstream connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PoolKey {
+    /// [`LocalEndpoint::id`].
+    endpoint: u64,
+    /// [`Protocol::lane`].
+    pub lane: u8,
+    /// The client that has the connection for itself; 0 when it is shared.
+    client: u64,
+}
+
+impl<P: Protocol> Mesh<P>
+where
+    P::Correlation: Exchange<P>,
+{
+    /// A mesh without connections.
+    pub fn new(worker: Rc<Worker>, protocol: P) -> Self {
+        Self {
+            worker,
+            protocol,
+            clients: RefCell::default(),
+            next_client: Cell::new(1),
+            pools: RefCell::default(),
+        }
+    }
+
+    /// A connection for a request of `client`'s to `endpoint`: one that is there, or one that is being made.
+    fn upstream(
+        self: &Rc<Self>,
+        cluster: &Rc<LocalCluster>,
+        endpoint: &Rc<LocalEndpoint>,
+        lane: u8,
+        client: &Rc<Client<P>>,
+    ) -> Result<Rc<Upstream<P>>, Failure> {
+        let config = cluster.config();
+        let owner = config.dedicated.then(|| client.clone());
+        let key =
+            PoolKey { endpoint: endpoint.id(), lane, client: owner.as_ref().map_or(0, |c| c.id) };
+        let mut pools = self.pools.borrow_mut();
+        let pool = pools.entry(key).or_default();
+        let (mut usable, mut best) = (0, None::<(usize, &Rc<Upstream<P>>)>);
+        for upstream in pool.iter().filter(|u| u.is_usable()) {
+            usable += 1;
+            let load = upstream.load();
+            if best.is_none_or(|(least, _)| load < least) {
+                best = Some((load, upstream));
+            }
+        }
+        let wanted = if owner.is_some() { 1 } else { config.connections };
+        match best {
+            Some((load, upstream)) if load == 0 || usable >= wanted => return Ok(upstream.clone()),
+            Some((_, upstream)) if !cluster.shared().connections().try_acquire() => return Ok(upstream.clone()),
+            None if !cluster.shared().connections().try_acquire() => {
+                return Err(Failure::new(
+                    Reason::Overloaded,
+                    format!("cluster {} has all its connections", cluster.name()),
+                ));
+            }
+            _ => {}
+        }
+        let series = self.worker.endpoint_series(cluster.name(), endpoint);
+        let upstream =
+            Rc::new(Upstream::new(key, cluster.clone(), endpoint.clone(), series, owner));
+        pool.push(upstream.clone());
+        let listener = client.listener.borrow().clone();
+        tokio::task::spawn_local(upstream.clone().run(self.clone(), listener));
+        Ok(upstream)
+    }
+
+    /// A connection is over, and all its requests are failed.
+    fn upstream_closed(&self, upstream: &Rc<Upstream<P>>) {
+        upstream.cluster.shared().connections().release();
+        let mut pools = self.pools.borrow_mut();
+        if let Some(pool) = pools.get_mut(&upstream.key) {
+            pool.retain(|u| !Rc::ptr_eq(u, upstream));
+            if pool.is_empty() {
+                pools.remove(&upstream.key);
+            }
+        }
+    }
+
+    /// A client's connection is over.
+    fn client_closed(&self, client: &Rc<Client<P>>) {
+        self.clients.borrow_mut().remove(&client.id);
+        for (key, pool) in &*self.pools.borrow() {
+            if key.client == client.id {
+                pool.iter().for_each(|upstream| upstream.retire());
+            }
+        }
+    }
+}
+
+impl<P: Protocol> Driver for Mesh<P>
+where
+    P::Correlation: Exchange<P>,
+{
+    fn serve(self: Rc<Self>, accepted: Accepted) {
+        let id = self.next_client.replace(self.next_client.get() + 1);
+        let peer = accepted.peer.clone();
+        let now = self.worker.tick();
+        let client = Rc::new(Client::new(id, peer, accepted.listener.clone(), now));
+        self.clients.borrow_mut().insert(id, client.clone());
+        if self.worker.phase() != Phase::Serving {
+            client.close();
+        }
+        tokio::task::spawn_local(ClientTask::new(self.clone(), client, accepted).run());
+    }
+
+    fn sweep(&self, now: Instant) {
+        let clients: Vec<_> = self.clients.borrow().values().cloned().collect();
+        let phase = self.worker.phase();
+        for client in clients {
+            if let Some(why) = client.overdue(now) {
+                tracing::info!(client = %client.peer, ?why, "closing");
+                client.kill();
+            }
+            match phase {
+                Phase::Serving => {}
+                Phase::Draining => {
+                    if now.checked_sub(QUIET).is_some_and(|since| client.is_quiet_since(since)) {
+                        client.close();
+                    }
+                }
+                Phase::Refusing => {}
+                Phase::Closing => client.close(),
+            }
+        }
+        for pool in self.pools.borrow().values() {
+            for upstream in pool.iter().filter(|u| u.endpoint.is_retired()) {
+                upstream.retire();
+            }
+        }
+    }
+
+    fn reload(&self) {
+        for client in self.clients.borrow().values() {
+            let name = client.listener.borrow().name.clone();
+            match self.worker.listener(&name) {
+                Some(listener) => *client.listener.borrow_mut() = listener,
+                // The listener is gone from the configuration: what is in progress is finished.
+                None => client.close(),
+            }
+        }
+    }
+
+    fn drain(&self) {
+        for client in self.clients.borrow().values() {
+            if let Some(bye) = self.protocol.go_away(client.lane.get()) {
+                client.owe(self, |out| self.protocol.encode(bye, out));
+            }
+        }
+    }
+
+    fn refuse(self: Rc<Self>) {
+        let upstreams: Vec<_> = self.pools.borrow().values().flatten().cloned().collect();
+        for upstream in upstreams {
+            upstream.give_up(&self, &Failure::new(Reason::Draining, "the proxy is shutting down"));
+        }
+    }
+
+    fn clients(&self) -> usize {
+        self.clients.borrow().len()
+    }
+}

@@ -1,0 +1,597 @@
+//! The driver of one upstream connection, shared by the requests of many clients.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    future::Future,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker, ready},
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+use tokio::time::Sleep;
+use tokio_util::io::{poll_read_buf, poll_write_buf};
+use wiremesh::{
+    Failure, Frame, Kind, Peer, Protocol, Reason, WriteBuf,
+    correlation::Exchange,
+    engine::{Action, Engine, Keepalive, KeepaliveConfig, Received},
+};
+
+use super::{
+    Mesh, PoolKey,
+    client::{Client, OWED_HIGH, OWED_LOW},
+    ticket::{Sent, Ticket},
+};
+use crate::{
+    cluster::{LocalCluster, LocalEndpoint},
+    config,
+    net::Stream,
+    telemetry::EndpointSeries,
+    worker::ListenerView,
+};
+
+/// The most requests that one upstream connection carries at once.
+const CAPACITY: usize = 64 * 1024;
+
+/// A connection with more requests given up than this, and never answered, is replaced.
+const ABANDONED_MAX: usize = 1024;
+
+/// How long an endpoint that said go-away is left alone, if there is another.
+const GO_AWAY: Duration = Duration::from_secs(5);
+
+/// How often requests that wait for a connection have their deadlines looked at.
+const CONNECT_TICK: Duration = Duration::from_millis(5);
+
+/// One upstream connection, as the requests that use it see it.
+pub struct Upstream<P: Protocol>
+where
+    P::Correlation: Exchange<P>,
+{
+    pub key: PoolKey,
+    pub cluster: Rc<LocalCluster>,
+    pub endpoint: Rc<LocalEndpoint>,
+    pub series: std::sync::Arc<EndpointSeries>,
+    /// The client that has this connection for itself, if one does.
+    pub owner: Option<Rc<Client<P>>>,
+    engine: RefCell<<P::Correlation as Exchange<P>>::Engine<Sent<P>>>,
+    /// Requests that wait for the connection to be made.
+    waiting: RefCell<VecDeque<(P::Frame, Ticket<P>)>>,
+    out: RefCell<WriteBuf>,
+    /// Bytes ever appended to `out`, and ever written to the socket.
+    appended: Cell<u64>,
+    written: Cell<u64>,
+    /// Clients that are not read while `out` is too full.
+    clogged: RefCell<Vec<Rc<Client<P>>>>,
+    state: Cell<State>,
+    waker: RefCell<Option<Waker>>,
+    /// Set when the timer may have to be earlier than it is.
+    rearm: Cell<bool>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Connecting,
+    Open,
+    /// Takes no new requests; closes when those in flight are answered.
+    Retiring,
+    Closed,
+}
+
+impl<P: Protocol> Upstream<P>
+where
+    P::Correlation: Exchange<P>,
+{
+    pub fn new(
+        key: PoolKey,
+        cluster: Rc<LocalCluster>,
+        endpoint: Rc<LocalEndpoint>,
+        series: std::sync::Arc<EndpointSeries>,
+        owner: Option<Rc<Client<P>>>,
+    ) -> Self {
+        Self {
+            key,
+            cluster,
+            endpoint,
+            series,
+            owner,
+            engine: RefCell::new(Engine::<P, Sent<P>>::with_capacity(CAPACITY)),
+            waiting: RefCell::default(),
+            out: RefCell::default(),
+            appended: Cell::new(0),
+            written: Cell::new(0),
+            clogged: RefCell::default(),
+            state: Cell::new(State::Connecting),
+            waker: RefCell::default(),
+            rearm: Cell::new(false),
+        }
+    }
+
+    /// Whether new requests may be given to it.
+    pub fn is_usable(&self) -> bool {
+        match self.state.get() {
+            State::Connecting => true,
+            State::Open => !self.engine.borrow().is_full(),
+            State::Retiring | State::Closed => false,
+        }
+    }
+
+    /// Whether the connection is still being made.
+    pub fn is_connecting(&self) -> bool {
+        self.state.get() == State::Connecting
+    }
+
+    /// Requests on it, waiting ones included.
+    pub fn load(&self) -> usize {
+        self.engine.borrow().in_flight() + self.waiting.borrow().len()
+    }
+
+    /// Sends the request, now or as soon as the connection is there.
+    pub fn send(self: &Rc<Self>, mesh: &Rc<Mesh<P>>, mut frame: P::Frame, ticket: Ticket<P>) {
+        if self.state.get() == State::Connecting {
+            self.waiting.borrow_mut().push_back((frame, ticket));
+            return;
+        }
+        let now = mesh.worker.now();
+        if ticket.expect == wiremesh::correlation::Expect::None {
+            self.engine.borrow_mut().stamp(&mesh.protocol, &mut frame);
+            self.append(mesh, frame);
+            mesh.sent_one_way(self, ticket, now);
+            return;
+        }
+        let deadline = mesh.attempt_deadline(&ticket, now);
+        let expect = ticket.expect;
+        let end = self.appended.get() + frame.wire_len() as u64;
+        let sent = Sent {
+            ticket,
+            endpoint: self.endpoint.clone(),
+            at: now,
+            end,
+        };
+        let mut engine = self.engine.borrow_mut();
+        let was = engine.next_deadline();
+        match engine.send(&mesh.protocol, &mut frame, expect, deadline, sent) {
+            Ok(_) => {
+                if deadline.is_some_and(|d| was.is_none_or(|was| d < was)) {
+                    self.rearm.set(true);
+                }
+                drop(engine);
+                self.append(mesh, frame);
+            }
+            Err(sent) => {
+                drop(engine);
+                let failure = Failure::new(Reason::Overloaded, "the upstream connection is full");
+                mesh.failed(sent, &failure, wiremesh::Retry::IfUnsent);
+            }
+        }
+    }
+
+    /// Appends a frame that needs no slot, or has one.
+    pub fn append(&self, mesh: &Mesh<P>, frame: P::Frame) {
+        let mut out = self.out.borrow_mut();
+        mesh.worker.buffers.lend(&mut out);
+        let before = out.len();
+        mesh.protocol.encode(frame, &mut out);
+        self.appended.set(self.appended.get() + (out.len() - before) as u64);
+        drop(out);
+        self.wake();
+    }
+
+    /// Appends a frame that is not a request of any client's: a probe, a go-away.
+    fn append_own(&self, mesh: &Mesh<P>, mut frame: P::Frame) {
+        self.engine.borrow_mut().stamp(&mesh.protocol, &mut frame);
+        self.append(mesh, frame);
+    }
+
+    /// Stops reading from `client` while too much waits to be written here.
+    pub fn hold_back(&self, client: &Rc<Client<P>>) {
+        if self.out.borrow().len() > OWED_HIGH && self.state.get() != State::Closed {
+            client.set_clogged(true);
+            self.clogged.borrow_mut().push(client.clone());
+        }
+    }
+
+    /// Takes no new requests; closes when those in flight are answered.
+    pub fn retire(&self) {
+        if matches!(self.state.get(), State::Connecting | State::Open) {
+            self.state.set(State::Retiring);
+            self.wake();
+        }
+    }
+
+    /// Has the driver look again.
+    pub fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn release_clogged(&self) {
+        for client in self.clogged.take() {
+            client.set_clogged(false);
+        }
+    }
+
+    /// Connects, then serves until the connection is over.
+    pub async fn run(self: Rc<Self>, mesh: Rc<Mesh<P>>, listener: Rc<ListenerView>) {
+        let config = self.cluster.shared().config();
+        match self.connect(&mesh, config.connect_timeout.into()).await {
+            Ok(stream) => {
+                self.series.connections_opened.inc();
+                if self.state.get() == State::Connecting {
+                    self.state.set(State::Open);
+                }
+                for (frame, ticket) in self.waiting.take() {
+                    self.cluster.shared().pending().release();
+                    self.send_waiting(&mesh, frame, ticket);
+                }
+                let now = mesh.worker.now();
+                let mut task = UpstreamTask {
+                    keepalive: Keepalive::new(keepalive(config.keepalive.unwrap_or_default()), now),
+                    probes: config.keepalive.is_some()
+                        && mesh.protocol.heartbeat(self.key.lane).is_some(),
+                    idle_timeout: config.idle_timeout.into(),
+                    last_use: now,
+                    seen_appended: 0,
+                    decoder: P::State::default(),
+                    input: BytesMut::new(),
+                    timer: None,
+                    held_by: Vec::new(),
+                    stream,
+                    listener,
+                    mesh: mesh.clone(),
+                    upstream: self.clone(),
+                };
+                let (reason, why) = std::future::poll_fn(|cx| task.poll(cx)).await;
+                self.close(&mesh, reason, &why);
+                self.series.connections_closed.inc();
+            }
+            Err(why) => {
+                self.series.connect_failures.inc();
+                tracing::info!(endpoint = %self.endpoint.label(), %why, "connect failed");
+                                self.close(&mesh, Reason::ConnectFailed, &why);
+            }
+        }
+        mesh.upstream_closed(&self);
+    }
+
+    /// A request that waited while the connection was made.
+    fn send_waiting(self: &Rc<Self>, mesh: &Rc<Mesh<P>>, frame: P::Frame, ticket: Ticket<P>) {
+        if self.state.get() == State::Open {
+            self.send(mesh, frame, ticket);
+        } else {
+            // Retired meanwhile; it was opened for these requests, so it still serves them.
+            let state = self.state.replace(State::Open);
+            self.send(mesh, frame, ticket);
+            self.state.set(state);
+        }
+    }
+
+    async fn connect(&self, mesh: &Rc<Mesh<P>>, timeout: Duration) -> Result<Stream, String> {
+        let end = tokio::time::Instant::now() + timeout;
+        let mut connect = std::pin::pin!(Stream::connect(self.endpoint.address()));
+        loop {
+            tokio::select! {
+                result = &mut connect => return result.map_err(|e| e.to_string()),
+                () = tokio::time::sleep(CONNECT_TICK) => {
+                    self.expire_waiting(mesh);
+                    if tokio::time::Instant::now() >= end {
+                        return Err(format!("no connection within {timeout:?}"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Answers the waiting requests whose time is up.
+    fn expire_waiting(&self, mesh: &Rc<Mesh<P>>) {
+        let now = mesh.worker.now();
+        let mut late = Vec::new();
+        let mut kept = VecDeque::new();
+        for (frame, ticket) in self.waiting.take() {
+            if ticket.deadline.is_some_and(|d| d <= now) {
+                late.push(ticket);
+            } else {
+                kept.push_back((frame, ticket));
+            }
+        }
+        *self.waiting.borrow_mut() = kept;
+        for ticket in late {
+            self.cluster.shared().pending().release();
+            let failure = Failure::new(
+                Reason::Timeout,
+                format!("no connection to {} in time", self.endpoint.label()),
+            );
+            mesh.never_sent(ticket, &self.endpoint, &failure);
+        }
+    }
+
+    /// Fails everything that is still on it.
+    fn close(&self, mesh: &Rc<Mesh<P>>, reason: Reason, why: &str) {
+        self.state.set(State::Closed);
+        self.release_clogged();
+        let failure = Failure::new(reason, format!("{}: {why}", self.endpoint.label()));
+        for (_, ticket) in self.waiting.take() {
+            self.cluster.shared().pending().release();
+            mesh.connect_failed(ticket, &self.endpoint, &failure);
+        }
+        loop {
+            let Some(sent) = self.engine.borrow_mut().close() else { break };
+            let retry = if sent.end > self.written.get() {
+                wiremesh::Retry::IfUnsent
+            } else {
+                wiremesh::Retry::IfIdempotent
+            };
+            mesh.failed(sent, &failure, retry);
+        }
+    }
+
+    /// Answers everything that is still on it by `failure`, and retires it.
+    pub fn give_up(&self, mesh: &Rc<Mesh<P>>, failure: &Failure) {
+        for (_, ticket) in self.waiting.take() {
+            self.cluster.shared().pending().release();
+            mesh.never_sent(ticket, &self.endpoint, failure);
+        }
+        loop {
+            let Some(sent) = self.engine.borrow_mut().close() else { break };
+            mesh.failed(sent, failure, wiremesh::Retry::Never);
+        }
+        self.retire();
+    }
+
+    /// One frame of the upstream's. Gives the client back that must be waited for before the next, if one must.
+    fn on_frame(self: &Rc<Self>, mesh: &Rc<Mesh<P>>, mut frame: P::Frame) -> Option<Rc<Client<P>>> {
+        match frame.kind() {
+            Kind::Response => {
+                let mut engine = self.engine.borrow_mut();
+                match engine.receive(&mesh.protocol, &mut frame) {
+                    Received::Last(sent) => {
+                        drop(engine);
+                        let client = sent.ticket.client.clone();
+                        mesh.replied(sent, frame);
+                        return client.holds_back(self).then_some(client);
+                    }
+                    Received::More(sent) => {
+                        let (client, place) = (sent.ticket.client.clone(), sent.ticket.place);
+                        drop(engine);
+                        mesh.replied_more(&client, place, frame);
+                        return client.holds_back(self).then_some(client);
+                    }
+                    Received::Late => self.series.late_replies.inc(),
+                    Received::Unknown => self.series.unknown_replies.inc(),
+                }
+            }
+            Kind::Heartbeat => {
+                if let Some(reply) = mesh.protocol.heartbeat_reply(&frame) {
+                    self.append(mesh, reply);
+                }
+            }
+            Kind::HeartbeatReply => {}
+            Kind::GoAway => {
+                tracing::info!(endpoint = %self.endpoint.label(), "upstream goes away");
+                self.endpoint.endpoint().drain(mesh.worker.now(), GO_AWAY);
+                self.retire();
+            }
+            Kind::Request | Kind::OneWay | Kind::Push => mesh.on_unsolicited(self, frame),
+        }
+        None
+    }
+}
+
+/// Reads, decodes and dispatches the upstream's replies, and writes the requests.
+struct UpstreamTask<P: Protocol>
+where
+    P::Correlation: Exchange<P>,
+{
+    mesh: Rc<Mesh<P>>,
+    upstream: Rc<Upstream<P>>,
+    listener: Rc<ListenerView>,
+    stream: Stream,
+    decoder: P::State,
+    input: BytesMut,
+    timer: Option<Pin<Box<Sleep>>>,
+    keepalive: Keepalive,
+    probes: bool,
+    idle_timeout: Duration,
+    last_use: Instant,
+    /// What had been appended when the clock was last looked at: more means that the connection is in use.
+    seen_appended: u64,
+    /// Clients that are owed too much for more to be read here.
+    held_by: Vec<Rc<Client<P>>>,
+}
+
+impl<P: Protocol> UpstreamTask<P>
+where
+    P::Correlation: Exchange<P>,
+{
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let upstream = &self.upstream;
+        let mut out = upstream.out.borrow_mut();
+        while !out.is_empty() {
+            match poll_write_buf(Pin::new(&mut self.stream), cx, &mut *out) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(n)) => {
+                    upstream.written.set(upstream.written.get() + n as u64);
+                    upstream.series.bytes_sent.add(n as u64);
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => break,
+            }
+            if out.len() <= OWED_LOW && !upstream.clogged.borrow().is_empty() {
+                upstream.release_clogged();
+            }
+        }
+        if out.is_empty() {
+            self.mesh.worker.buffers.reclaim(&mut out);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes frames until bytes are wanted, or a client must be waited for.
+    fn take_frames(&mut self, input: &mut BytesMut) -> Result<(), Ended> {
+        while !input.is_empty() && self.held_by.is_empty() {
+            let limits = &self.listener.limits;
+            match self.mesh.protocol.decode(Peer::Upstream, &mut self.decoder, limits, input) {
+                Ok(Some(frame)) => {
+                    if let Some(client) = self.upstream.on_frame(&self.mesh, frame) {
+                        self.held_by.push(client);
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    return Err((Reason::BadReply, format!("undecodable reply: {error}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        self.held_by.retain(|client| client.holds_back(&self.upstream));
+        if !self.held_by.is_empty() {
+            return Poll::Pending;
+        }
+        if !self.input.is_empty() {
+            let mut input = std::mem::take(&mut self.input);
+            let taken = self.take_frames(&mut input);
+            self.input = input;
+            taken?;
+            if !self.held_by.is_empty() {
+                return Poll::Pending;
+            }
+        }
+        let mut input = self.mesh.worker.buffers.begin_read(&mut self.input);
+        let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut input);
+        let taken = match &read {
+            Poll::Ready(Ok(n)) if *n > 0 => {
+                self.keepalive.on_traffic(self.mesh.worker.now());
+                self.upstream.series.bytes_received.add(*n as u64);
+                self.take_frames(&mut input)
+            }
+            _ => Ok(()),
+        };
+        self.mesh.worker.buffers.end_read(input, &mut self.input);
+        taken?;
+        Poll::Ready(match ready!(read) {
+            Ok(0) => Err((Reason::UpstreamReset, "closed by the upstream".into())),
+            Ok(_) => Ok(()),
+            Err(error) => Err((Reason::UpstreamReset, error.to_string())),
+        })
+    }
+
+    /// Deadlines, probes and idleness. Says when to look again.
+    fn check_time(&mut self, now: Instant) -> Result<Instant, Ended> {
+        let upstream = self.upstream.clone();
+        loop {
+            let Some(sent) = upstream.engine.borrow_mut().expire(now) else { break };
+            self.mesh.timed_out(sent);
+        }
+        let engine = upstream.engine.borrow();
+        if engine.abandoned() > ABANDONED_MAX {
+            upstream.retire();
+        }
+        let used = upstream.appended.get();
+        let busy = engine.in_flight() > 0 || used != self.seen_appended;
+        self.seen_appended = used;
+        let mut next = now + Duration::from_secs(60);
+        if let Some(deadline) = engine.next_deadline() {
+            next = next.min(deadline);
+        }
+        drop(engine);
+        if busy {
+            self.last_use = now;
+        } else if now.saturating_duration_since(self.last_use) >= self.idle_timeout {
+            return Err((Reason::UpstreamReset, "idle".into()));
+        } else {
+            next = next.min(self.last_use + self.idle_timeout);
+        }
+        // While its reader is held back a connection that says nothing is not dead.
+        if self.probes && self.held_by.is_empty() {
+            match self.keepalive.poll(now) {
+                Action::Wait(until) => next = next.min(until),
+                Action::Probe => {
+                    if let Some(probe) = self.mesh.protocol.heartbeat(upstream.key.lane) {
+                        upstream.series.heartbeats_sent.inc();
+                        upstream.append_own(&self.mesh, probe);
+                    }
+                    if let Action::Wait(until) = self.keepalive.poll(now) {
+                        next = next.min(until);
+                    }
+                }
+                Action::Dead => {
+                    upstream.series.heartbeats_failed.inc();
+                    return Err((Reason::UpstreamReset, "no answer to heartbeats".into()));
+                }
+            }
+        }
+        Ok(next)
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
+        loop {
+            let due = self.upstream.rearm.replace(false)
+                || match &mut self.timer {
+                    Some(timer) => timer.as_mut().poll(cx).is_ready(),
+                    None => true,
+                };
+            if !due {
+                return Ok(());
+            }
+            let next = tokio::time::Instant::from_std(self.check_time(self.mesh.worker.now())?);
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(next),
+                None => self.timer = Some(Box::pin(tokio::time::sleep_until(next))),
+            }
+        }
+    }
+}
+
+fn keepalive(config: config::Keepalive) -> KeepaliveConfig {
+    KeepaliveConfig {
+        interval: config.interval.into(),
+        timeout: config.timeout.into(),
+        failures: config.failures,
+    }
+}
+
+/// Why a connection ended: for its requests, and in words.
+type Ended = (Reason, String);
+
+impl<P: Protocol> UpstreamTask<P>
+where
+    P::Correlation: Exchange<P>,
+{
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        let this = self;
+        this.mesh.worker.tick();
+        {
+            let mut waker = this.upstream.waker.borrow_mut();
+            if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+                *waker = Some(cx.waker().clone());
+            }
+        }
+        loop {
+            if let Poll::Ready(Err(error)) = this.poll_write(cx) {
+                return Poll::Ready((Reason::UpstreamReset, error.to_string()));
+            }
+            match this.poll_read(cx) {
+                Poll::Ready(Ok(())) => continue,
+                Poll::Ready(Err(ended)) => return Poll::Ready(ended),
+                Poll::Pending => {}
+            }
+            if let Err(ended) = this.poll_timer(cx) {
+                return Poll::Ready(ended);
+            }
+            let upstream = &this.upstream;
+            if upstream.state.get() == State::Retiring && upstream.load() == 0 {
+                let unwritten = !upstream.out.borrow().is_empty();
+                if !unwritten {
+                    return Poll::Ready((Reason::UpstreamReset, "retired".into()));
+                }
+            }
+            return Poll::Pending;
+        }
+    }
+}

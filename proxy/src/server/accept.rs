@@ -1,0 +1,110 @@
+//! Accepting, on the control thread.
+
+use std::{
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::task::JoinHandle;
+
+use super::workers::Workers;
+use crate::{
+    net::Bound,
+    policy::{PeerInfo, Verdict},
+    snapshot::ListenerPlan,
+    telemetry::ListenerSeries,
+    worker::RawStream,
+};
+
+/// How long accepting pauses when the process has no file descriptors left.
+const NO_DESCRIPTORS: Duration = Duration::from_millis(100);
+
+/// One listening socket and its task.
+pub(super) struct Acceptor {
+    plan: Arc<ArcSwap<ListenerPlan>>,
+    task: JoinHandle<()>,
+}
+
+impl Acceptor {
+    /// Starts to accept.
+    pub(super) fn start(
+        bound: Bound,
+        plan: Arc<ListenerPlan>,
+        workers: Rc<Workers>,
+        series: Arc<ListenerSeries>,
+    ) -> Self {
+        let plan = Arc::new(ArcSwap::new(plan));
+        let task = tokio::task::spawn_local(accept(bound, plan.clone(), workers, series));
+        Self { plan, task }
+    }
+
+    /// Whether this socket serves that listener's address as well.
+    pub(super) fn serves(&self, plan: &ListenerPlan) -> bool {
+        let now = self.plan.load();
+        now.name == plan.name && now.config.address == plan.config.address
+    }
+
+    /// Takes a changed configuration of the same listener.
+    pub(super) fn update(&self, plan: Arc<ListenerPlan>) {
+        self.plan.store(plan);
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(
+    bound: Bound,
+    plan: Arc<ArcSwap<ListenerPlan>>,
+    workers: Rc<Workers>,
+    series: Arc<ListenerSeries>,
+) {
+    let active = Arc::new(AtomicUsize::new(0));
+    loop {
+        let stream = match bound.accept().await {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(listener = %plan.load().name, %error, "accept failed");
+                tokio::time::sleep(NO_DESCRIPTORS).await;
+                continue;
+            }
+        };
+        let plan = plan.load();
+        if active.load(Ordering::Relaxed) >= plan.config.max_connections {
+            tracing::debug!(listener = %plan.name, "at max_connections, closing a new one");
+            series.refused_full.inc();
+        } else if let Err(why) = admit(&plan, &stream) {
+            tracing::info!(listener = %plan.name, %why, "connection refused");
+            series.refused_denied.inc();
+        } else {
+            series.connections_accepted.inc();
+            workers.hand_over(stream, &plan.name, &active);
+        }
+    }
+}
+
+/// Whether the peer may connect at all.
+fn admit(plan: &ListenerPlan, stream: &RawStream) -> Result<(), String> {
+    let ip = match stream {
+        RawStream::Tcp(stream) => {
+            Some(stream.peer_addr().map_err(|e| e.to_string())?.ip().to_canonical())
+        }
+        RawStream::Unix(_) => None,
+    };
+    if let Some(authorize) = &plan.authorize {
+        authorize.check(ip).map_err(|failure| failure.to_string())?;
+    }
+    let peer = PeerInfo { ip, listener: &plan.name };
+    match plan.filters.on_connection(&peer) {
+        Verdict::Continue => Ok(()),
+        Verdict::Reply(failure) => Err(failure.to_string()),
+    }
+}

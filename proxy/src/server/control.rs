@@ -1,0 +1,166 @@
+//! The control thread: binds, accepts, reloads, drains.
+
+use std::{
+    collections::BTreeMap,
+    rc::Rc,
+    sync::{Arc, mpsc::SyncSender},
+};
+
+use anyhow::Context;
+use tokio::{sync::mpsc, task::LocalSet};
+
+use super::{Command, Server, Started, accept::Acceptor, drain::drain, workers};
+use crate::{
+    config::Config,
+    net::{Bound, bind},
+    registry::Registry,
+    server::workers::Workers,
+    policy::Filters,
+    snapshot::{ListenerPlan, Snapshot},
+    telemetry::{MAX_NAMES, Metrics, WorkerMetrics},
+    worker,
+};
+
+/// Runs the proxy until it has stopped; tells `started` how the start went.
+pub(super) fn run(
+    server: Server,
+    inbox: mpsc::UnboundedReceiver<Command>,
+    started: &SyncSender<anyhow::Result<Started>>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match runtime.context("no runtime for the control thread") {
+        Ok(runtime) => runtime,
+        Err(error) => return drop(started.send(Err(error))),
+    };
+    LocalSet::new().block_on(&runtime, async {
+        match Control::start(server).await {
+            Ok((control, up)) => {
+                let _ = started.send(Ok(up));
+                control.serve(inbox).await;
+            }
+            Err(error) => drop(started.send(Err(error))),
+        }
+    });
+}
+
+struct Control {
+    registry: Registry,
+    filters: BTreeMap<String, Filters>,
+    metrics: Arc<Metrics>,
+    /// What this thread counts itself: connections accepted and refused.
+    own_metrics: WorkerMetrics,
+    workers: Rc<Workers>,
+    snapshot: Arc<Snapshot>,
+    acceptors: Vec<Acceptor>,
+}
+
+impl Control {
+    async fn start(server: Server) -> anyhow::Result<(Self, Started)> {
+        let Server { config, registry, filters, .. } = server;
+        let filters =
+            filters.into_iter().map(|(name, chain)| (name, Filters::new(chain))).collect();
+        let metrics = Metrics::new(MAX_NAMES);
+        let count = config.workers.unwrap_or_else(workers::default_count);
+        let snapshot = Arc::new(Snapshot::compile(
+            config,
+            &registry,
+            &filters,
+            &metrics.dropped_lines(),
+            None,
+        )?);
+        let bound = bind_all(snapshot.listeners.iter())?;
+        let mut listeners = BTreeMap::new();
+        for (plan, socket) in &bound {
+            listeners.insert(plan.name.to_string(), socket.address()?);
+        }
+        let workers = Workers::start(count, &registry, &metrics).context("no worker threads")?;
+        let mut control = Self {
+            registry,
+            filters,
+            own_metrics: metrics.worker(),
+            metrics: metrics.clone(),
+            workers: Rc::new(workers),
+            snapshot: snapshot.clone(),
+            acceptors: Vec::new(),
+        };
+        control.workers.tell(|| worker::Command::Apply(snapshot.clone()));
+        control.accept(bound);
+        Ok((control, Started { listeners, admin: None, metrics }))
+    }
+
+    fn accept(&mut self, bound: Vec<(Arc<ListenerPlan>, Bound)>) {
+        for (plan, socket) in bound {
+            let series = self.own_metrics.listener_series(&plan.name);
+            self.acceptors.push(Acceptor::start(socket, plan, self.workers.clone(), series));
+        }
+    }
+
+    async fn serve(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) {
+        loop {
+            match inbox.recv().await {
+                Some(Command::Reload(config, done)) => {
+                    let result = self.reload(*config).map_err(|error| format!("{error:#}"));
+                    let _ = done.send(result);
+                }
+                Some(Command::Drain) => {
+                    self.acceptors.clear();
+                    drain(&self.workers, self.snapshot.config.drain_timeout.into()).await;
+                    break;
+                }
+                Some(Command::Stop) | None => break,
+            }
+        }
+        self.acceptors.clear();
+        // The acceptors' tasks, aborted just now, still hold the workers until they have been polled.
+        tokio::task::yield_now().await;
+        match Rc::try_unwrap(self.workers) {
+            Ok(workers) => workers.stop(),
+            Err(workers) => workers.tell(|| worker::Command::Stop),
+        }
+    }
+
+    /// Puts a configuration in force, or leaves everything as it is.
+    fn reload(&mut self, config: Config) -> anyhow::Result<()> {
+        let old = &self.snapshot;
+        let new = Snapshot::compile(
+            config,
+            &self.registry,
+            &self.filters,
+            &self.metrics.dropped_lines(),
+            Some(old),
+        )?;
+        let fresh =
+            new.listeners.iter().filter(|plan| !self.acceptors.iter().any(|a| a.serves(plan)));
+        let bound = bind_all(fresh)?;
+        // From here on nothing fails.
+        for shared in &new.clusters {
+            if let Some(config) = new.config.clusters.iter().find(|c| *c.name == **shared.name()) {
+                if *shared.config() != *config {
+                    shared.update(Arc::new(config.clone()));
+                }
+            }
+        }
+        self.acceptors.retain(|acceptor| new.listeners.iter().any(|plan| acceptor.serves(plan)));
+        for plan in &new.listeners {
+            if let Some(acceptor) = self.acceptors.iter().find(|a| a.serves(plan)) {
+                acceptor.update(plan.clone());
+            }
+        }
+        self.snapshot = Arc::new(new);
+        self.workers.tell(|| worker::Command::Apply(self.snapshot.clone()));
+        self.accept(bound);
+        Ok(())
+    }
+}
+
+fn bind_all<'a>(
+    plans: impl Iterator<Item = &'a Arc<ListenerPlan>>,
+) -> anyhow::Result<Vec<(Arc<ListenerPlan>, Bound)>> {
+    plans
+        .map(|plan| {
+            let bound = bind(&plan.config.address)
+                .with_context(|| format!("listener {}: {}", plan.name, plan.config.address))?;
+            Ok((plan.clone(), bound))
+        })
+        .collect()
+}

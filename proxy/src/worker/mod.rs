@@ -1,0 +1,236 @@
+//! One worker: a thread, a current-thread runtime, and everything that lives on it. Nothing here is shared.
+
+mod buffers;
+mod detect;
+mod thread;
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::{Arc, atomic::{AtomicUsize, Ordering}},
+    time::Instant,
+};
+
+use bytes::BytesMut;
+use rustc_hash::FxHashMap;
+use wiremesh::Limits;
+
+pub use self::{
+    buffers::Buffers,
+    thread::{Command, RawStream, WorkerHandle, spawn},
+};
+use crate::{
+    cluster::{LocalCluster, LocalEndpoint},
+    config,
+    net::Stream,
+    policy::{Filters, RouteTable},
+    registry::{Driver, Options, Registry},
+    snapshot::{ListenerPlan, Snapshot},
+    telemetry::{
+        EndpointSeries, ListenerSeries, Metrics, Record, RequestSeries, Requests, WorkerLog, WorkerMetrics,
+    },
+};
+
+/// How far a worker is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Normal work.
+    Serving,
+    /// Nothing new is accepted; what is in flight is finished, quiet connections are closed.
+    Draining,
+    /// The deadline has passed: requests are answered by an error.
+    Refusing,
+    /// Connections are closed.
+    Closing,
+}
+
+/// A client's connection, just handed over.
+pub struct Accepted {
+    pub stream: Stream,
+    /// What was read to tell the protocol.
+    pub prefix: BytesMut,
+    pub peer: String,
+    pub listener: Rc<ListenerView>,
+    pub series: Arc<ListenerSeries>,
+    /// Counts the connection out when it is dropped.
+    pub slot: ConnectionSlot,
+}
+
+/// One connection's place in the counts of its worker and its listener.
+pub struct ConnectionSlot {
+    counts: [Arc<AtomicUsize>; 2],
+}
+
+impl ConnectionSlot {
+    /// Counts a connection in.
+    pub fn new(worker: &Arc<AtomicUsize>, listener: &Arc<AtomicUsize>) -> Self {
+        let counts = [worker.clone(), listener.clone()];
+        for count in &counts {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Self { counts }
+    }
+}
+
+impl Drop for ConnectionSlot {
+    fn drop(&mut self) {
+        for count in &self.counts {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A listener, as one worker sees it.
+pub struct ListenerView {
+    pub name: Arc<str>,
+    pub config: Arc<config::Listener>,
+    pub limits: Limits,
+    pub routes: Arc<RouteTable>,
+    pub filters: Filters,
+    pub series: Arc<ListenerSeries>,
+    drivers: Vec<Rc<dyn Driver>>,
+}
+
+/// Everything that lives on one worker.
+pub struct Worker {
+    pub buffers: Buffers,
+    metrics: WorkerMetrics,
+    no_cluster: Arc<str>,
+    pub rng: RefCell<fastrand::Rng>,
+    registry: Registry,
+    clock: Cell<Instant>,
+    phase: Cell<Phase>,
+    access_log: RefCell<Option<WorkerLog>>,
+    clusters: RefCell<FxHashMap<Arc<str>, Rc<LocalCluster>>>,
+    listeners: RefCell<FxHashMap<Arc<str>, Rc<ListenerView>>>,
+    drivers: RefCell<FxHashMap<(String, Options), Rc<dyn Driver>>>,
+    /// By the addresses of listener's and cluster's names, which the entries keep alive.
+    requests: RefCell<FxHashMap<[usize; 2], (Requests, [Arc<str>; 2])>>,
+    endpoints: RefCell<FxHashMap<u64, Arc<EndpointSeries>>>,
+}
+
+impl Worker {
+    fn new(registry: Registry, metrics: &Arc<Metrics>) -> Self {
+        Self {
+            buffers: Buffers::default(),
+            metrics: metrics.worker(),
+            no_cluster: "".into(),
+            rng: RefCell::new(fastrand::Rng::new()),
+            registry,
+            clock: Cell::new(Instant::now()),
+            phase: Cell::new(Phase::Serving),
+            access_log: RefCell::new(None),
+            clusters: RefCell::default(),
+            listeners: RefCell::default(),
+            drivers: RefCell::default(),
+            requests: RefCell::default(),
+            endpoints: RefCell::default(),
+        }
+    }
+
+    /// The time when the task now running was woken: one reading of the clock serves all its frames.
+    pub fn now(&self) -> Instant {
+        self.clock.get()
+    }
+
+    /// Reads the clock; every task does so when it is woken.
+    pub fn tick(&self) -> Instant {
+        let now = Instant::now();
+        self.clock.set(now);
+        now
+    }
+
+    /// How far the worker is on its way out.
+    pub fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// The cluster of that name.
+    pub fn cluster(&self, name: &str) -> Option<Rc<LocalCluster>> {
+        self.clusters.borrow().get(name).cloned()
+    }
+
+    /// The listener of that name.
+    pub fn listener(&self, name: &str) -> Option<Rc<ListenerView>> {
+        self.listeners.borrow().get(name).cloned()
+    }
+
+    /// Whether requests are logged.
+    pub fn logs(&self) -> bool {
+        self.access_log.borrow().is_some()
+    }
+
+    /// Logs one request.
+    pub fn log(&self, record: &Record<'_>) {
+        if let Some(log) = &mut *self.access_log.borrow_mut() {
+            log.record(record);
+        }
+    }
+
+    /// The series that a request is counted in; no allocation once it is known.
+    pub fn request_series(
+        &self,
+        listener: &ListenerView,
+        cluster: Option<&LocalCluster>,
+        service: &str,
+        method: &str,
+    ) -> Arc<RequestSeries> {
+        let names = [&listener.name, cluster.map_or(&self.no_cluster, |c| c.name())];
+        let key = names.map(|name| name.as_ptr().addr());
+        let mut known = self.requests.borrow_mut();
+        let (requests, _) = known.entry(key).or_insert_with(|| {
+            (self.metrics.requests(names[0], names[1]), names.map(Arc::clone))
+        });
+        requests.series(service, method)
+    }
+
+    /// The series that an endpoint is counted in.
+    pub fn endpoint_series(&self, cluster: &str, endpoint: &LocalEndpoint) -> Arc<EndpointSeries> {
+        let mut known = self.endpoints.borrow_mut();
+        let new = || self.metrics.endpoint_series(cluster, endpoint.label());
+        known.entry(endpoint.id()).or_insert_with(new).clone()
+    }
+
+    /// Puts a configuration in force.
+    fn apply(self: &Rc<Self>, snapshot: &Snapshot) {
+        let mut clusters = self.clusters.borrow_mut();
+        clusters.retain(|name, _| snapshot.clusters.iter().any(|c| c.name() == name));
+        for shared in &snapshot.clusters {
+            let known = clusters.get(shared.name()).is_some_and(|c| Arc::ptr_eq(c.shared(), shared));
+            if !known {
+                clusters.insert(shared.name().clone(), LocalCluster::new(shared.clone()));
+            }
+        }
+        drop(clusters);
+        self.requests.borrow_mut().clear();
+        self.endpoints.borrow_mut().clear();
+        let views = snapshot.listeners.iter().map(|plan| (plan.name.clone(), self.view(plan)));
+        *self.listeners.borrow_mut() = views.collect();
+        *self.access_log.borrow_mut() = snapshot.access_log.as_ref().map(|log| log.worker());
+        let drivers: Vec<_> = self.drivers.borrow().values().cloned().collect();
+        drivers.iter().for_each(|driver| driver.reload());
+    }
+
+    fn view(self: &Rc<Self>, plan: &Arc<ListenerPlan>) -> Rc<ListenerView> {
+        let drivers = plan.config.protocols.iter().filter_map(|name| {
+            let options = plan.config.options.get(name).cloned().unwrap_or_default();
+            let mut drivers = self.drivers.borrow_mut();
+            let key = (name.clone(), options);
+            if let Some(driver) = drivers.get(&key) {
+                return Some(driver.clone());
+            }
+            let driver = self.registry.get(name)?.driver(self.clone(), &key.1);
+            drivers.insert(key, driver.clone());
+            Some(driver)
+        });
+        Rc::new(ListenerView {
+            name: plan.name.clone(),
+            config: plan.config.clone(),
+            limits: plan.limits.clone(),
+            routes: plan.routes.clone(),
+            filters: plan.filters.clone(),
+            series: self.metrics.listener_series(&plan.name),
+            drivers: drivers.collect(),
+        })
+    }
+}

@@ -1,0 +1,163 @@
+use std::{
+    io,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use tokio::{
+    net::{TcpStream, UnixStream},
+    sync::mpsc,
+    task::LocalSet,
+};
+
+use super::{Accepted, ConnectionSlot, Phase, Worker, detect::detect};
+use crate::{net::Stream, registry::Registry, snapshot::Snapshot, telemetry::Metrics};
+
+/// How often a worker looks after what is due.
+const SWEEP: Duration = Duration::from_millis(100);
+
+/// What a worker can be told.
+pub enum Command {
+    /// Put this configuration in force.
+    Apply(Arc<Snapshot>),
+    /// Serve this connection of the listener so named.
+    Serve(RawStream, Arc<str>, ConnectionSlot),
+    /// Go on to this phase.
+    Phase(Phase),
+    /// End.
+    Stop,
+}
+
+/// A connected socket on its way to a worker.
+pub enum RawStream {
+    /// TCP.
+    Tcp(std::net::TcpStream),
+    /// Unix.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl RawStream {
+    fn into_stream(self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream)?),
+            Self::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
+        })
+    }
+}
+
+/// A worker, as the control thread sees it.
+pub struct WorkerHandle {
+    /// Connections it holds or has been promised.
+    pub connections: Arc<AtomicUsize>,
+    commands: mpsc::UnboundedSender<Command>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl WorkerHandle {
+    /// Tells the worker something. A worker that is gone does not hear it.
+    pub fn tell(&self, command: Command) {
+        let _ = self.commands.send(command);
+    }
+
+    /// How many connections it holds.
+    pub fn load(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Ends the worker and waits for it.
+    pub fn join(mut self) {
+        self.tell(Command::Stop);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("a worker panicked");
+        }
+    }
+}
+
+/// Starts a worker's thread.
+pub fn spawn(index: usize, registry: Registry, metrics: Arc<Metrics>) -> io::Result<WorkerHandle> {
+    let (commands, inbox) = mpsc::unbounded_channel();
+    let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return tracing::error!(%error, "no runtime for a worker"),
+        };
+        LocalSet::new().block_on(&runtime, run(inbox, registry, metrics));
+    })?;
+    Ok(WorkerHandle { connections: Arc::default(), commands, thread: Some(thread) })
+}
+
+async fn run(
+    mut inbox: mpsc::UnboundedReceiver<Command>,
+    registry: Registry,
+    metrics: Arc<Metrics>,
+) {
+    let worker = Rc::new(Worker::new(registry, &metrics));
+    let mut sweep = tokio::time::interval(SWEEP);
+    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            command = inbox.recv() => match command {
+                Some(Command::Apply(snapshot)) => worker.apply(&snapshot),
+                Some(Command::Serve(stream, listener, slot)) => {
+                    worker.serve(stream, &listener, slot);
+                }
+                Some(Command::Phase(phase)) => worker.enter(phase),
+                Some(Command::Stop) | None => break,
+            },
+            _ = sweep.tick() => worker.sweep(),
+        }
+    }
+    worker.sweep();
+}
+
+impl Worker {
+    fn serve(self: &Rc<Self>, stream: RawStream, listener: &str, slot: ConnectionSlot) {
+        // The listener may have gone with a reload since the connection was accepted.
+        let Some(listener) = self.listener(listener) else { return };
+        let stream = match stream.into_stream() {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!(%error, "accepted socket unusable"),
+        };
+        let peer = stream.peer_text();
+        let series = listener.series.clone();
+        let accepted =
+            Accepted { stream, prefix: BytesMut::new(), peer, series, slot, listener: listener.clone() };
+        match &listener.drivers[..] {
+            [only] => only.clone().serve(accepted),
+            _ => {
+                tokio::task::spawn_local(detect(self.clone(), accepted));
+            }
+        }
+    }
+
+    fn enter(self: &Rc<Self>, phase: Phase) {
+        self.tick();
+        self.phase.set(phase);
+        let drivers: Vec<_> = self.drivers.borrow().values().cloned().collect();
+        for driver in drivers {
+            match phase {
+                Phase::Serving => {}
+                Phase::Draining => driver.drain(),
+                Phase::Refusing => driver.refuse(),
+                Phase::Closing => driver.sweep(self.now()),
+            }
+        }
+    }
+
+    fn sweep(&self) {
+        let now = self.tick();
+        let drivers: Vec<_> = self.drivers.borrow().values().cloned().collect();
+        drivers.iter().for_each(|driver| driver.sweep(now));
+        if let Some(log) = &mut *self.access_log.borrow_mut() {
+            log.flush();
+        }
+    }
+}

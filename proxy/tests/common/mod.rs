@@ -1,0 +1,90 @@
+//! What the tests across the proxy share: an upstream with every bad habit, a client that checks every answer, and a
+//! proxy between them.
+
+#![allow(dead_code)] // each test binary uses its own part
+
+pub mod client;
+pub mod upstream;
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use wiremesh_proxy::{
+    cluster::Address,
+    config::{self, Cluster, Config, Listener, Route},
+    registry::Registry,
+    server::{Handle, Server},
+};
+
+/// The name of the tests' listener, route and cluster.
+pub const NAME: &str = "t";
+
+/// One listener for the multiplexed toy, one route, one cluster.
+pub fn config(upstreams: &[SocketAddr]) -> Config {
+    let endpoints =
+        upstreams.iter().map(|a| config::Endpoint::from(config::Address::from(*a))).collect();
+    let any = "127.0.0.1:0".parse().expect("an address");
+    let route = Route { timeout: Some(secs(10)), ..Route::to_cluster(NAME, NAME) };
+    Config {
+        workers: Some(2),
+        listeners: vec![Listener::new(NAME, any, vec!["mx".into()], vec![route])],
+        clusters: vec![Cluster::new(NAME, endpoints)],
+        drain_timeout: secs(5),
+        ..Config::default()
+    }
+}
+
+/// The bundled protocols and the toys.
+pub fn registry() -> Registry {
+    Registry::bundled().with(wiremesh_toys::Mx)
+}
+
+/// A running proxy with this configuration.
+pub fn start(config: Config) -> Handle {
+    Server::new(config, registry()).start().expect("the proxy starts")
+}
+
+/// Where the tests' listener is.
+pub fn address(proxy: &Handle) -> SocketAddr {
+    match proxy.address(NAME) {
+        Some(Address::Tcp(address)) => *address,
+        other => panic!("no TCP listener {NAME}: {other:?}"),
+    }
+}
+
+/// A configured duration.
+pub fn secs(secs: u64) -> config::Duration {
+    config::Duration::from_secs(secs)
+}
+
+/// A configured duration.
+pub fn millis(millis: u64) -> config::Duration {
+    config::Duration::from_millis(millis)
+}
+
+/// Waits until `true`, and fails the test when that takes more than 10 s.
+pub async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !check() {
+        assert!(Instant::now() < end, "not within 10 s: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Runs a test on a runtime of its own.
+pub fn block_on<F: Future>(test: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(tokio::task::LocalSet::new().run_until(test))
+}
+
+/// This process's resident memory, in bytes.
+pub fn rss() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    let pages: usize = statm.split(' ').nth(1).and_then(|p| p.parse().ok()).expect("a number");
+    pages * 4096
+}
