@@ -85,7 +85,9 @@ impl Snapshot {
         let access_log = match (&config.access_log, old) {
             (None, _) => None,
             (wanted, Some(old)) if *wanted == old.config.access_log => old.access_log.clone(),
-            (Some(wanted), _) => Some(AccessLog::open(wanted, dropped.clone()).context("access_log")?),
+            (Some(wanted), _) => {
+                Some(AccessLog::open(wanted, dropped.clone()).context("access_log")?)
+            }
         };
         Ok(Self { config, listeners, clusters, access_log })
     }

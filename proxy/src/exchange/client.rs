@@ -246,7 +246,8 @@ where
         self.accepted.series.connections_closed.inc();
         self.mesh.client_closed(&self.client);
         // A FIN, unless the peer has reset the connection already.
-        let _ = std::future::poll_fn(|cx| Pin::new(&mut self.accepted.stream).poll_shutdown(cx)).await;
+        let _ =
+            std::future::poll_fn(|cx| Pin::new(&mut self.accepted.stream).poll_shutdown(cx)).await;
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -278,7 +279,8 @@ where
     fn may_take(&self) -> bool {
         self.client.state.get() == State::Open
             && self.client.stalled_since.get().is_none()
-            && (self.client.in_flight() as usize) < self.client.listener.borrow().config.max_in_flight
+            && (self.client.in_flight() as usize)
+                < self.client.listener.borrow().config.max_in_flight
             && !self.client.clogged.get()
             && self.client.inbox.borrow().held_bytes() < OWED_HIGH
     }

@@ -170,9 +170,7 @@ where
         };
         let backoff = policy.backoff(ticket.attempts, &mut self.worker.rng.borrow_mut());
         let remaining = ticket.deadline.map(|d| d.saturating_duration_since(now + backoff));
-        if ticket.client.is_gone()
-            || !policy.should_retry(cause, ticket.attempts, remaining, now)
-        {
+        if ticket.client.is_gone() || !policy.should_retry(cause, ticket.attempts, remaining, now) {
             return Some(ticket);
         }
         replay.avoid.push(endpoint.id());

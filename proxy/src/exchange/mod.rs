@@ -96,7 +96,9 @@ where
         let wanted = if owner.is_some() { 1 } else { config.connections };
         match best {
             Some((load, upstream)) if load == 0 || usable >= wanted => return Ok(upstream.clone()),
-            Some((_, upstream)) if !cluster.shared().connections().try_acquire() => return Ok(upstream.clone()),
+            Some((_, upstream)) if !cluster.shared().connections().try_acquire() => {
+                return Ok(upstream.clone());
+            }
             None if !cluster.shared().connections().try_acquire() => {
                 return Err(Failure::new(
                     Reason::Overloaded,

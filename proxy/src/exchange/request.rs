@@ -134,9 +134,7 @@ where
         }
         ticket.hash = match target {
             Target::Hash(hash) => Some(hash),
-            Target::Any | Target::Index(_) => {
-                route.hash.as_ref().and_then(|key| key.of(&request))
-            }
+            Target::Any | Target::Index(_) => route.hash.as_ref().and_then(|key| key.of(&request)),
         };
         if let Some(edits) = &route.edits
             && let Err(error) = edits.apply(&mut request)
@@ -234,7 +232,10 @@ where
             cluster.release_request();
             let failure = Failure::new(
                 Reason::Overloaded,
-                format!("cluster {} has too many requests waiting for a connection", cluster.name()),
+                format!(
+                    "cluster {} has too many requests waiting for a connection",
+                    cluster.name()
+                ),
             );
             return self.refuse_request(ticket, &failure);
         }
@@ -253,7 +254,10 @@ where
 
     /// When this attempt is given up: with the request, or by the route's time for one try.
     pub(super) fn attempt_deadline(&self, ticket: &Ticket<P>, now: Instant) -> Option<Instant> {
-        ticket.route.as_ref().map_or(ticket.deadline, |route| route.try_deadline(ticket.deadline, now))
+        ticket
+            .route
+            .as_ref()
+            .map_or(ticket.deadline, |route| route.try_deadline(ticket.deadline, now))
     }
 }
 

@@ -1,6 +1,10 @@
 use std::{rc::Rc, sync::Arc, time::Instant};
 
-use wiremesh::{Protocol, correlation::{Exchange, Expect, Target}, engine::Place};
+use wiremesh::{
+    Protocol,
+    correlation::{Exchange, Expect, Target},
+    engine::Place,
+};
 
 use super::client::Client;
 use crate::{

@@ -144,12 +144,7 @@ where
         let deadline = mesh.attempt_deadline(&ticket, now);
         let expect = ticket.expect;
         let end = self.appended.get() + frame.wire_len() as u64;
-        let sent = Sent {
-            ticket,
-            endpoint: self.endpoint.clone(),
-            at: now,
-            end,
-        };
+        let sent = Sent { ticket, endpoint: self.endpoint.clone(), at: now, end };
         let mut engine = self.engine.borrow_mut();
         let was = engine.next_deadline();
         match engine.send(&mesh.protocol, &mut frame, expect, deadline, sent) {
@@ -251,7 +246,7 @@ where
             Err(why) => {
                 self.series.connect_failures.inc();
                 tracing::info!(endpoint = %self.endpoint.label(), %why, "connect failed");
-                                self.close(&mesh, Reason::ConnectFailed, &why);
+                self.close(&mesh, Reason::ConnectFailed, &why);
             }
         }
         mesh.upstream_closed(&self);

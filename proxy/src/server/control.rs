@@ -13,9 +13,9 @@ use super::{Command, Server, Started, accept::Acceptor, drain::drain, workers};
 use crate::{
     config::Config,
     net::{Bound, bind},
+    policy::Filters,
     registry::Registry,
     server::workers::Workers,
-    policy::Filters,
     snapshot::{ListenerPlan, Snapshot},
     telemetry::{MAX_NAMES, Metrics, WorkerMetrics},
     worker,
@@ -134,10 +134,9 @@ impl Control {
         let bound = bind_all(fresh)?;
         // From here on nothing fails.
         for shared in &new.clusters {
-            if let Some(config) = new.config.clusters.iter().find(|c| *c.name == **shared.name()) {
-                if *shared.config() != *config {
-                    shared.update(Arc::new(config.clone()));
-                }
+            let wanted = new.config.clusters.iter().find(|c| *c.name == **shared.name());
+            if let Some(config) = wanted.filter(|config| **config != *shared.config()) {
+                shared.update(Arc::new(config.clone()));
             }
         }
         self.acceptors.retain(|acceptor| new.listeners.iter().any(|plan| acceptor.serves(plan)));

@@ -11,11 +11,7 @@ use anyhow::{Context, anyhow};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    cluster::Address,
-    config::Config,
-    registry::Registry,
-    policy::Filter,
-    telemetry::Metrics,
+    cluster::Address, config::Config, policy::Filter, registry::Registry, telemetry::Metrics,
 };
 
 /// A proxy about to be started.
@@ -68,11 +64,7 @@ impl Server {
     }
 
     /// Adds a filter of the user's own to a listener.
-    pub fn with_filter(
-        mut self,
-        listener: &str,
-        filter: impl Filter + 'static,
-    ) -> Self {
+    pub fn with_filter(mut self, listener: &str, filter: impl Filter + 'static) -> Self {
         self.filters.entry(listener.into()).or_default().push(Box::new(filter));
         self
     }

@@ -28,11 +28,8 @@ pub struct Buffers {
 impl Buffers {
     /// A buffer to read into: the connection's own when it holds half a frame, else the shared one.
     pub fn begin_read(&self, own: &mut BytesMut) -> BytesMut {
-        let mut buffer = if own.is_empty() {
-            mem::take(&mut *self.chunk.borrow_mut())
-        } else {
-            mem::take(own)
-        };
+        let mut buffer =
+            if own.is_empty() { mem::take(&mut *self.chunk.borrow_mut()) } else { mem::take(own) };
         buffer.reserve(READ_CHUNK);
         buffer
     }

@@ -7,7 +7,10 @@ mod thread;
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
-    sync::{Arc, atomic::{AtomicUsize, Ordering}},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Instant,
 };
 
@@ -27,7 +30,8 @@ use crate::{
     registry::{Driver, Options, Registry},
     snapshot::{ListenerPlan, Snapshot},
     telemetry::{
-        EndpointSeries, ListenerSeries, Metrics, Record, RequestSeries, Requests, WorkerLog, WorkerMetrics,
+        AccessLog, EndpointSeries, ListenerSeries, Metrics, Record, RequestSeries, Requests,
+        WorkerLog, WorkerMetrics,
     },
 };
 
@@ -91,6 +95,9 @@ pub struct ListenerView {
     drivers: Vec<Rc<dyn Driver>>,
 }
 
+/// The requests of a listener to a cluster, and the names that keep their key's addresses taken.
+type KnownRequests = (Requests, [Arc<str>; 2]);
+
 /// Everything that lives on one worker.
 pub struct Worker {
     pub buffers: Buffers,
@@ -104,8 +111,8 @@ pub struct Worker {
     clusters: RefCell<FxHashMap<Arc<str>, Rc<LocalCluster>>>,
     listeners: RefCell<FxHashMap<Arc<str>, Rc<ListenerView>>>,
     drivers: RefCell<FxHashMap<(String, Options), Rc<dyn Driver>>>,
-    /// By the addresses of listener's and cluster's names, which the entries keep alive.
-    requests: RefCell<FxHashMap<[usize; 2], (Requests, [Arc<str>; 2])>>,
+    /// By the addresses of listener's and cluster's names.
+    requests: RefCell<FxHashMap<[usize; 2], KnownRequests>>,
     endpoints: RefCell<FxHashMap<u64, Arc<EndpointSeries>>>,
 }
 
@@ -178,9 +185,9 @@ impl Worker {
         let names = [&listener.name, cluster.map_or(&self.no_cluster, |c| c.name())];
         let key = names.map(|name| name.as_ptr().addr());
         let mut known = self.requests.borrow_mut();
-        let (requests, _) = known.entry(key).or_insert_with(|| {
-            (self.metrics.requests(names[0], names[1]), names.map(Arc::clone))
-        });
+        let (requests, _) = known
+            .entry(key)
+            .or_insert_with(|| (self.metrics.requests(names[0], names[1]), names.map(Arc::clone)));
         requests.series(service, method)
     }
 
@@ -196,7 +203,8 @@ impl Worker {
         let mut clusters = self.clusters.borrow_mut();
         clusters.retain(|name, _| snapshot.clusters.iter().any(|c| c.name() == name));
         for shared in &snapshot.clusters {
-            let known = clusters.get(shared.name()).is_some_and(|c| Arc::ptr_eq(c.shared(), shared));
+            let known =
+                clusters.get(shared.name()).is_some_and(|c| Arc::ptr_eq(c.shared(), shared));
             if !known {
                 clusters.insert(shared.name().clone(), LocalCluster::new(shared.clone()));
             }
@@ -206,7 +214,7 @@ impl Worker {
         self.endpoints.borrow_mut().clear();
         let views = snapshot.listeners.iter().map(|plan| (plan.name.clone(), self.view(plan)));
         *self.listeners.borrow_mut() = views.collect();
-        *self.access_log.borrow_mut() = snapshot.access_log.as_ref().map(|log| log.worker());
+        *self.access_log.borrow_mut() = snapshot.access_log.as_ref().map(AccessLog::worker);
         let drivers: Vec<_> = self.drivers.borrow().values().cloned().collect();
         drivers.iter().for_each(|driver| driver.reload());
     }

@@ -128,8 +128,14 @@ impl Worker {
         };
         let peer = stream.peer_text();
         let series = listener.series.clone();
-        let accepted =
-            Accepted { stream, prefix: BytesMut::new(), peer, series, slot, listener: listener.clone() };
+        let accepted = Accepted {
+            stream,
+            prefix: BytesMut::new(),
+            peer,
+            series,
+            slot,
+            listener: listener.clone(),
+        };
         match &listener.drivers[..] {
             [only] => only.clone().serve(accepted),
             _ => {
