@@ -1,3 +1,93 @@
-//! The project's automation.
+//! The project's automation, run as `cargo xtask COMMAND`.
 
-fn main() {}
+mod fuzz;
+mod hermetic;
+mod peers;
+mod process;
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+
+use report::Report;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's automation")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Everything that proves the project on this machine
+    Test(TestArgs),
+}
+
+/// What to test.
+#[derive(clap::Args)]
+struct TestArgs {
+    /// One part instead of all three
+    #[arg(long)]
+    only: Option<Part>,
+    /// Only the checks and cells whose names contain this
+    #[arg(long, default_value = "")]
+    filter: String,
+    /// Real peers against each other, without the proxy between them
+    #[arg(long)]
+    direct: bool,
+    /// How long each fuzz target runs
+    #[arg(long, default_value_t = 10)]
+    fuzz_seconds: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Format, lints, tests, documentation, sizes, licences: needs Rust alone
+    Hermetic,
+    /// Real clients and servers through the real proxy
+    Peers,
+    /// Every fuzz target for a while: needs a nightly toolchain
+    Fuzz,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<ExitCode> {
+    let Cli { command: Command::Test(args) } = Cli::parse();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    // Leaving the select drops the run, and every process it started is killed with it.
+    tokio::select! {
+        passed = test(&args) => Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        _ = interrupt.recv() => Ok(ExitCode::from(130)),
+        _ = terminate.recv() => Ok(ExitCode::from(143)),
+    }
+}
+
+async fn test(args: &TestArgs) -> bool {
+    let mut report = Report::new(&args.filter);
+    let wanted = |part| args.only.is_none_or(|only| only == part);
+    if wanted(Part::Hermetic) {
+        hermetic::run_all(&mut report).await;
+    }
+    if wanted(Part::Fuzz) {
+        fuzz::run_all(&mut report, args.fuzz_seconds, args.only == Some(Part::Fuzz)).await;
+    }
+    if wanted(Part::Peers) {
+        peers::run_all(&mut report, args.direct).await;
+    }
+    report.finish()
+}
+
+/// The folder that holds the workspace.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
+}
+
+/// Where builds and logs go.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
