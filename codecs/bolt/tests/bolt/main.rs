@@ -1,0 +1,9 @@
+//! Bolt from outside: captures, vectors, refusals, edits, answers.
+
+mod captures;
+mod common;
+mod edits;
+mod refusals;
+mod replies;
+mod traces;
+mod vectors;
