@@ -9,8 +9,10 @@ mod shape;
 mod source;
 mod tree;
 mod value;
+mod watch;
 
 pub use model::*;
 pub use protocol::{OptionCheck, ProtocolInfo};
 pub use report::{Mistake, Report};
 pub use value::{Address, ByteSize, Cidr, Duration, LogPath, Matcher, Percent, Status};
+pub use watch::Watch;

@@ -1,0 +1,215 @@
+//! The command line, as a person meets it: what the binary prints, and its exit codes.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+struct Done {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn wiremesh(args: &[&str]) -> Done {
+    let output = Command::new(env!("CARGO_BIN_EXE_wiremesh"))
+        .args(args)
+        .env_remove("HELLO")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    Done {
+        code: output.status.code().unwrap(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+fn docs() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs")
+}
+
+/// A file that is there as long as the directory.
+fn file(text: &str) -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("wiremesh.yaml");
+    fs::write(&path, text).unwrap();
+    (dir, path.to_str().unwrap().to_owned())
+}
+
+const WRONG: &str = "\
+listeners:
+  - name: bolt
+    address: 127.0.0.1:12220
+    protocols: [bolt]
+    routes:
+      - name: all
+        clutser: hello
+clusters:
+  - name: hello
+    endpoints: [127.0.0.1]
+";
+
+#[test]
+fn check_says_what_is_fine() {
+    let mut examples: Vec<String> = fs::read_dir(docs().join("examples"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path().to_str().unwrap().to_owned())
+        .collect();
+    examples.sort();
+    let mut args = vec!["check"];
+    args.extend(examples.iter().map(String::as_str));
+    let done = wiremesh(&args);
+    assert_eq!((done.code, done.err.as_str()), (0, ""));
+    assert_eq!(done.out.lines().count(), examples.len());
+    assert!(done.out.contains("minimal.yaml: ok (1 listener, 1 cluster)\n"), "{}", done.out);
+}
+
+#[test]
+fn check_and_run_tell_every_mistake() {
+    let (_dir, path) = file(WRONG);
+    let expected = format!(
+        "{path}:7:9: unknown field \"clutser\"; did you mean \"cluster\"?\n\
+         {path}:10:17: \"127.0.0.1\" has no port; write 127.0.0.1:12200\n\
+         {path}: 2 mistakes\n"
+    );
+    for args in [["check", &path].as_slice(), &["run", "-c", &path]] {
+        let done = wiremesh(args);
+        assert_eq!((done.code, done.out.as_str(), done.err.as_str()), (1, "", expected.as_str()));
+    }
+}
+
+#[test]
+fn a_file_that_is_fine_beside_one_that_is_not() {
+    let (_dir, path) = file(WRONG);
+    let minimal = docs().join("examples/minimal.yaml");
+    let done = wiremesh(&["check", &path, minimal.to_str().unwrap(), "/no/such/file"]);
+    assert_eq!(done.code, 1);
+    assert!(done.out.ends_with("minimal.yaml: ok (1 listener, 1 cluster)\n"), "{}", done.out);
+    assert!(done.err.contains("/no/such/file: cannot be read: No such file"), "{}", done.err);
+}
+
+#[test]
+fn schema_is_the_published_one() {
+    let done = wiremesh(&["schema"]);
+    assert_eq!(done.code, 0);
+    assert_eq!(done.out, fs::read_to_string(docs().join("wiremesh.schema.json")).unwrap());
+}
+
+#[test]
+fn protocols_are_listed() {
+    let done = wiremesh(&["protocols"]);
+    assert_eq!(done.code, 0);
+    let mut rows = done.out.lines();
+    let header: Vec<&str> = rows.next().unwrap().split_whitespace().collect();
+    assert_eq!(header, ["PROTOCOL", "REPLIES", "HEADERS", "HEARTBEAT", "DETECTION"]);
+    let bolt = rows.next().unwrap().split("   ").map(str::trim).filter(|cell| !cell.is_empty());
+    let bolt: Vec<&str> = bolt.collect();
+    assert_eq!(bolt, ["bolt", "by id", "read, edit", "yes", "first bytes"]);
+}
+
+#[test]
+fn proxy_prints_a_configuration_that_is_fine() {
+    let done = wiremesh(&[
+        "proxy",
+        "bolt",
+        "127.0.0.1:12220",
+        "127.0.0.1:12200",
+        "[::1]:12201",
+        "--workers",
+        "2",
+        "--admin",
+        "127.0.0.1:9901",
+        "--balance",
+        "peak_ewma",
+        "--print-config",
+    ]);
+    assert_eq!((done.code, done.err.as_str()), (0, ""));
+    assert_eq!(
+        done.out,
+        "\
+workers: 2
+admin: 127.0.0.1:9901
+listeners:
+- name: bolt
+  address: 127.0.0.1:12220
+  protocols:
+  - bolt
+  routes:
+  - name: all
+    cluster: upstream
+clusters:
+- name: upstream
+  endpoints:
+  - 127.0.0.1:12200
+  - \"[::1]:12201\"
+  balance: peak_ewma
+"
+    );
+    let (_dir, path) = file(&done.out);
+    assert_eq!(wiremesh(&["check", &path]).code, 0);
+}
+
+#[test]
+fn wrong_arguments_are_usage_errors() {
+    for (args, said) in [
+        (
+            ["proxy", "blot", "127.0.0.1:1", "a:1"].as_slice(),
+            "unknown protocol \"blot\"; did you mean \"bolt\"?",
+        ),
+        (&["proxy", "bolt", "localhost:1", "a:1"], "not a name such as \"localhost\""),
+        (
+            &["proxy", "bolt", "127.0.0.1", "a:1"],
+            "\"127.0.0.1\" has no port; write 127.0.0.1:12200",
+        ),
+        (
+            &["proxy", "bolt", "127.0.0.1:1", "a:1", "--workers", "0"],
+            "0 is too small; the least is 1",
+        ),
+        (&["proxy", "bolt", "127.0.0.1:1"], "<UPSTREAM>"),
+        (&["demo", "--for", "10"], "\"10\" has no unit; write 10s or 10ms"),
+        (&["check"], "<FILE>"),
+        (&["run"], "--config <FILE>"),
+        (&["chek"], "'check'"),
+        (&["completions", "dos"], "zsh"),
+        (&[], "Usage: wiremesh <COMMAND>"),
+    ] {
+        let done = wiremesh(args);
+        assert_eq!(done.code, 2, "{args:?}: {}", done.err);
+        assert!(done.err.contains(said), "{args:?}: {}", done.err);
+        assert_eq!(done.out, "");
+    }
+}
+
+#[test]
+fn help_teaches() {
+    let done = wiremesh(&["--help"]);
+    assert_eq!(done.code, 0);
+    for command in ["run", "check", "schema", "protocols", "demo", "proxy", "completions"] {
+        assert!(done.out.contains(&format!("\n  {command} ")), "{command}");
+        let help = wiremesh(&["help", command]);
+        assert_eq!(help.code, 0);
+        let teaches = help.out.contains("Example") || help.out.contains("Columns:");
+        assert!(teaches, "{command}: {}", help.out);
+    }
+}
+
+#[test]
+fn version_has_the_commit_where_there_is_one() {
+    let done = wiremesh(&["--version"]);
+    assert_eq!(done.code, 0);
+    let version = done.out.strip_prefix(concat!("wiremesh ", env!("CARGO_PKG_VERSION"))).unwrap();
+    let commit = version.trim().trim_start_matches('(').trim_end_matches(')');
+    assert!(commit.bytes().all(|b| b.is_ascii_hexdigit()), "{}", done.out);
+    assert!(commit.is_empty() || commit.len() >= 12, "{}", done.out);
+}
+
+#[test]
+fn completions_name_the_commands() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let done = wiremesh(&["completions", shell]);
+        assert_eq!(done.code, 0);
+        assert!(done.out.contains("protocols"), "{shell}");
+    }
+}
