@@ -1,65 +1,22 @@
 use std::{fmt, sync::atomic::Ordering::Relaxed, time::UNIX_EPOCH};
 
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, NoLabelSet, text},
-    metrics::MetricType,
-    registry::{Registry, Unit},
-};
+use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Unit};
 use wiremesh::{Reason, Status};
 
-use super::{
-    Distribution, EndpointTotals, ListenerTotals, Metrics, RequestTotals, Snapshot,
-    metrics::RequestLabels, process::Process,
+use super::Families;
+use crate::{
+    cluster::{BoundStatus, ClusterStatus, EndpointState},
+    telemetry::{
+        EndpointTotals, ListenerTotals, Metrics, RequestTotals, Snapshot, metrics::RequestLabels,
+        process::Process,
+    },
 };
-
-/// The two text formats that Prometheus reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// The classic one, version 0.0.4: what everything understands.
-    Classic,
-    /// OpenMetrics 1.0: what Prometheus asks for first.
-    OpenMetrics,
-}
-
-impl Format {
-    /// The better format of those that an `Accept` header names.
-    pub fn accepted(accept: &str) -> Self {
-        if accept.contains("application/openmetrics-text") {
-            Self::OpenMetrics
-        } else {
-            Self::Classic
-        }
-    }
-
-    /// The `Content-Type` of a text in this format.
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Self::Classic => "text/plain; version=0.0.4; charset=utf-8",
-            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        }
-    }
-}
-
-impl Metrics {
-    /// All metrics as Prometheus reads them.
-    pub fn encode(&self, format: Format) -> String {
-        let mut registry = Registry::default();
-        registry.register_collector(Box::new(Scrape::of(self)));
-        let mut text = String::new();
-        // Neither our collector nor a String has a way to fail.
-        let _ = text::encode(&mut text, &registry);
-        match format {
-            Format::OpenMetrics => text,
-            Format::Classic => to_classic(&text),
-        }
-    }
-}
 
 /// All values at one moment.
 #[derive(Debug)]
-struct Scrape {
+pub(super) struct Scrape {
     snapshot: Snapshot,
+    clusters: Vec<ClusterStatus>,
     process: Process,
     workers: u64,
     started_seconds: f64,
@@ -69,10 +26,11 @@ struct Scrape {
 }
 
 impl Scrape {
-    fn of(metrics: &Metrics) -> Self {
+    pub(super) fn of(metrics: &Metrics, clusters: &[ClusterStatus]) -> Self {
         let started = metrics.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             snapshot: metrics.snapshot(),
+            clusters: clusters.to_vec(),
             process: Process::read(),
             workers: metrics.workers.load(Relaxed) as u64,
             started_seconds: started.as_secs_f64(),
@@ -223,6 +181,48 @@ impl Scrape {
         )
     }
 
+    fn clusters(&self, out: &mut Families<'_>) -> fmt::Result {
+        let bounds = |value: fn(&BoundStatus) -> u64| {
+            self.clusters.iter().flat_map(move |cluster| {
+                [
+                    ("requests", &cluster.requests),
+                    ("connections", &cluster.connections),
+                    ("pending", &cluster.pending),
+                ]
+                .map(|(bound, it)| ([("cluster", &*cluster.name), ("bound", bound)], value(it)))
+            })
+        };
+        out.gauge(
+            "wiremesh_cluster_used",
+            "Requests, connections and waiting requests of the cluster",
+            None,
+            bounds(|bound| u64::from(bound.used)),
+        )?;
+        out.gauge(
+            "wiremesh_cluster_limit",
+            "The most requests, connections and waiting requests that the cluster may have",
+            None,
+            bounds(|bound| u64::from(bound.max)),
+        )?;
+        out.counter(
+            "wiremesh_cluster_refused",
+            "Requests that were refused because a limit of the cluster was reached",
+            None,
+            bounds(|bound| bound.refused),
+        )?;
+        out.gauge(
+            "wiremesh_endpoint_available",
+            "Whether the endpoint gets requests",
+            None,
+            self.clusters.iter().flat_map(|cluster| {
+                cluster.endpoints.iter().map(|endpoint| {
+                    let labels = [("cluster", &*cluster.name), ("endpoint", &*endpoint.address)];
+                    (labels, u64::from(endpoint.state == EndpointState::Available))
+                })
+            }),
+        )
+    }
+
     fn listeners(&self, out: &mut Families<'_>) -> fmt::Result {
         let rows = || self.snapshot.listeners.iter();
         let label = |name| [("listener", name)];
@@ -304,12 +304,12 @@ impl Scrape {
     fn process(&self, out: &mut Families<'_>) -> fmt::Result {
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         out.gauge("wiremesh_build_info", "The running build", None, [(version, 1)])?;
-        out.gauge("wiremesh_workers", "Worker threads", None, [(NONE, self.workers)])?;
-        out.gauge(
+        out.gauge_alone("wiremesh_workers", "Worker threads", None, Some(self.workers))?;
+        out.gauge_alone(
             "wiremesh_uptime",
             "Time since the process started",
             Some(&Unit::Seconds),
-            [(NONE, self.uptime_seconds)],
+            Some(self.uptime_seconds),
         )?;
         out.counter(
             "wiremesh_config_reloads",
@@ -317,41 +317,36 @@ impl Scrape {
             None,
             self.reloads.map(|(result, n)| ([("result", result)], n)),
         )?;
-        out.counter(
+        out.counter_alone(
             "wiremesh_access_log_dropped_lines",
             "Access log lines that were lost because the writer was behind or failed",
             None,
-            [(NONE, self.dropped_lines)],
+            Some(self.dropped_lines),
         )?;
-        out.gauge(
+        out.gauge_alone(
             "process_start_time",
             "Start of the process since the Unix epoch",
             Some(&Unit::Seconds),
-            [(NONE, self.started_seconds)],
+            Some(self.started_seconds),
         )?;
-        out.gauge(
+        out.gauge_alone(
             "process_resident_memory",
             "Resident memory",
             Some(&Unit::Bytes),
-            self.process.resident_bytes.map(|n| (NONE, n)),
+            self.process.resident_bytes,
         )?;
-        out.counter(
+        out.counter_alone(
             "process_cpu",
             "User and system CPU time spent",
             Some(&Unit::Seconds),
-            self.process.cpu_seconds.map(|n| (NONE, n)),
+            self.process.cpu_seconds,
         )?;
-        out.gauge(
-            "process_open_fds",
-            "Open file descriptors",
-            None,
-            self.process.open_fds.map(|n| (NONE, n)),
-        )?;
-        out.gauge(
+        out.gauge_alone("process_open_fds", "Open file descriptors", None, self.process.open_fds)?;
+        out.gauge_alone(
             "process_max_fds",
             "File descriptors that may be open",
             None,
-            self.process.max_fds.map(|n| (NONE, n)),
+            self.process.max_fds,
         )
     }
 }
@@ -361,12 +356,11 @@ impl Collector for Scrape {
         let mut out = Families { encoder };
         self.requests(&mut out)?;
         self.endpoints(&mut out)?;
+        self.clusters(&mut out)?;
         self.listeners(&mut out)?;
         self.process(&mut out)
     }
 }
-
-const NONE: [(&str, &str); 0] = [];
 
 fn request_labels(labels: &RequestLabels) -> [(&'static str, &str); 4] {
     [
@@ -391,86 +385,4 @@ fn by_status(counts: &[u64]) -> impl Iterator<Item = ([(&'static str, &'static s
 fn by_flag(counts: &[u64]) -> impl Iterator<Item = ([(&'static str, &'static str); 1], u64)> {
     let all = Reason::ALL.into_iter().zip(counts);
     all.filter(|(_, n)| **n > 0).map(|(reason, n)| ([("flag", reason.flag())], *n))
-}
-
-/// Writes metric families; those without a value are left out.
-struct Families<'a> {
-    encoder: DescriptorEncoder<'a>,
-}
-
-impl Families<'_> {
-    fn counter<L: EncodeLabelSet, V: prometheus_client::encoding::EncodeCounterValue>(
-        &mut self,
-        name: &str,
-        help: &str,
-        unit: Option<&Unit>,
-        rows: impl IntoIterator<Item = (L, V)>,
-    ) -> fmt::Result {
-        let mut rows = rows.into_iter().peekable();
-        if rows.peek().is_none() {
-            return Ok(());
-        }
-        let mut family = self.encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
-        rows.try_for_each(|(labels, value)| {
-            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, f64>(&value, None)
-        })
-    }
-
-    fn gauge<L: EncodeLabelSet, V: EncodeGaugeValue>(
-        &mut self,
-        name: &str,
-        help: &str,
-        unit: Option<&Unit>,
-        rows: impl IntoIterator<Item = (L, V)>,
-    ) -> fmt::Result {
-        let mut rows = rows.into_iter().peekable();
-        if rows.peek().is_none() {
-            return Ok(());
-        }
-        let mut family = self.encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
-        rows.try_for_each(|(labels, value)| family.encode_family(&labels)?.encode_gauge(&value))
-    }
-
-    fn histogram<'d, L: EncodeLabelSet>(
-        &mut self,
-        name: &str,
-        help: &str,
-        rows: impl IntoIterator<Item = (L, &'d Distribution)>,
-    ) -> fmt::Result {
-        let mut rows = rows.into_iter().peekable();
-        if rows.peek().is_none() {
-            return Ok(());
-        }
-        let unit = Some(&Unit::Seconds);
-        let mut family = self.encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
-        rows.try_for_each(|(labels, latency)| {
-            family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
-                latency.sum().as_secs_f64(),
-                latency.count(),
-                &latency.buckets(),
-                None,
-            )
-        })
-    }
-}
-
-/// Makes the classic format of OpenMetrics: there a counter's `_total` belongs to its name, and units and the end have no
-/// line.
-fn to_classic(open_metrics: &str) -> String {
-    let mut classic = String::with_capacity(open_metrics.len());
-    let mut help = "";
-    for line in open_metrics.lines() {
-        if let Some(described) = line.strip_prefix("# HELP ") {
-            help = described.split_once(' ').map_or("", |(_, help)| help);
-        } else if let Some((name, kind)) =
-            line.strip_prefix("# TYPE ").and_then(|typed| typed.split_once(' '))
-        {
-            let total = if kind == "counter" { "_total" } else { "" };
-            classic += &format!("# HELP {name}{total} {help}\n# TYPE {name}{total} {kind}\n");
-        } else if !line.starts_with('#') {
-            classic += line;
-            classic.push('\n');
-        }
-    }
-    classic
 }
