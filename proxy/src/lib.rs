@@ -1,5 +1,6 @@
 //! The wiremesh proxy, as a library.
 
+pub mod admin;
 pub mod cli;
 pub mod cluster;
 pub mod config;

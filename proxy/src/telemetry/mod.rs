@@ -12,6 +12,7 @@ mod process;
 mod series;
 mod snapshot;
 
+pub(crate) use access_log::rfc3339;
 pub use access_log::{AccessLog, Record, WorkerLog};
 pub use exposition::Format;
 pub use histogram::{Distribution, Histogram, Latency};

@@ -21,6 +21,7 @@ use std::{
 
 use wiremesh::{Reason, Status};
 
+pub(crate) use self::time::rfc3339;
 use self::{line::Formatter, output::Output};
 use crate::config;
 

@@ -41,7 +41,6 @@ impl Default for Clock {
 }
 
 /// RFC 3339 in UTC with microseconds.
-#[cfg(test)]
 pub(crate) fn rfc3339(time: SystemTime) -> String {
     let mut text = Vec::new();
     Clock::default().write(time, &mut text);
