@@ -5,12 +5,13 @@ use std::{collections::BTreeMap, future::Future, pin::Pin, rc::Rc, sync::Arc, ti
 use bytes::BytesMut;
 use tokio::io::AsyncWriteExt;
 use wiremesh::{
-    Detection, Frame, HeaderSupport, Kind, Limits, OptionError, Peer, Protocol, WriteBuf,
+    Detection, Frame, Kind, Limits, Peer, Protocol, WriteBuf,
     correlation::{ById, InOrder, Multiplexed, Pipelined},
 };
 
 use crate::{
     cluster::Address,
+    config::ProtocolInfo,
     exchange::Mesh,
     net::Stream,
     worker::{Accepted, Worker},
@@ -42,47 +43,32 @@ impl Registry {
         P: Protocol + Send + Sync,
         P::Correlation: Drive<P>,
     {
-        self.entries.retain(|entry| entry.info().name != P::NAME);
+        self.entries.retain(|entry| entry.name() != P::NAME);
         self.entries.push(Arc::new(Registered(protocol)));
         self
     }
 
     /// The protocol of that name.
     pub fn get(&self, name: &str) -> Option<&Arc<dyn Entry>> {
-        self.entries.iter().find(|entry| entry.info().name == name)
+        self.entries.iter().find(|entry| entry.name() == name)
     }
 
-    /// All of them, in the order they were added.
-    pub fn entries(&self) -> impl Iterator<Item = &Arc<dyn Entry>> {
-        self.entries.iter()
+    /// What there is to know about each, in the order they were added.
+    pub fn protocols(&self) -> Vec<ProtocolInfo> {
+        self.entries.iter().map(|entry| entry.info()).collect()
     }
-}
-
-/// What there is to know about a registered protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProtocolInfo {
-    /// [`Protocol::NAME`].
-    pub name: &'static str,
-    /// How a reply finds its request: `by id`, `in order` or `session`.
-    pub correlation: &'static str,
-    /// [`Protocol::HEADERS`].
-    pub headers: HeaderSupport,
-    /// [`Protocol::SERVER_FIRST`].
-    pub server_first: bool,
-    /// Whether it has a heartbeat, for keepalive and health checks.
-    pub heartbeat: bool,
 }
 
 /// One registered protocol, its type erased. Called once per connection at most.
 pub trait Entry: Send + Sync {
+    /// [`Protocol::NAME`].
+    fn name(&self) -> &'static str;
+
     /// What there is to know about it.
     fn info(&self) -> ProtocolInfo;
 
     /// [`Protocol::detect`].
     fn detect(&self, prefix: &[u8]) -> Detection;
-
-    /// Whether the protocol takes this option and value.
-    fn check_option(&self, name: &str, value: &str) -> Result<(), OptionError>;
 
     /// Its connections on one worker. Options must have been checked; those that fail are left out.
     fn driver(&self, worker: Rc<Worker>, options: &Options) -> Rc<dyn Driver>;
@@ -112,23 +98,17 @@ pub trait Driver {
 
 /// How the proxy drives a correlation: implemented for each of the framework's markers.
 pub trait Drive<P: Protocol> {
-    /// Its name in listings.
-    const SHAPE: &'static str;
     /// A driver for one worker.
     fn driver(worker: Rc<Worker>, protocol: P) -> Rc<dyn Driver>;
 }
 
 impl<P: Multiplexed> Drive<P> for ById {
-    const SHAPE: &'static str = "by id";
-
     fn driver(worker: Rc<Worker>, protocol: P) -> Rc<dyn Driver> {
         Rc::new(Mesh::new(worker, protocol))
     }
 }
 
 impl<P: Pipelined> Drive<P> for InOrder {
-    const SHAPE: &'static str = "in order";
-
     fn driver(worker: Rc<Worker>, protocol: P) -> Rc<dyn Driver> {
         Rc::new(Mesh::new(worker, protocol))
     }
@@ -153,22 +133,16 @@ where
     P: Protocol + Send + Sync,
     P::Correlation: Drive<P>,
 {
+    fn name(&self) -> &'static str {
+        P::NAME
+    }
+
     fn info(&self) -> ProtocolInfo {
-        ProtocolInfo {
-            name: P::NAME,
-            correlation: <P::Correlation as Drive<P>>::SHAPE,
-            headers: P::HEADERS,
-            server_first: P::SERVER_FIRST,
-            heartbeat: self.0.heartbeat(0).is_some(),
-        }
+        ProtocolInfo::of(self.0.clone())
     }
 
     fn detect(&self, prefix: &[u8]) -> Detection {
         P::detect(prefix)
-    }
-
-    fn check_option(&self, name: &str, value: &str) -> Result<(), OptionError> {
-        self.0.clone().set_option(name, value)
     }
 
     fn driver(&self, worker: Rc<Worker>, options: &Options) -> Rc<dyn Driver> {

@@ -9,12 +9,16 @@ use clap::CommandFactory as _;
 use clap_complete::Shell;
 use wiremesh::HeaderSupport;
 
-use super::{Cli, Program, exit_code};
-use crate::config::{Config, ProtocolInfo};
+use super::{Cli, exit_code};
+use crate::{
+    config::{Config, ProtocolInfo},
+    registry::Registry,
+    server::Server,
+};
 
-pub(super) fn run(program: impl Program, file: PathBuf) -> anyhow::Result<ExitCode> {
-    let Some(config) = load(&file, &program.protocols()) else { return Ok(ExitCode::FAILURE) };
-    program.run(config, Some(file)).context("the proxy cannot run")?;
+pub(super) fn run(registry: Registry, file: PathBuf) -> anyhow::Result<ExitCode> {
+    let Some(config) = load(&file, &registry.protocols()) else { return Ok(ExitCode::FAILURE) };
+    Server::new(config, registry).watch(file).run().context("the proxy cannot run")?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,14 +2,18 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::{Program, args::ProxyArgs};
-use crate::config::{Cluster, Config, Endpoint, Listener, Route};
+use super::args::ProxyArgs;
+use crate::{
+    config::{Cluster, Config, Endpoint, Listener, Route},
+    registry::Registry,
+    server::Server,
+};
 
 /// `wiremesh proxy`: the configuration that the arguments stand for, printed or run.
-pub(super) fn proxy(program: impl Program, args: &ProxyArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn proxy(registry: Registry, args: &ProxyArgs) -> anyhow::Result<ExitCode> {
     let yaml = config(args).to_short_yaml();
     // Arguments can make the same mistakes as a file, and are told them in the same words.
-    let checked = Config::parse("arguments", &yaml, &|_| None, &program.protocols());
+    let checked = Config::parse("arguments", &yaml, &|_| None, &registry.protocols());
     let config = match checked {
         Ok(config) => config,
         Err(report) => {
@@ -23,7 +27,7 @@ pub(super) fn proxy(program: impl Program, args: &ProxyArgs) -> anyhow::Result<E
     if args.print_config {
         return super::print(&yaml);
     }
-    program.run(config, None).context("the proxy cannot run")?;
+    Server::new(config, registry).run().context("the proxy cannot run")?;
     Ok(ExitCode::SUCCESS)
 }
 

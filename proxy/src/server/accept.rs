@@ -10,7 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::task::JoinHandle;
+use tokio::{sync::Notify, task::JoinHandle};
 
 use super::workers::Workers;
 use crate::{
@@ -28,6 +28,7 @@ const NO_DESCRIPTORS: Duration = Duration::from_millis(100);
 pub(super) struct Acceptor {
     plan: Arc<ArcSwap<ListenerPlan>>,
     task: JoinHandle<()>,
+    stop: Rc<Notify>,
 }
 
 impl Acceptor {
@@ -39,14 +40,21 @@ impl Acceptor {
         series: Arc<ListenerSeries>,
     ) -> Self {
         let plan = Arc::new(ArcSwap::new(plan));
-        let task = tokio::task::spawn_local(accept(bound, plan.clone(), workers, series));
-        Self { plan, task }
+        let stop = Rc::new(Notify::new());
+        let task = accept(bound, plan.clone(), workers, series, stop.clone());
+        Self { plan, task: tokio::task::spawn_local(task), stop }
     }
 
     /// Whether this socket serves that listener's address as well.
     pub(super) fn serves(&self, plan: &ListenerPlan) -> bool {
         let now = self.plan.load();
         now.name == plan.name && now.config.address == plan.config.address
+    }
+
+    /// Accepts what has connected already, and ends.
+    pub(super) async fn finish(mut self) {
+        self.stop.notify_one();
+        let _ = (&mut self.task).await;
     }
 
     /// Takes a changed configuration of the same listener.
@@ -66,10 +74,17 @@ async fn accept(
     plan: Arc<ArcSwap<ListenerPlan>>,
     workers: Rc<Workers>,
     series: Arc<ListenerSeries>,
+    stop: Rc<Notify>,
 ) {
     let active = Arc::new(AtomicUsize::new(0));
     loop {
-        let stream = match bound.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            accepted = bound.accept() => accepted,
+            // Only when nobody waits to be accepted.
+            () = stop.notified() => return,
+        };
+        let stream = match accepted {
             Ok(stream) => stream,
             Err(error) => {
                 tracing::warn!(listener = %plan.load().name, %error, "accept failed");

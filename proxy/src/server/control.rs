@@ -9,7 +9,14 @@ use std::{
 use anyhow::Context;
 use tokio::{sync::mpsc, task::LocalSet};
 
-use super::{Command, Server, Started, accept::Acceptor, drain::drain, workers};
+use super::{
+    Command, Server, Started,
+    accept::Acceptor,
+    clusters::{ClusterTasks, resolve_all},
+    drain::drain,
+    events::Events,
+    workers,
+};
 use crate::{
     config::Config,
     net::{Bound, bind},
@@ -52,11 +59,13 @@ struct Control {
     workers: Rc<Workers>,
     snapshot: Arc<Snapshot>,
     acceptors: Vec<Acceptor>,
+    cluster_tasks: ClusterTasks,
+    events: Events,
 }
 
 impl Control {
     async fn start(server: Server) -> anyhow::Result<(Self, Started)> {
-        let Server { config, registry, filters, .. } = server;
+        let Server { config, registry, filters, source, signals } = server;
         let filters =
             filters.into_iter().map(|(name, chain)| (name, Filters::new(chain))).collect();
         let metrics = Metrics::new(MAX_NAMES);
@@ -69,19 +78,23 @@ impl Control {
             None,
         )?);
         let bound = bind_all(snapshot.listeners.iter())?;
+        let events = Events::new(source, signals, &registry)?;
+        resolve_all(&snapshot).await;
         let mut listeners = BTreeMap::new();
         for (plan, socket) in &bound {
             listeners.insert(plan.name.to_string(), socket.address()?);
         }
         let workers = Workers::start(count, &registry, &metrics).context("no worker threads")?;
         let mut control = Self {
-            registry,
             filters,
             own_metrics: metrics.worker(),
             metrics: metrics.clone(),
             workers: Rc::new(workers),
             snapshot: snapshot.clone(),
             acceptors: Vec::new(),
+            cluster_tasks: ClusterTasks::start(&snapshot, &registry),
+            registry,
+            events,
         };
         control.workers.tell(|| worker::Command::Apply(snapshot.clone()));
         control.accept(bound);
@@ -96,21 +109,38 @@ impl Control {
     }
 
     async fn serve(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) {
-        loop {
-            match inbox.recv().await {
-                Some(Command::Reload(config, done)) => {
+        let drained = loop {
+            let event = tokio::select! {
+                command = inbox.recv() => command.unwrap_or(Command::Stop),
+                command = self.events.next() => command,
+            };
+            match event {
+                Command::Reload(config, done) => {
                     let result = self.reload(*config).map_err(|error| format!("{error:#}"));
+                    self.note_reload(result.as_ref().err());
                     let _ = done.send(result);
                 }
-                Some(Command::Drain) => {
-                    self.acceptors.clear();
-                    drain(&self.workers, self.snapshot.config.drain_timeout.into()).await;
-                    break;
+                Command::Changed(Ok(config)) => {
+                    let result = self.reload(*config).map_err(|error| format!("{error:#}"));
+                    self.note_reload(result.as_ref().err());
                 }
-                Some(Command::Stop) | None => break,
+                Command::Changed(Err(report)) => self.note_reload(Some(&report)),
+                Command::Drain => break true,
+                Command::Stop => break false,
+            }
+        };
+        // Connections that the kernel has taken already are served, not reset.
+        for acceptor in self.acceptors.drain(..) {
+            acceptor.finish().await;
+        }
+        if drained {
+            let timeout = self.snapshot.config.drain_timeout.into();
+            let stop = async { while !matches!(inbox.recv().await, Some(Command::Stop) | None) {} };
+            tokio::select! {
+                () = drain(&self.workers, timeout) => {}
+                () = stop => {}
             }
         }
-        self.acceptors.clear();
         // The acceptors' tasks, aborted just now, still hold the workers until they have been polled.
         tokio::task::yield_now().await;
         match Rc::try_unwrap(self.workers) {
@@ -139,7 +169,13 @@ impl Control {
                 shared.update(Arc::new(config.clone()));
             }
         }
-        self.acceptors.retain(|acceptor| new.listeners.iter().any(|plan| acceptor.serves(plan)));
+        let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.acceptors)
+            .into_iter()
+            .partition(|acceptor| new.listeners.iter().any(|plan| acceptor.serves(plan)));
+        self.acceptors = kept;
+        for acceptor in gone {
+            tokio::task::spawn_local(acceptor.finish());
+        }
         for plan in &new.listeners {
             if let Some(acceptor) = self.acceptors.iter().find(|a| a.serves(plan)) {
                 acceptor.update(plan.clone());
@@ -148,7 +184,21 @@ impl Control {
         self.snapshot = Arc::new(new);
         self.workers.tell(|| worker::Command::Apply(self.snapshot.clone()));
         self.accept(bound);
+        self.cluster_tasks = ClusterTasks::start(&self.snapshot, &self.registry);
         Ok(())
+    }
+
+    fn note_reload(&self, rejected: Option<&String>) {
+        match rejected {
+            None => {
+                self.metrics.reload_applied();
+                tracing::info!("the new configuration is in force");
+            }
+            Some(why) => {
+                self.metrics.reload_rejected();
+                tracing::error!("the new configuration is refused, the old one stays: {why}");
+            }
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! The running proxy: a control thread, and workers that carry the traffic.
 
 mod accept;
+mod clusters;
 mod control;
 mod drain;
+mod events;
 mod workers;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, thread::JoinHandle};
@@ -41,6 +43,8 @@ struct Started {
 /// What the control thread can be told.
 enum Command {
     Reload(Box<Config>, oneshot::Sender<Result<(), String>>),
+    /// The configuration file has changed; or it has, and has mistakes.
+    Changed(Result<Box<Config>, String>),
     Drain,
     Stop,
 }
