@@ -24,6 +24,8 @@ mod error;
 mod frame;
 pub mod framing;
 mod header;
+#[cfg(feature = "kit")]
+pub mod kit;
 mod limits;
 mod protocol;
 mod status;

@@ -2,6 +2,7 @@
 
 pub mod inorder;
 pub mod multiplexed;
+pub mod samples;
 pub mod server;
 pub mod session;
 
