@@ -45,9 +45,23 @@ impl Report {
         name: &str,
         body: impl Future<Output = anyhow::Result<Outcome>>,
     ) {
-        if !self.wants(name) {
-            return;
+        if self.wants(name) {
+            self.run(name, body).await;
         }
+    }
+
+    /// A check that the others depend on, whatever the filter says; true if it passed.
+    pub(crate) async fn must(
+        &mut self,
+        name: &str,
+        body: impl Future<Output = anyhow::Result<Outcome>>,
+    ) -> bool {
+        let failed = self.failed;
+        self.run(name, body).await;
+        self.failed == failed
+    }
+
+    async fn run(&mut self, name: &str, body: impl Future<Output = anyhow::Result<Outcome>>) {
         println!("...  {name}");
         let start = Instant::now();
         let outcome = body.await;
