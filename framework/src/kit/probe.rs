@@ -78,20 +78,6 @@ pub(super) fn decode_after<P: Protocol>(
     }
 }
 
-/// What the other end makes of this frame, where the one before it left its decoder.
-pub(super) fn over_the_wire<P: Protocol>(
-    protocol: &P,
-    from: Peer,
-    state: &mut P::State,
-    frame: &P::Frame,
-) -> Result<P::Frame, String> {
-    let bytes = encode(protocol, frame);
-    if bytes.len() != frame.wire_len() {
-        return Err(format!("says {} bytes, is {}", frame.wire_len(), bytes.len()));
-    }
-    decode_after(protocol, from, state, &bytes)
-}
-
 /// Limits that no sample meets.
 pub(super) fn roomy() -> Limits {
     Limits { max_frame: 1 << 30, max_header: 1 << 30, ..Limits::default() }
@@ -142,6 +128,21 @@ impl<'a, P: Protocol> Parsed<'a, P> {
             drop(protocol.decode(self.sample.from, &mut state, &roomy(), &mut input));
         }
         state
+    }
+
+    /// What the other end makes of the n-th frame after an edit.
+    pub(super) fn over_the_wire(
+        &self,
+        protocol: &P,
+        n: usize,
+        frame: &P::Frame,
+    ) -> Result<P::Frame, String> {
+        let bytes = encode(protocol, frame);
+        let honest = self.pieces[n].facts.wire_len == self.pieces[n].at.len();
+        if honest && bytes.len() != frame.wire_len() {
+            return Err(format!("says {} bytes, is {}", frame.wire_len(), bytes.len()));
+        }
+        decode_after(protocol, self.sample.from, &mut self.state_before(protocol, n), &bytes)
     }
 
     pub(super) fn bytes_of(&self, n: usize) -> &'a [u8] {

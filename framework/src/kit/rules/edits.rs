@@ -4,7 +4,7 @@ use crate::{
     EditError, Frame, HeaderSupport, HeaderView, Kind, Protocol, TraceContext,
     kit::{
         Report, Rule,
-        probe::{Facts, Parsed, encode, over_the_wire},
+        probe::{Facts, Parsed, encode},
         rules::ALL_SAMPLES,
     },
 };
@@ -68,8 +68,8 @@ impl<P: Protocol> Edit<'_, '_, P> {
 
     /// The other end's view of an edited frame.
     fn arrived(&self, frame: &P::Frame) -> Result<P::Frame, String> {
-        let mut state = self.parsed.state_before(self.protocol, self.n);
-        over_the_wire(self.protocol, self.parsed.sample.from, &mut state, frame)
+        self.parsed
+            .over_the_wire(self.protocol, self.n, frame)
             .map_err(|problem| format!("edited, it {problem}"))
     }
 

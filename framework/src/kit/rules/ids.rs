@@ -4,7 +4,7 @@ use crate::{
     Protocol,
     kit::{
         Report, Rule, Shape,
-        probe::{Facts, Parsed, encode, over_the_wire},
+        probe::{Facts, Parsed, encode},
     },
 };
 
@@ -42,8 +42,8 @@ where
             return Err(format!("{id:#x} makes {} bytes of {}", bytes.len(), original.len()));
         }
         changed.extend((0..bytes.len()).filter(|at| bytes[*at] != original[*at]));
-        let mut state = parsed.state_before(protocol, n);
-        let mut arrived = over_the_wire(protocol, parsed.sample.from, &mut state, &frame)
+        let mut arrived = parsed
+            .over_the_wire(protocol, n, &frame)
             .map_err(|problem| format!("with id {id:#x}, {problem}"))?;
         let read = P::Correlation::id(protocol, &arrived);
         if read != id {

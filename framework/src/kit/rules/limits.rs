@@ -1,8 +1,13 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use bytes::BytesMut;
 
 use crate::{
     DecodeError, Limits, Protocol,
-    kit::{Report, Rule, probe::Parsed},
+    kit::{
+        Report, Rule,
+        probe::{Parsed, roomy},
+    },
 };
 
 /// Lengths are looked for in so many first bytes of a frame.
@@ -31,8 +36,19 @@ pub(super) fn check<P: Protocol>(protocol: &P, parsed: &Parsed<'_, P>, report: &
             for lie in LIES {
                 let mut bytes = parsed.bytes_of(n)[..len.min(SPARE)].to_vec();
                 bytes.iter_mut().skip(at).zip(lie).for_each(|(byte, lie)| *byte = *lie);
-                report.note(Rule::Reserve, name, start + at, reserve(protocol, parsed, n, &bytes));
-                report.note(Rule::Limit, name, start + at, starve(protocol, parsed, n, &bytes));
+                let lied_to = catch_unwind(AssertUnwindSafe(|| {
+                    (reserve(protocol, parsed, n, &bytes), starve(protocol, parsed, n, &bytes))
+                }));
+                match lied_to {
+                    Ok((reserve, starve)) => {
+                        report.note(Rule::Reserve, name, start + at, reserve);
+                        report.note(Rule::Limit, name, start + at, starve);
+                    }
+                    Err(_) => {
+                        let detail = format!("by {lie:02x?} written there");
+                        report.note(Rule::Panic, name, start + at, Err(detail));
+                    }
+                }
             }
         }
     }
@@ -46,7 +62,7 @@ fn at_limit<P: Protocol>(
     max_frame: usize,
     fits: bool,
 ) -> Result<(), String> {
-    let limits = Limits { max_frame, ..super::super::probe::roomy() };
+    let limits = Limits { max_frame, ..roomy() };
     let mut input = BytesMut::from(parsed.bytes_of(n));
     let mut state = parsed.state_before(protocol, n);
     match (protocol.decode(parsed.sample.from, &mut state, &limits, &mut input), fits) {

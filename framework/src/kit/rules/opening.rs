@@ -47,16 +47,26 @@ fn own<P: Protocol>(bytes: &[u8]) -> (usize, Result<(), String>) {
 }
 
 fn foreign<P: Protocol>(bytes: &[u8]) -> (usize, Result<(), String>) {
+    let mut decided = false;
     for len in 0..=bytes.len().min(LONGEST) {
         let problem = match P::detect(&bytes[..len]) {
-            Detection::Mismatch => return (0, Ok(())),
+            Detection::Mismatch => {
+                decided = true;
+                continue;
+            }
             Detection::Match => format!("{len} bytes are a match"),
+            Detection::NeedMore(_) if decided => {
+                format!("{len} bytes need more, and fewer were a mismatch")
+            }
             Detection::NeedMore(want) if want <= len => {
                 format!("{len} bytes need more, namely {want}")
             }
             Detection::NeedMore(_) => continue,
         };
         return (len, Err(problem));
+    }
+    if decided {
+        return (0, Ok(()));
     }
     (bytes.len(), Err("all of it is not enough to be a mismatch".to_owned()))
 }
