@@ -3,8 +3,8 @@ use wiremesh::{EditError, Kind};
 
 use crate::{
     BoltFrame, Version,
-    decode::Layout,
     header::size_of,
+    layout::Layout,
     wire::{
         CMD_GO_AWAY, CMD_HEARTBEAT, CMD_REQUEST, CMD_RESPONSE, CRC_LEN, MAX_SHORT, TYPE_ONEWAY,
         TYPE_REQUEST, TYPE_RESPONSE, codec,
@@ -75,24 +75,17 @@ impl Builder<'_> {
             Kind::HeartbeatReply => (TYPE_RESPONSE, CMD_HEARTBEAT),
             Kind::GoAway => (TYPE_REQUEST, CMD_GO_AWAY),
         };
-        let fixed = match (v1, kind) {
-            (true, TYPE_RESPONSE) => 20,
-            (false, TYPE_RESPONSE) | (true, _) => 22,
-            (false, _) => 24,
-        };
-        let layout = Layout {
-            version: self.version,
-            kind: if self.kind == Kind::Push { Kind::OneWay } else { self.kind },
-            codec: self.codec,
-            switch,
-            crc: self.version.has_crc(switch),
-            fixed,
-            class_len: fits("the class name", self.class.len(), MAX_SHORT)? as u16,
-            header_len: fits("the header", header_len, MAX_SHORT)? as u16,
-            content_len: fits("the content", self.content.len(), i32::MAX as usize)? as u32,
-        };
+        let class_len = fits("the class name", self.class.len(), MAX_SHORT)? as u16;
+        let header_len = fits("the header", header_len, MAX_SHORT)? as u16;
+        let content_len = fits("the content", self.content.len(), i32::MAX as usize)?;
+        let crc = self.version.has_crc(switch);
+        let layout = Layout::new(self.version, self.kind, crc)
+            .with_class_len(class_len)
+            .with_header_len(header_len);
 
-        let mut raw = BytesMut::with_capacity(layout.wire_len());
+        let mut raw = BytesMut::with_capacity(
+            layout.content_at().saturating_add(content_len).saturating_add(CRC_LEN),
+        );
         match self.version {
             Version::V1 => raw.put_u8(1),
             Version::V2 => raw.put_slice(&[2, 1]),
@@ -111,16 +104,16 @@ impl Builder<'_> {
         } else {
             raw.put_i32(self.timeout);
         }
-        raw.put_u16(layout.class_len);
-        raw.put_u16(layout.header_len);
-        raw.put_u32(layout.content_len);
+        raw.put_u16(class_len);
+        raw.put_u16(header_len);
+        raw.put_u32(content_len as u32);
         raw.put_slice(self.class);
         for text in self.headers.iter().flat_map(|(name, value)| [name, value]) {
             raw.put_u32(text.len() as u32);
             raw.put_slice(text.as_bytes());
         }
         raw.put_slice(self.content);
-        if layout.crc {
+        if crc {
             raw.put_bytes(0, CRC_LEN);
         }
         Ok(BoltFrame::unsealed(raw, layout))

@@ -6,19 +6,14 @@ use wiremesh::{EditError, Frame, HeaderView, Kind, Status, TraceContext, WriteBu
 use crate::{
     Version,
     build::fits,
-    decode::Layout,
-    header, hessian,
+    header::{self, Index, Invoke},
+    hessian,
+    layout::Layout,
     status::ResponseStatus,
     trace,
     wire::{CRC_LEN, MAX_SHORT, SOFA_REQUEST, codec, patch, u16_at, u32_at},
 };
 
-/// Where a request's service is; MOSN routes by it.
-const SERVICE: &str = "service";
-/// Where it is if not there.
-const TARGET_SERVICE: &str = "sofa_head_target_service";
-/// Where the method is, if it is in the header at all.
-const METHOD: &str = "sofa_head_method_name";
 /// `true` in a response of status 0 that is an error nevertheless.
 pub(crate) const RESPONSE_ERROR: &str = "sofa_head_response_error";
 /// The time left, in milliseconds, as text.
@@ -31,89 +26,91 @@ const DEADLINE: &str = "sofa_head_deadline_remain_time";
 pub struct BoltFrame {
     raw: BytesMut,
     layout: Layout,
+    header: Index,
     /// The bytes have changed, and the CRC, if there is one, has not.
     stale: bool,
 }
 
 impl BoltFrame {
-    pub(crate) fn new(raw: BytesMut, layout: Layout) -> Self {
-        Self { raw, layout, stale: false }
+    pub(crate) fn new(raw: BytesMut, layout: Layout, header: Index) -> Self {
+        Self { raw, layout, header, stale: false }
     }
 
     /// A frame whose CRC is not filled in.
     pub(crate) fn unsealed(raw: BytesMut, layout: Layout) -> Self {
-        Self { raw, layout, stale: layout.crc }
+        let mut frame = Self { raw, layout, header: Index::default(), stale: true };
+        frame.header_changed();
+        frame
     }
 
     /// Protocol code and `ver1`.
     pub fn version(&self) -> Version {
-        self.layout.version
+        self.layout.version()
     }
 
     /// Request id. A Java client counts from 1 and wraps through the negative numbers.
     #[inline]
     pub fn id(&self) -> u32 {
-        u32_at(&self.raw, self.layout.version.id_at()).unwrap_or_default()
+        u32_at(&self.raw, self.layout.id_at()).unwrap_or_default()
     }
 
     /// Replaces the request id.
     #[inline]
     pub fn set_id(&mut self, id: u32) {
-        patch(&mut self.raw, self.layout.version.id_at(), &id.to_be_bytes());
+        patch(&mut self.raw, self.layout.id_at(), &id.to_be_bytes());
         self.stale = true;
     }
 
     /// The serialisation of the content: see [`codec`].
     pub fn codec(&self) -> u8 {
-        self.layout.codec
+        self.raw.get(self.layout.id_at().saturating_add(4)).copied().unwrap_or_default()
     }
 
     /// The switch byte, bit 0 of which asks for a CRC; `None` in v1.
     pub fn switch(&self) -> Option<u8> {
-        (self.layout.version != Version::V1).then_some(self.layout.switch)
+        self.layout.switch_at().and_then(|at| self.raw.get(at)).copied()
     }
 
     /// Replaces the switch byte, and appends or cuts off the CRC where that changes with it. v1 has none, and bit 7
     /// cannot be set.
     pub fn set_switch(&mut self, switch: u8) -> Result<(), EditError> {
-        let Some(at) = self.layout.version.switch_at() else {
+        let Some(at) = self.layout.switch_at() else {
             return Err(EditError::Unsupported("the switch of a v1 frame"));
         };
         if switch & 0x80 != 0 {
             return Err(EditError::Unsupported("bit 7 of the switch"));
         }
         patch(&mut self.raw, at, &[switch]);
-        let crc = self.layout.version.has_crc(switch);
-        if crc && !self.layout.crc {
+        let crc = self.version().has_crc(switch);
+        if crc && !self.layout.crc() {
             self.raw.extend_from_slice(&[0; CRC_LEN]);
-        } else if !crc && self.layout.crc {
+        } else if !crc && self.layout.crc() {
             self.raw.truncate(self.raw.len().saturating_sub(CRC_LEN));
         }
-        self.layout.switch = switch;
-        self.layout.crc = crc;
+        self.layout = self.layout.with_crc(crc);
         self.stale = true;
         Ok(())
     }
 
     /// Whether a CRC follows the content.
     pub fn has_crc(&self) -> bool {
-        self.layout.crc
+        self.layout.crc()
     }
 
     /// The status of a response; `None` in a request.
     pub fn response_status(&self) -> Option<ResponseStatus> {
-        if self.layout.is_request() {
+        if !self.layout.is_response() {
             return None;
         }
-        u16_at(&self.raw, usize::from(self.layout.fixed).saturating_sub(10)).map(Into::into)
+        u16_at(&self.raw, self.layout.status_at()).map(Into::into)
     }
 
     /// The timeout field of a request, in milliseconds; `None` in a response.
     pub fn timeout_ms(&self) -> Option<i32> {
-        if !self.layout.is_request() {
+        if self.layout.is_response() {
             return None;
         }
-        u32_at(&self.raw, self.timeout_at()).map(u32::cast_signed)
+        u32_at(&self.raw, self.layout.timeout_at()).map(u32::cast_signed)
     }
 
     /// The Java class of the content.
@@ -123,9 +120,8 @@ impl BoltFrame {
 
     /// The content, in the serialisation that [`codec`](Self::codec) says.
     pub fn content(&self) -> &[u8] {
-        let at = self.layout.content_at();
-        let end = at.saturating_add(self.layout.content_len as usize);
-        self.raw.get(at..end).unwrap_or_default()
+        let end = self.raw.len().saturating_sub(self.layout.trailer_len());
+        self.raw.get(self.layout.content_at()..end).unwrap_or_default()
     }
 
     /// Whether it carries a SOFARPC request.
@@ -140,7 +136,7 @@ impl BoltFrame {
 
     pub(crate) fn encode(mut self, out: &mut WriteBuf) {
         if self.stale
-            && self.layout.crc
+            && self.layout.crc()
             && let Some((bytes, trailer)) = self.raw.split_last_chunk_mut::<CRC_LEN>()
         {
             *trailer = crc32fast::hash(bytes).to_be_bytes();
@@ -149,7 +145,7 @@ impl BoltFrame {
     }
 
     fn class(&self) -> &[u8] {
-        let range = self.layout.class_at()..self.layout.header_at();
+        let range = self.layout.fixed()..self.layout.header_at();
         self.raw.get(range).unwrap_or_default()
     }
 
@@ -157,6 +153,15 @@ impl BoltFrame {
     fn header_block(&self) -> &[u8] {
         let range = self.layout.header_at()..self.layout.content_at();
         self.raw.get(range).unwrap_or_default()
+    }
+
+    fn header_changed(&mut self) {
+        self.header = Index::of(self.header_block()).unwrap_or_default();
+        self.stale = true;
+    }
+
+    pub(crate) fn invoke(&self) -> Invoke {
+        self.header.invoke()
     }
 
     #[inline]
@@ -170,10 +175,6 @@ impl BoltFrame {
             return None;
         }
         hessian::string_field(self.content(), field)
-    }
-
-    fn timeout_at(&self) -> usize {
-        usize::from(self.layout.fixed).saturating_sub(12)
     }
 
     /// Whether the header block may take these, each in place of what has its name.
@@ -222,16 +223,16 @@ impl BoltFrame {
         }
         self.raw.copy_within(end..tail, to);
         self.raw.truncate(len);
-        self.layout.header_len = new as u16;
-        let at = usize::from(self.layout.fixed).saturating_sub(6);
-        patch(&mut self.raw, at, &self.layout.header_len.to_be_bytes());
+        self.layout = self.layout.with_header_len(new as u16);
+        let at = self.layout.lengths_at().saturating_add(2);
+        patch(&mut self.raw, at, &(new as u16).to_be_bytes());
     }
 }
 
 impl Frame for BoltFrame {
     #[inline]
     fn kind(&self) -> Kind {
-        self.layout.kind
+        self.layout.kind()
     }
 
     #[inline]
@@ -240,7 +241,7 @@ impl Frame for BoltFrame {
     }
 
     fn status(&self) -> Status {
-        if self.layout.kind != Kind::Response {
+        if self.layout.kind() != Kind::Response {
             return Status::Ok;
         }
         let status = self.response_status().map_or(Status::Unknown, ResponseStatus::neutral);
@@ -252,13 +253,13 @@ impl Frame for BoltFrame {
     }
 
     fn service(&self) -> Option<Cow<'_, str>> {
-        self.text(SERVICE)
-            .or_else(|| self.text(TARGET_SERVICE))
-            .or_else(|| self.body_text(b"targetServiceUniqueName"))
+        let named = self.header.service(self.header_block()).map(String::from_utf8_lossy);
+        named.or_else(|| self.body_text(b"targetServiceUniqueName"))
     }
 
     fn method(&self) -> Option<Cow<'_, str>> {
-        self.text(METHOD).or_else(|| self.body_text(b"methodName"))
+        let named = self.header.method(self.header_block()).map(String::from_utf8_lossy);
+        named.or_else(|| self.body_text(b"methodName"))
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -267,12 +268,12 @@ impl Frame for BoltFrame {
     }
 
     fn set_timeout(&mut self, timeout: Duration) {
-        if !matches!(self.layout.kind, Kind::Request | Kind::OneWay) {
+        if !matches!(self.layout.kind(), Kind::Request | Kind::OneWay) {
             return;
         }
         // Zero would stand for "none".
         let ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX).max(1);
-        let at = self.timeout_at();
+        let at = self.layout.timeout_at();
         patch(&mut self.raw, at, &ms.to_be_bytes());
         self.stale = true;
         if header::find(self.header_block(), DEADLINE.as_bytes()).is_some() {
@@ -303,7 +304,7 @@ impl HeaderView for BoltFrame {
         if count == 1 && value_len == value.len() {
             let at = self.layout.header_at().saturating_add(value_end).saturating_sub(value_len);
             patch(&mut self.raw, at, value.as_bytes());
-            self.stale = true;
+            self.header_changed();
             return Ok(());
         }
 
@@ -319,7 +320,7 @@ impl HeaderView for BoltFrame {
             patch(&mut self.raw, at, text.as_bytes());
             at = at.saturating_add(text.len());
         }
-        self.stale = true;
+        self.header_changed();
         Ok(())
     }
 
@@ -329,7 +330,7 @@ impl HeaderView for BoltFrame {
         }
         let kept = self.drop_pairs(name.as_bytes());
         self.resize_block(kept);
-        self.stale = true;
+        self.header_changed();
         Ok(true)
     }
 

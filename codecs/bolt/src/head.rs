@@ -1,6 +1,6 @@
-use wiremesh::{Frame, HeaderView, Kind};
+use wiremesh::{Frame, Kind};
 
-use crate::{BoltFrame, Version, wire::codec};
+use crate::{BoltFrame, Version, header::Invoke, wire::codec};
 
 /// What an answer needs to know of its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,14 +49,12 @@ impl Caller {
         if !request.is_sofa_request() {
             return Self::Bolt;
         }
-        // Only Java says how it calls.
-        let Some(invoke) = request.header("type") else { return Self::Sofa };
-        let classes = || request.header("sofa_head_generic_type").is_none_or(|kind| kind == "0");
-        match &*invoke {
+        match request.invoke() {
+            Invoke::Unsaid => Self::Sofa,
             _ if request.codec() != codec::HESSIAN2 => Self::Java,
-            "callback" => Self::JavaCallback,
-            "sync" | "future" if classes() => Self::JavaThread,
-            _ => Self::Java,
+            Invoke::Callback => Self::JavaCallback,
+            Invoke::Wait => Self::JavaThread,
+            Invoke::Other => Self::Java,
         }
     }
 }

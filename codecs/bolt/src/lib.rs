@@ -29,6 +29,7 @@ mod frame;
 mod head;
 mod header;
 mod hessian;
+mod layout;
 mod protocol;
 mod reply;
 mod status;

@@ -7,7 +7,7 @@ use wiremesh::{
 
 use crate::{
     BoltFrame, Builder, RequestHead, Version,
-    decode::{self, Opening, Progress},
+    decode::{self, Progress},
     reply,
 };
 
@@ -28,7 +28,7 @@ impl Protocol for Bolt {
 
     /// By protocol code, `ver1`, type and command: four bytes of v1, five of v2.
     fn detect(prefix: &[u8]) -> Detection {
-        match Opening::parse(prefix) {
+        match decode::opening(prefix) {
             Ok(Some(_)) => Detection::Match,
             Ok(None) if prefix.first() == Some(&2) => Detection::NeedMore(5),
             Ok(None) => Detection::NeedMore(4),

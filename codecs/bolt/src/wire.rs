@@ -73,16 +73,6 @@ impl Version {
     pub(crate) fn has_crc(self, switch: u8) -> bool {
         self == Self::V2Crc && switch & SWITCH_CRC != 0
     }
-
-    /// Offset of the request id.
-    pub(crate) fn id_at(self) -> usize {
-        if self == Self::V1 { 5 } else { 6 }
-    }
-
-    /// Offset of the switch byte, where there is one.
-    pub(crate) fn switch_at(self) -> Option<usize> {
-        (self != Self::V1).then_some(11)
-    }
 }
 
 /// The integer at `at`, if the bytes reach that far.

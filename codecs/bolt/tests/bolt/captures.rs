@@ -125,10 +125,10 @@ fn java_sofarpc() {
         assert_eq!((&*trace.span_id, trace.sampled), ("0", Some(true)));
         assert!(trace.trace_id.starts_with("c0000202"), "{}", trace.trace_id);
 
-        let services: Vec<_> = requests.iter().filter_map(|r| r.service()).collect();
+        let services: Vec<_> = requests.iter().filter_map(Frame::service).collect();
         assert!(services.iter().any(|s| s == "wm.sofa.Api$Hello:1.0:blue"));
         let short = requests.iter().find(|r| r.timeout().is_some_and(|t| t.as_millis() == 300));
-        assert_eq!(short.and_then(|r| r.method()).as_deref(), Some("slow"));
+        assert_eq!(short.and_then(Frame::method).as_deref(), Some("slow"));
 
         // An exception of the service, one at run time, and a service that is not there: all of status 0.
         let responses = capture(name, "s2c");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use wiremesh::{EditError, Frame, HeaderView, Kind, Protocol, correlation::Multiplexed};
-use wiremesh_bolt::{Bolt, BoltFrame, Builder, Version};
+use wiremesh_bolt::{Bolt, BoltFrame, Builder, ResponseStatus, Version};
 
 use crate::common::{encoded, frame, hex, sent};
 
@@ -178,7 +178,7 @@ proptest! {
         prop_assert_eq!((there.codec(), there.content()), (codec, &content[..]));
         prop_assert_eq!(there.switch(), (lane > 0).then_some(switch));
         prop_assert_eq!(there.timeout_ms(), (!response).then_some(timeout));
-        prop_assert_eq!(there.response_status().map(|s| s.code()), response.then_some(status));
+        prop_assert_eq!(there.response_status().map(ResponseStatus::code), response.then_some(status));
         prop_assert!(there.class_name().as_bytes() == class);
         prop_assert!(there.header("k").is_some_and(|v| v == value));
         prop_assert_eq!(Bolt::default().lane(&there), lane);
