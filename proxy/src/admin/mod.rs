@@ -21,6 +21,7 @@ use serde_json::json;
 use tokio::{
     net::TcpListener,
     sync::{Notify, watch},
+    task::spawn_blocking,
 };
 
 use crate::{
@@ -148,11 +149,15 @@ async fn ready(State(state): State<AdminState>) -> impl IntoResponse {
     (code, format!("{phase}\n"))
 }
 
-async fn metrics(State(state): State<AdminState>, headers: HeaderMap) -> impl IntoResponse {
+async fn metrics(State(state): State<AdminState>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let format = Format::accepted(accept.unwrap_or_default());
-    let text = state.metrics.encode(format, &(state.clusters)());
-    ([(header::CONTENT_TYPE, format.content_type())], text)
+    // Thousands of methods take milliseconds to write, in which this thread could not accept connections.
+    let text = spawn_blocking(move || state.metrics.encode(format, &(state.clusters)())).await;
+    match text {
+        Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

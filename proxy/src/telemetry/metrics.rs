@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -23,8 +23,9 @@ pub const OTHER: &str = "other";
 /// Names longer than this are counted under [`OTHER`].
 const MAX_NAME_LEN: usize = 200;
 
-/// Past this number, series of endpoints that nobody uses any more are dropped when a new endpoint appears.
-const MAX_STALE_ENDPOINTS: usize = 256;
+/// Past this number of endpoints, those that nobody has used for [`STALE`] are dropped when a new one appears.
+const MANY_ENDPOINTS: usize = 256;
+const STALE: Duration = Duration::from_secs(600);
 
 /// All metrics of a process: shared by its threads, each of which records through a [`WorkerMetrics`] of its own.
 #[derive(Debug)]
@@ -87,7 +88,7 @@ impl Metrics {
         for table in lock(&self.threads).iter() {
             let rows = lock(&table.rows);
             rows.requests.iter().for_each(|row| snapshot.add_requests(&row.labels, &row.series));
-            rows.endpoints.iter().for_each(|(key, series)| snapshot.add_endpoint(key, series));
+            rows.endpoints.iter().for_each(|(key, row)| snapshot.add_endpoint(key, &row.series));
             rows.listeners.iter().for_each(|(name, series)| snapshot.add_listener(name, series));
         }
         snapshot
@@ -121,11 +122,12 @@ impl WorkerMetrics {
 
     /// The counts of an endpoint, named by its cluster and address. Keep the handle as long as the endpoint is in use.
     pub fn endpoint_series(&self, cluster: &str, endpoint: &str) -> Arc<EndpointSeries> {
+        let key = (cluster.to_owned(), endpoint.to_owned());
         let mut rows = lock(&self.table.rows);
-        if rows.endpoints.len() >= MAX_STALE_ENDPOINTS {
-            rows.endpoints.retain(|_, series| Arc::strong_count(series) > 1);
+        if rows.endpoints.len() >= MANY_ENDPOINTS && !rows.endpoints.contains_key(&key) {
+            rows.drop_stale(Instant::now());
         }
-        rows.endpoints.entry((cluster.to_owned(), endpoint.to_owned())).or_default().clone()
+        rows.endpoints.entry(key).or_default().series.clone()
     }
 
     /// The counts of a listener.
@@ -210,8 +212,28 @@ struct Table {
 #[derive(Debug, Default)]
 struct Rows {
     requests: Vec<RequestRow>,
-    endpoints: BTreeMap<(String, String), Arc<EndpointSeries>>,
+    endpoints: BTreeMap<(String, String), EndpointRow>,
     listeners: BTreeMap<String, Arc<ListenerSeries>>,
+}
+
+impl Rows {
+    /// Addresses come and go with name resolution. A reload of the configuration gives all handles up for a moment, so
+    /// that alone is no reason to forget what was counted.
+    fn drop_stale(&mut self, now: Instant) {
+        self.endpoints.retain(|_, row| {
+            if Arc::strong_count(&row.series) > 1 {
+                row.unused_since = None;
+                return true;
+            }
+            now.saturating_duration_since(*row.unused_since.get_or_insert(now)) < STALE
+        });
+    }
+}
+
+#[derive(Debug, Default)]
+struct EndpointRow {
+    series: Arc<EndpointSeries>,
+    unused_since: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -274,7 +296,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::{thread, time::Duration};
+    use std::thread;
 
     use wiremesh::{Reason, Status};
 
@@ -364,14 +386,22 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_that_come_and_go_do_not_pile_up() {
+    fn endpoints_that_nobody_uses_are_forgotten_after_a_while() {
         let worker = Metrics::new(1).worker();
         let kept = worker.endpoint_series("c", "kept");
-        kept.sent();
-        for i in 0..10 * MAX_STALE_ENDPOINTS {
+        for i in 0..MANY_ENDPOINTS {
             worker.endpoint_series("c", &format!("gone {i}"));
         }
-        assert!(lock(&worker.table.rows).endpoints.len() <= MAX_STALE_ENDPOINTS);
+        let len = || lock(&worker.table.rows).endpoints.len();
+        assert_eq!(len(), MANY_ENDPOINTS + 1);
+        let start = Instant::now();
+        lock(&worker.table.rows).drop_stale(start);
+        let back = worker.endpoint_series("c", "gone 7");
+        lock(&worker.table.rows).drop_stale(start + STALE / 2);
+        assert_eq!(len(), MANY_ENDPOINTS + 1);
+        lock(&worker.table.rows).drop_stale(start + 2 * STALE);
+        assert_eq!(len(), 2);
         assert!(Arc::ptr_eq(&kept, &worker.endpoint_series("c", "kept")));
+        assert!(Arc::ptr_eq(&back, &worker.endpoint_series("c", "gone 7")));
     }
 }
