@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
+use serde_json::{Value, json};
 use wiremesh_proxy::config::{
     AccessLog, Address, Balance, ByteSize, Cluster, Config, Duration, Endpoint, Health, Keepalive,
     Listener, Matcher, Outlier, Percent, ProtocolInfo, Retry, RetryOn, Route, Target,
@@ -147,4 +148,49 @@ fn the_published_schema_is_up_to_date() {
         published, schema,
         "docs/wiremesh.schema.json is stale; run `UPDATE_SCHEMA=1 cargo test -p wiremesh-proxy`"
     );
+}
+
+/// Every path of the value, the parents before what is in them.
+fn paths(value: &Value, path: &str, all: &mut Vec<String>) {
+    all.push(path.to_owned());
+    match value {
+        Value::Array(items) => {
+            for (i, item) in items.iter().enumerate() {
+                paths(item, &format!("{path}/{i}"), all);
+            }
+        }
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                paths(field, &format!("{path}/{name}"), all);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Puts every kind of value in every place of a configuration that has everything: whatever is wrong is told where it
+/// is, and does not make other things look wrong.
+#[test]
+fn one_mistake_anywhere_is_told_once_and_in_its_place() {
+    let wrong = [json!(null), json!(-1), json!("x"), json!([null]), json!({ "x": null })];
+    let whole = serde_json::to_value(load("everything.yaml")).unwrap();
+    let mut places = Vec::new();
+    paths(&whole, "", &mut places);
+    let mut refused = 0;
+    for place in &places {
+        for wrong in &wrong {
+            let mut document = whole.clone();
+            *document.pointer_mut(place).unwrap() = wrong.clone();
+            let text = serde_json::to_string_pretty(&document).unwrap();
+            let Err(report) = Config::parse("f", &text, &|_| None, &bolt()) else { continue };
+            refused += 1;
+            assert!(
+                report.mistakes.iter().all(|m| m.position.is_some()),
+                "{place} {wrong}: {report}"
+            );
+            // A map can lack several fields and have one too many; a name can be used twice.
+            assert!(report.mistakes.len() <= 5, "{place} {wrong}: {report}");
+        }
+    }
+    assert!(refused > 700, "{refused} of {}", places.len() * wrong.len());
 }

@@ -29,7 +29,7 @@ impl<'a> Check<'a> {
             self.tell(at.field("address"), message);
         }
         let protocols = self.protocols_of(at, listener);
-        self.options(at.field("options"), listener);
+        self.options(at, listener, &protocols);
         let (max_frame, max_header) = (listener.limits.max_frame, listener.limits.max_header);
         if max_frame.0 == 0 || max_header > max_frame {
             let message = format!(
@@ -75,16 +75,21 @@ impl<'a> Check<'a> {
         known
     }
 
-    fn options(&mut self, at: At<'a>, listener: &Listener) {
+    fn options(&mut self, at: At<'a>, listener: &Listener, known: &[ProtocolInfo]) {
+        let protocols = at.field("protocols");
         for (protocol, options) in &listener.options {
-            let at = at.field(protocol);
+            let at = at.field("options").field(protocol);
             if !listener.protocols.contains(protocol) {
+                // One that is not known, which was told, may be meant.
+                if known.len() < listener.protocols.len() || protocols.mended() {
+                    continue;
+                }
                 let hint =
                     hint(protocol, "protocols here", listener.protocols.iter().map(String::as_str));
                 self.tell(at, format!("options for {protocol:?}, which is not spoken here{hint}"));
                 continue;
             }
-            let Some(info) = self.protocols.iter().find(|p| p.name == protocol) else { continue };
+            let Some(info) = known.iter().find(|p| p.name == protocol) else { continue };
             for (name, value) in options {
                 if let Err(error) = (info.check_option)(name, value)
                     && !at.field(name).mended()

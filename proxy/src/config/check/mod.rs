@@ -99,16 +99,19 @@ impl<'a> Check<'a> {
 
     fn process(&mut self) {
         const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-        let log = &self.config.log;
+        let (at, log) = (self.at("log"), &self.config.log);
+        if at.mended() {
+            return;
+        }
         // A word alone would be a module's name to the filter, and then nothing would be logged.
         let word = log.bytes().all(|b| b.is_ascii_alphanumeric());
         if word && !LEVELS.contains(&log.to_lowercase().as_str()) {
             let hint = hint(log, "levels", LEVELS);
-            self.tell(self.at("log"), format!("unknown level {log:?}{hint}"));
+            self.tell(at, format!("unknown level {log:?}{hint}"));
         } else if tracing_subscriber::EnvFilter::try_new(log).is_err() {
             let message =
                 format!("{log:?} is not a filter; write it like info,wiremesh_proxy=debug");
-            self.tell(self.at("log"), message);
+            self.tell(at, message);
         }
     }
 

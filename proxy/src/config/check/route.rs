@@ -72,7 +72,9 @@ impl<'a> Check<'a> {
             }
             return;
         };
-        if route.hash.is_some() && !cluster.balance.is_by_hash() {
+        let index = self.config.clusters.iter().position(|c| c.name == name).unwrap_or(usize::MAX);
+        let balance = self.at("clusters").item(index).field("balance");
+        if route.hash.is_some() && !cluster.balance.is_by_hash() && !balance.mended() {
             let message = format!(
                 "the route has a hash, but cluster {name:?} balances by {}; set it to ring_hash or maglev, or remove the hash",
                 cluster.balance
