@@ -2,8 +2,11 @@
 
 use std::{
     fs,
+    os::unix::net::UnixStream,
     path::PathBuf,
     process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 struct Done {
@@ -211,5 +214,41 @@ fn completions_name_the_commands() {
         let done = wiremesh(&["completions", shell]);
         assert_eq!(done.code, 0);
         assert!(done.out.contains("protocols"), "{shell}");
+    }
+}
+
+#[test]
+fn runs_until_told_to_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("mesh.sock");
+    let listen = format!("unix:{}", socket.display());
+    let (_dir, path) = file(
+        &WRONG
+            .replace("clutser", "cluster")
+            .replace("[127.0.0.1]", "[127.0.0.1:1]")
+            .replace("127.0.0.1:12220", &listen),
+    );
+    for args in [["run", "-c", &path].as_slice(), &["proxy", "bolt", &listen, "127.0.0.1:1"]] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_wiremesh"))
+            .args(args)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while UnixStream::connect(&socket).is_err() {
+            assert!(Instant::now() < deadline, "{args:?} does not listen");
+            thread::sleep(Duration::from_millis(10));
+        }
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        while child.try_wait().unwrap().is_none() {
+            if Instant::now() > deadline {
+                child.kill().unwrap();
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        let done = child.wait_with_output().unwrap();
+        let log = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(0), "{args:?}: {log}");
     }
 }

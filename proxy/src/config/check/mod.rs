@@ -15,6 +15,7 @@ use super::{
     tree::Node,
     value::Duration,
 };
+use crate::telemetry::log;
 
 /// Every such mistake. `root` is the tree that `config` was made from.
 pub(super) fn check(
@@ -103,14 +104,13 @@ impl<'a> Check<'a> {
         if at.mended() {
             return;
         }
-        // A word alone would be a module's name to the filter, and then nothing would be logged.
-        let word = log.bytes().all(|b| b.is_ascii_alphanumeric());
-        if word && !LEVELS.contains(&log.to_lowercase().as_str()) {
-            let hint = hint(log, "levels", LEVELS);
-            self.tell(at, format!("unknown level {log:?}{hint}"));
-        } else if tracing_subscriber::EnvFilter::try_new(log).is_err() {
-            let message =
-                format!("{log:?} is not a filter; write it like info,wiremesh_proxy=debug");
+        if log::check(log).is_err() {
+            let word = log.bytes().all(|b| b.is_ascii_alphanumeric());
+            let message = if word {
+                format!("unknown level {log:?}{}", hint(log, "levels", LEVELS))
+            } else {
+                format!("{log:?} is not a filter; write it like info,wiremesh_proxy=debug")
+            };
             self.tell(at, message);
         }
     }
