@@ -7,7 +7,7 @@ use std::{
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    time::{self, MissedTickBehavior},
+    time::{self, Interval, MissedTickBehavior},
 };
 
 use super::{model::Config, protocol::ProtocolInfo, report::Report};
@@ -24,7 +24,7 @@ pub struct Watch {
     path: PathBuf,
     protocols: Vec<ProtocolInfo>,
     hangup: Signal,
-    period: Duration,
+    ticks: Interval,
     /// The file as it was when it was last read, and as it was when last looked at.
     read: Option<Identity>,
     seen: Option<Identity>,
@@ -36,18 +36,16 @@ impl Watch {
         let path = path.into();
         let now = Identity::of(&path);
         let hangup = signal(SignalKind::hangup())?;
-        Ok(Self { path, protocols, hangup, period: PERIOD, read: now, seen: now })
+        Ok(Self { path, protocols, hangup, ticks: every(PERIOD), read: now, seen: now })
     }
 
     /// Waits for the next change or SIGHUP, then reads and checks the file. Cancelling loses nothing but a SIGHUP that
     /// has just arrived.
     pub async fn changed(&mut self) -> Result<Config, Report> {
-        let mut ticks = time::interval(self.period);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = self.hangup.recv() => break,
-                _ = ticks.tick() => if self.is_changed() { break },
+                _ = self.ticks.tick() => if self.is_changed() { break },
             }
         }
         self.read = Identity::of(&self.path);
@@ -61,6 +59,12 @@ impl Watch {
         self.seen = now;
         settled && now.is_some() && now != self.read
     }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut ticks = time::interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 /// What tells two states of a file apart without reading it.
@@ -99,7 +103,7 @@ mod tests {
     fn watch(path: &Path) -> Watch {
         let protocols = vec![ProtocolInfo::of(wiremesh_bolt::Bolt::default())];
         let mut watch = Watch::new(path, protocols).unwrap();
-        watch.period = Duration::from_millis(5);
+        watch.ticks = every(Duration::from_millis(5));
         watch
     }
 
