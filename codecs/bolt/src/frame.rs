@@ -16,6 +16,9 @@ use crate::{
 
 /// `true` in a response of status 0 that is an error nevertheless.
 pub(crate) const RESPONSE_ERROR: &str = "sofa_head_response_error";
+/// The [neutral status](Status) of an answer of wiremesh's own, where Bolt's would read as another: the next wiremesh
+/// on the way is to know it.
+pub(crate) const OUR_STATUS: &str = "wiremesh_status";
 /// The time left, in milliseconds, as text.
 const DEADLINE: &str = "sofa_head_deadline_remain_time";
 
@@ -245,8 +248,16 @@ impl Frame for BoltFrame {
             return Status::Ok;
         }
         let status = self.response_status().map_or(Status::Unknown, ResponseStatus::neutral);
-        let failed = || header::find(self.header_block(), RESPONSE_ERROR.as_bytes());
-        if status == Status::Ok && failed().is_some_and(|text| text == b"true") {
+        let block = self.header_block();
+        if block.is_empty() {
+            return status;
+        }
+        let named = |name: &[u8]| Status::ALL.into_iter().find(|s| s.as_str().as_bytes() == name);
+        if let Some(told) = header::find(block, OUR_STATUS.as_bytes()).and_then(named) {
+            return told;
+        }
+        let failed = || header::find(block, RESPONSE_ERROR.as_bytes()) == Some(b"true");
+        if status == Status::Ok && failed() {
             return Status::AppError;
         }
         status

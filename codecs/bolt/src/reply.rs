@@ -5,11 +5,11 @@
 //! `RpcResponseResolver`, SOFARPC `BoltClientTransport`.) So a reason is told in one of those forms, except where the
 //! status alone makes the client throw what its caller waits for, and nothing else does.
 
-use wiremesh::{Failure, Kind, Status};
+use wiremesh::{Failure, Frame, HeaderView, Kind, Status};
 
 use crate::{
     BoltFrame, Builder, RequestHead, ResponseStatus,
-    frame::RESPONSE_ERROR,
+    frame::{OUR_STATUS, RESPONSE_ERROR},
     head::Caller,
     hessian::{self, SofaThrowable},
     wire::{SOFA_RESPONSE, codec},
@@ -19,6 +19,14 @@ pub(crate) fn reply(request: &RequestHead, failure: &Failure) -> Option<BoltFram
     if request.kind != Kind::Request {
         return None;
     }
+    let mut reply = answer(request, failure)?;
+    if reply.status() != failure.status {
+        reply.set_header(OUR_STATUS, failure.status.as_str()).ok()?;
+    }
+    Some(reply)
+}
+
+fn answer(request: &RequestHead, failure: &Failure) -> Option<BoltFrame> {
     if failure.status == Status::Ok {
         return Answer { request, message: &failure.message }.result();
     }

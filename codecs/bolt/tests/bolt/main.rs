@@ -2,6 +2,7 @@
 
 mod captures;
 mod common;
+mod conformance;
 mod edits;
 mod refusals;
 mod replies;

@@ -55,7 +55,24 @@ fn sofarpc_is_told_in_a_response_of_its_own() {
     let body = hex(&format!(r#"{} 54 11 "wiremesh NR: boom" 4e4e"#, sofa_response()));
     check(&reply, ResponseStatus::Success, SOFA_RESPONSE, &body);
     assert_eq!(reply.header("sofa_head_response_error").as_deref(), Some("true"));
-    assert_eq!(reply.status(), Status::AppError);
+}
+
+#[test]
+fn the_next_wiremesh_knows_the_status() {
+    let own = Builder { class: b"a.B", ..Builder::default() };
+    for request in [java(codec::HESSIAN2, &[]), java(codec::JSON, &[("type", "sync")]), own] {
+        let bolt = Bolt::default();
+        let head = bolt.head(&request.build().unwrap());
+        for status in Status::ALL {
+            let failure = Failure { status, ..Failure::new(Reason::Direct, "why") };
+            let reply = sent(&bolt.reply(&head, &failure).unwrap());
+            assert_eq!(reply.status(), status);
+            // Said only where Bolt itself does not.
+            if matches!(status, Status::Ok | Status::AppError) {
+                assert_eq!(reply.header("wiremesh_status"), None);
+            }
+        }
+    }
 }
 
 #[test]

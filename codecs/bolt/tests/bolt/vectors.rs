@@ -149,6 +149,11 @@ fn an_error_behind_status_0_is_the_applications() {
         };
         assert_eq!(response.build().unwrap().status(), status);
     }
+    for (name, status) in [("overloaded", Status::Overloaded), ("nosuch", Status::AppError)] {
+        let headers = [("sofa_head_response_error", "true"), ("wiremesh_status", name)];
+        let response = Builder { kind: Kind::Response, headers: &headers, ..Builder::default() };
+        assert_eq!(response.build().unwrap().status(), status);
+    }
 }
 
 #[test]
