@@ -393,6 +393,7 @@ where
             Kind::Request | Kind::OneWay => self.on_request(client, frame),
             Kind::Response => self.on_reverse_reply(client, frame),
             Kind::Heartbeat => {
+                client.listener.borrow().series.heartbeats.inc();
                 if let Some(reply) = self.protocol.heartbeat_reply(&frame) {
                     client.owe(self, |out| self.protocol.encode(reply, out));
                 }

@@ -444,9 +444,13 @@ where
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
-        self.held_by.retain(|client| client.holds_back(&self.upstream));
         if !self.held_by.is_empty() {
-            return Poll::Pending;
+            self.held_by.retain(|client| client.holds_back(&self.upstream));
+            if !self.held_by.is_empty() {
+                return Poll::Pending;
+            }
+            // Nothing was received because nothing was read: that says nothing against the upstream.
+            self.keepalive.on_traffic(self.mesh.worker.now());
         }
         if !self.input.is_empty() {
             let mut input = std::mem::take(&mut self.input);

@@ -7,10 +7,19 @@ mod drain;
 mod events;
 mod workers;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, thread::JoinHandle};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+};
 
 use anyhow::{Context, anyhow};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::{
     cluster::Address, config::Config, policy::Filter, registry::Registry, telemetry::Metrics,
@@ -42,7 +51,7 @@ struct Started {
 
 /// What the control thread can be told.
 enum Command {
-    Reload(Box<Config>, oneshot::Sender<Result<(), String>>),
+    Reload(Box<Config>, SyncSender<Result<(), String>>),
     /// The configuration file has changed; or it has, and has mistakes.
     Changed(Result<Box<Config>, String>),
     Drain,
@@ -76,7 +85,7 @@ impl Server {
     /// Starts it, and returns when all listeners are bound.
     pub fn start(self) -> anyhow::Result<Handle> {
         let (commands, inbox) = mpsc::unbounded_channel();
-        let (started, ready) = std::sync::mpsc::sync_channel(1);
+        let (started, ready) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || control::run(self, inbox, &started))
@@ -113,14 +122,11 @@ impl Handle {
 
     /// Puts another configuration in force; the old one stays when it cannot be.
     pub fn reload(&self, config: Config) -> anyhow::Result<()> {
-        let (done, answer) = oneshot::channel();
+        let (done, answer) = sync_channel(1);
         self.commands
             .send(Command::Reload(Box::new(config), done))
             .map_err(|_| anyhow!("the proxy has stopped"))?;
-        answer
-            .blocking_recv()
-            .map_err(|_| anyhow!("the proxy has stopped"))?
-            .map_err(|error| anyhow!(error))
+        answer.recv().map_err(|_| anyhow!("the proxy has stopped"))?.map_err(|error| anyhow!(error))
     }
 
     /// Accepts nothing more, lets requests in flight finish, and stops. Returns at once; see [`join`](Self::join).

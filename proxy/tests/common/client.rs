@@ -24,7 +24,7 @@ const LOST: Duration = Duration::from_secs(20);
 
 /// A connection that many calls may share.
 pub struct Client {
-    write: Mutex<OwnedWriteHalf>,
+    write: Mutex<Option<OwnedWriteHalf>>,
     shared: Rc<Shared>,
     reader: JoinHandle<()>,
 }
@@ -76,7 +76,7 @@ impl Client {
                 shared.waiting.take();
             }
         });
-        Ok(Self { write: Mutex::new(write), shared, reader })
+        Ok(Self { write: Mutex::new(Some(write)), shared, reader })
     }
 
     /// Calls, and fails the test when there is no answer at all. `None`: the connection was closed.
@@ -127,10 +127,25 @@ impl Client {
         }
         let mut out = WriteBuf::default();
         Mx.encode(frame, &mut out);
-        if self.write.lock().await.write_all_buf(&mut out).await.is_err() || self.is_closed() {
+        let mut write = self.write.lock().await;
+        let written = match &mut *write {
+            Some(write) => write.write_all_buf(&mut out).await.is_ok(),
+            None => false,
+        };
+        if !written || self.is_closed() {
             self.shared.waiting.borrow_mut().remove(&id);
         }
         answer
+    }
+
+    /// Closes the connection under the calls that still wait.
+    pub fn abandon(&self) {
+        self.reader.abort();
+        self.shared.waiting.take();
+        // The reading half went with its task; this is the writing half.
+        if let Ok(mut write) = self.write.try_lock() {
+            let _ = write.take();
+        }
     }
 
     /// Whether the proxy has closed the connection.

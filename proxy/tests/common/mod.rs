@@ -84,7 +84,12 @@ pub fn block_on<F: Future>(test: F) -> F::Output {
 
 /// This process's resident memory, in bytes.
 pub fn rss() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    rss_of(std::process::id())
+}
+
+/// A process's resident memory, in bytes.
+pub fn rss_of(pid: u32) -> usize {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).expect("it runs");
     let pages: usize = statm.split(' ').nth(1).and_then(|p| p.parse().ok()).expect("a number");
     pages * 4096
 }

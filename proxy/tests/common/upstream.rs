@@ -163,9 +163,15 @@ async fn answer(request: Message, out: Out) {
             send(&out, &[response(id ^ 0x0055_0000, Status::Ok, b"stray"), echo]).await;
         }
         "big" => {
+            // One at a time, so that what waits to be written does not count as the proxy's memory.
+            let mut out = out.lock().await;
             let mut payload = request.payload().to_vec();
             payload.resize(usize::try_from(number()).expect("fits"), b'.');
-            send(&out, &[response(id, Status::Ok, &payload)]).await;
+            let mut bytes = WriteBuf::default();
+            Mx.encode(response(id, Status::Ok, &payload), &mut bytes);
+            drop(payload);
+            let _ = out.write_all_buf(&mut bytes).await;
+            let _ = out.flush().await;
         }
         "status" => {
             let status = Status::ALL.into_iter().find(|s| s.as_str() == argument);
