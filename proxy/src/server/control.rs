@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     rc::Rc,
     sync::{Arc, mpsc::SyncSender},
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -12,12 +13,14 @@ use tokio::{sync::mpsc, task::LocalSet};
 use super::{
     Command, Server, Started,
     accept::Acceptor,
+    admin::Admin,
     clusters::{ClusterTasks, resolve_all},
     drain::drain,
     events::Events,
     workers,
 };
 use crate::{
+    admin::Phase,
     config::Config,
     net::{Bound, bind},
     policy::Filters,
@@ -27,6 +30,9 @@ use crate::{
     telemetry::{MAX_NAMES, Metrics, WorkerMetrics},
     worker,
 };
+
+/// How long the end waits for the access log's last lines to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Runs the proxy until it has stopped; tells `started` how the start went.
 pub(super) fn run(
@@ -61,11 +67,12 @@ struct Control {
     acceptors: Vec<Acceptor>,
     cluster_tasks: ClusterTasks,
     events: Events,
+    admin: Admin,
 }
 
 impl Control {
     async fn start(server: Server) -> anyhow::Result<(Self, Started)> {
-        let Server { config, registry, filters, source, signals } = server;
+        let Server { config, registry, filters, source, signals, log } = server;
         let filters =
             filters.into_iter().map(|(name, chain)| (name, Filters::new(chain))).collect();
         let metrics = Metrics::new(MAX_NAMES);
@@ -78,6 +85,7 @@ impl Control {
             None,
         )?);
         let bound = bind_all(snapshot.listeners.iter())?;
+        let admin = Admin::start(snapshot.clone(), source.as_deref(), metrics.clone(), log).await?;
         let events = Events::new(source, signals, &registry)?;
         resolve_all(&snapshot).await;
         let mut listeners = BTreeMap::new();
@@ -95,10 +103,14 @@ impl Control {
             cluster_tasks: ClusterTasks::start(&snapshot, &registry),
             registry,
             events,
+            admin,
         };
         control.workers.tell(|| worker::Command::Apply(snapshot.clone()));
         control.accept(bound);
-        Ok((control, Started { listeners, admin: None, metrics }))
+        control.metrics.set_workers(count);
+        control.admin.enter(Phase::Serving);
+        let admin = control.admin.address();
+        Ok((control, Started { listeners, admin, metrics }))
     }
 
     fn accept(&mut self, bound: Vec<(Arc<ListenerPlan>, Bound)>) {
@@ -113,6 +125,7 @@ impl Control {
             let event = tokio::select! {
                 command = inbox.recv() => command.unwrap_or(Command::Stop),
                 command = self.events.next() => command,
+                () = self.admin.drain_asked() => Command::Drain,
             };
             match event {
                 Command::Reload(config, done) => {
@@ -120,15 +133,18 @@ impl Control {
                     self.note_reload(result.as_ref().err());
                     let _ = done.send(result);
                 }
-                Command::Changed(Ok(config)) => {
-                    let result = self.reload(*config).map_err(|error| format!("{error:#}"));
-                    self.note_reload(result.as_ref().err());
+                Command::Changed(changed) => {
+                    // SIGHUP is also how log rotation says that it has moved the file.
+                    if let Some(log) = &self.snapshot.access_log {
+                        log.reopen();
+                    }
+                    self.changed(changed);
                 }
-                Command::Changed(Err(report)) => self.note_reload(Some(&report)),
                 Command::Drain => break true,
                 Command::Stop => break false,
             }
         };
+        self.admin.enter(Phase::Draining);
         // Connections that the kernel has taken already are served, not reset.
         for acceptor in self.acceptors.drain(..) {
             acceptor.finish().await;
@@ -146,6 +162,9 @@ impl Control {
         match Rc::try_unwrap(self.workers) {
             Ok(workers) => workers.stop(),
             Err(workers) => workers.tell(|| worker::Command::Stop),
+        }
+        if let Some(log) = &self.snapshot.access_log {
+            log.sync(LAST_LINES);
         }
     }
 
@@ -188,14 +207,23 @@ impl Control {
         Ok(())
     }
 
+    /// Takes over what the configuration file says now, if it can be.
+    fn changed(&mut self, changed: Result<Box<Config>, String>) {
+        let result =
+            changed.and_then(|config| self.reload(*config).map_err(|error| format!("{error:#}")));
+        self.note_reload(result.as_ref().err());
+    }
+
     fn note_reload(&self, rejected: Option<&String>) {
         match rejected {
             None => {
                 self.metrics.reload_applied();
+                self.admin.loaded(self.snapshot.clone());
                 tracing::info!("the new configuration is in force");
             }
             Some(why) => {
                 self.metrics.reload_rejected();
+                self.admin.rejected(why);
                 tracing::error!("the new configuration is refused, the old one stays: {why}");
             }
         }

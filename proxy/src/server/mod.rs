@@ -1,6 +1,7 @@
 //! The running proxy: a control thread, and workers that carry the traffic.
 
 mod accept;
+mod admin;
 mod clusters;
 mod control;
 mod drain;
@@ -22,7 +23,11 @@ use anyhow::{Context, anyhow};
 use tokio::sync::mpsc;
 
 use crate::{
-    cluster::Address, config::Config, policy::Filter, registry::Registry, telemetry::Metrics,
+    cluster::Address,
+    config::Config,
+    policy::Filter,
+    registry::Registry,
+    telemetry::{LogControl, Metrics, log},
 };
 
 /// A proxy about to be started.
@@ -32,6 +37,7 @@ pub struct Server {
     filters: BTreeMap<String, Vec<Box<dyn Filter>>>,
     source: Option<PathBuf>,
     signals: bool,
+    log: Option<LogControl>,
 }
 
 /// A proxy that runs on threads of its own. Dropping it stops it at once; [`Handle::drain`] first lets requests finish.
@@ -61,7 +67,7 @@ enum Command {
 impl Server {
     /// A proxy with this configuration, which must have been checked, and these protocols.
     pub fn new(config: Config, registry: Registry) -> Self {
-        Self { config, registry, filters: BTreeMap::new(), source: None, signals: false }
+        Self { config, registry, filters: BTreeMap::new(), source: None, signals: false, log: None }
     }
 
     /// Watches the file that the configuration came from, and takes over its changes.
@@ -98,7 +104,10 @@ impl Server {
     }
 
     /// Starts it, and returns when it has been told to stop and has drained.
-    pub fn run(self) -> anyhow::Result<()> {
+    ///
+    /// Its log is the process's from then on, as the configuration says.
+    pub fn run(mut self) -> anyhow::Result<()> {
+        self.log = Some(log::init(&self.config.log)?);
         self.with_signals().start()?.join();
         Ok(())
     }
