@@ -26,9 +26,10 @@ impl Protocol for Bolt {
     const NAME: &'static str = "bolt";
     const HEADERS: HeaderSupport = HeaderSupport::Edit;
 
-    /// By protocol code, `ver1`, type and command: four bytes of v1, five of v2.
+    /// By protocol code, `ver1`, type and command: four bytes of v1, five of v2. A client does not begin with an answer.
     fn detect(prefix: &[u8]) -> Detection {
         match decode::opening(prefix) {
+            Ok(Some((_, Kind::Response | Kind::HeartbeatReply))) => Detection::Mismatch,
             Ok(Some(_)) => Detection::Match,
             Ok(None) if prefix.first() == Some(&2) => Detection::NeedMore(5),
             Ok(None) => Detection::NeedMore(4),

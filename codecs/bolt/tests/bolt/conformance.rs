@@ -1,7 +1,7 @@
 //! The framework's rules, with the recorded connections as samples.
 
 use wiremesh::{
-    Frame, Kind, Peer, Protocol,
+    Kind, Peer, Protocol,
     kit::{Rule, Samples, check, conformance},
 };
 use wiremesh_bolt::{Bolt, Builder, Version};
@@ -41,18 +41,14 @@ fn bolt_conforms() {
 fn every_rule_is_asked_of_it() {
     let mut bolt = Bolt::default();
     bolt.set_option("go_away", "true").unwrap();
-    let samples = samples();
-    let small = samples.own().iter().filter(|sample| sample.bytes.len() < 2000);
-    let samples = small.fold(Samples::new().foreign("http", b"GET / HTTP/1.1\r\n"), |all, one| {
-        match one.from {
-            Peer::Client => all.client(&one.name, &one.bytes),
-            Peer::Upstream => all.upstream(&one.name, &one.bytes),
-        }
+    let few = ["java-sofarpc-idle-v1", "hessian2-v2-crc1.1"].into_iter();
+    let samples = few.fold(Samples::new().foreign("http", b"GET / HTTP/1.1\r\n"), |all, name| {
+        let [client, upstream] = ["c2s", "s2c"].map(|direction| pieces(name, direction).concat());
+        all.client(name, client).upstream(name, upstream)
     });
     let report = check(&bolt, &samples);
     assert!(report.breaches().is_empty(), "{report}");
     for rule in Rule::ALL {
         assert!(report.tried(rule) > 0, "{rule:?}");
     }
-    assert_eq!(bolt.go_away(0).map(|frame| frame.kind()), Some(Kind::GoAway));
 }
