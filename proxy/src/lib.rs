@@ -11,5 +11,6 @@ pub mod policy;
 pub mod registry;
 pub mod server;
 pub mod snapshot;
+mod stations;
 pub mod telemetry;
 mod worker;

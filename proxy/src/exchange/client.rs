@@ -14,7 +14,7 @@ use tokio::io::AsyncWrite;
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 use wiremesh::{
     Failure, Frame, Kind, Peer, Protocol, Reason, WriteBuf,
-    correlation::Exchange,
+    correlation::{Exchange, Expect},
     engine::{Inbox, Place},
 };
 
@@ -395,7 +395,11 @@ where
             Kind::Heartbeat => {
                 client.listener.borrow().series.heartbeats.inc();
                 if let Some(reply) = self.protocol.heartbeat_reply(&frame) {
-                    client.owe(self, |out| self.protocol.encode(reply, out));
+                    // In order with the replies that are owed, where the protocol has an order.
+                    let place = client.inbox.borrow_mut().admit(Expect::One);
+                    client.owe(self, |out| {
+                        client.inbox.borrow_mut().reply(&self.protocol, place, reply, true, out);
+                    });
                 }
             }
             // Signs of life; a client that goes away simply sends nothing more.

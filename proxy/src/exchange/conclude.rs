@@ -1,13 +1,10 @@
 //! A request's end: the answer classified, the request tried again or answered, and recorded.
 
-use std::{
-    rc::Rc,
-    time::{Instant, SystemTime},
-};
+use std::{rc::Rc, time::Instant};
 
 use wiremesh::{
-    Failure, Frame, Protocol, Reason, Retry, Side, Status,
-    correlation::{Exchange, Expect},
+    Failure, Frame, Protocol, Reason, Retry, Status,
+    correlation::Exchange,
     engine::{Inbox, Place},
 };
 
@@ -17,14 +14,11 @@ use super::{
     ticket::{Sent, Ticket},
     upstream::Upstream,
 };
-use crate::{cluster::LocalEndpoint, policy::Cause, telemetry::Record};
-
-/// How an attempt left its endpoint.
-enum Left {
-    Answered(Status),
-    Failed(Reason),
-    OneWay,
-}
+use crate::{
+    cluster::LocalEndpoint,
+    policy::Cause,
+    stations::{Left, Outcome},
+};
 
 impl<P: Protocol> Mesh<P>
 where
@@ -35,11 +29,11 @@ where
         let now = self.worker.now();
         let Sent { ticket, endpoint, at, .. } = sent;
         let status = reply.status();
-        self.leave(&ticket, &endpoint, at, now, Left::Answered(status));
+        ticket.passage.leave(&self.worker, &endpoint, at, now, Left::Answered(status));
         let cause = Cause::answer(status);
         let Some(ticket) = self.retry(ticket, &endpoint, &cause, now) else { return };
-        ticket.listener.filters.on_response(&mut reply);
-        let bytes_out = reply.wire_len();
+        ticket.passage.listener.filters.on_response(&mut reply);
+        let bytes_out = ticket.bytes_out.saturating_add(reply.wire_len());
         let client = &ticket.client;
         client.end();
         if !client.is_gone() {
@@ -48,7 +42,8 @@ where
                 client.inbox.borrow_mut().reply(&self.protocol, place, reply, true, out);
             });
         }
-        self.record(&ticket, Some(&endpoint), status, None, bytes_out, now);
+        let outcome = Outcome { status, reason: None, bytes_out };
+        self.record(&ticket, Some(&endpoint), outcome);
     }
 
     /// One reply of several.
@@ -63,16 +58,17 @@ where
     /// A one-way request has been handed over: that is its end.
     pub(super) fn sent_one_way(&self, upstream: &Upstream<P>, ticket: Ticket<P>, now: Instant) {
         let endpoint = &upstream.endpoint;
-        self.leave(&ticket, endpoint, now, now, Left::OneWay);
+        ticket.passage.leave(&self.worker, endpoint, now, now, Left::Unheard);
         ticket.client.end();
-        self.record(&ticket, Some(endpoint), Status::Ok, None, 0, now);
+        let outcome = Outcome { status: Status::Ok, reason: None, bytes_out: 0 };
+        self.record(&ticket, Some(endpoint), outcome);
     }
 
     /// A request was lost with its connection, or could not be put on it. `retry` says whether it may have been executed.
     pub(super) fn failed(self: &Rc<Self>, sent: Sent<P>, failure: &Failure, retry: Retry) {
         let now = self.worker.now();
         let Sent { ticket, endpoint, at, .. } = sent;
-        self.leave(&ticket, &endpoint, at, now, Left::Failed(failure.reason));
+        ticket.passage.leave(&self.worker, &endpoint, at, now, Left::Failed(failure.reason));
         let cause = Cause::local(failure.reason, retry);
         if let Some(ticket) = self.retry(ticket, &endpoint, &cause, now) {
             self.conclude_failed(ticket, Some(&endpoint), failure);
@@ -97,7 +93,7 @@ where
         failure: &Failure,
     ) {
         let now = self.worker.now();
-        self.leave(&ticket, endpoint, now, now, Left::Failed(failure.reason));
+        ticket.passage.leave(&self.worker, endpoint, now, now, Left::Failed(failure.reason));
         let cause = Cause::local(failure.reason, Retry::IfUnsent);
         if let Some(ticket) = self.retry(ticket, endpoint, &cause, now) {
             self.conclude_failed(ticket, Some(endpoint), failure);
@@ -112,48 +108,8 @@ where
         failure: &Failure,
     ) {
         let now = self.worker.now();
-        self.leave(&ticket, endpoint, now, now, Left::Failed(failure.reason));
+        ticket.passage.leave(&self.worker, endpoint, now, now, Left::Failed(failure.reason));
         self.conclude_failed(ticket, Some(endpoint), failure);
-    }
-
-    /// Counts an attempt out of its endpoint.
-    fn leave(
-        &self,
-        ticket: &Ticket<P>,
-        endpoint: &Rc<LocalEndpoint>,
-        at: Instant,
-        now: Instant,
-        left: Left,
-    ) {
-        let Some(cluster) = &ticket.cluster else { return };
-        cluster.release_request();
-        let latency = now.saturating_duration_since(at);
-        let series = self.worker.endpoint_series(cluster.name(), endpoint);
-        let ok = match left {
-            Left::Answered(status) => {
-                series.answered(status, latency.into());
-                !status.is_upstream_fault()
-            }
-            Left::Failed(reason) => {
-                series.failed(reason);
-                reason.blame().side != Side::Upstream
-            }
-            Left::OneWay => {
-                series.abandoned();
-                return endpoint.abandoned();
-            }
-        };
-        endpoint.finished(now, latency, ok);
-        if ok {
-            endpoint.endpoint().on_success();
-        } else if cluster.shared().on_failure(endpoint.endpoint(), now) {
-            series.ejections.inc();
-            tracing::warn!(
-                cluster = %cluster.name(),
-                endpoint = %endpoint.label(),
-                "ejected after consecutive failures"
-            );
-        }
     }
 
     /// Tries again where the route says so; gives the ticket back when it does not.
@@ -164,18 +120,18 @@ where
         cause: &Cause,
         now: Instant,
     ) -> Option<Ticket<P>> {
-        let Some(route) = ticket.route.clone() else { return Some(ticket) };
+        let Some(route) = ticket.passage.route.clone() else { return Some(ticket) };
         let (Some(policy), Some(replay)) = (&route.retry, &mut ticket.replay) else {
             return Some(ticket);
         };
         let backoff = policy.backoff(ticket.attempts, &mut self.worker.rng.borrow_mut());
-        let remaining = ticket.deadline.map(|d| d.saturating_duration_since(now + backoff));
+        let remaining = ticket.passage.deadline.map(|d| d.saturating_duration_since(now + backoff));
         if ticket.client.is_gone() || !policy.should_retry(cause, ticket.attempts, remaining, now) {
             return Some(ticket);
         }
         replay.avoid.push(endpoint.id());
         let request = replay.request.clone();
-        ticket.series.retries.inc();
+        ticket.passage.series.retries.inc();
         let mesh = self.clone();
         tokio::task::spawn_local(async move {
             tokio::time::sleep(backoff).await;
@@ -193,49 +149,24 @@ where
         failure: &Failure,
     ) {
         ticket.client.end();
-        if ticket.expect != Expect::None {
+        if !ticket.expect.is_none() {
             self.answer(&ticket.client, ticket.place, &ticket.head, failure);
         } else {
             ticket.client.wake();
         }
-        let now = self.worker.now();
-        self.record(&ticket, endpoint, failure.status, Some(failure.reason), 0, now);
+        let (status, reason) = (failure.status, Some(failure.reason));
+        self.record(&ticket, endpoint, Outcome { status, reason, bytes_out: ticket.bytes_out });
     }
 
     /// Records a request whose client has left before it was sent.
     pub(super) fn conclude_gone(&self, ticket: Ticket<P>) {
         ticket.client.end();
-        self.record(&ticket, None, Status::Unknown, None, 0, self.worker.now());
+        let outcome = Outcome { status: Status::Unknown, reason: None, bytes_out: 0 };
+        self.record(&ticket, None, outcome);
     }
 
-    fn record(
-        &self,
-        ticket: &Ticket<P>,
-        endpoint: Option<&Rc<LocalEndpoint>>,
-        status: Status,
-        reason: Option<Reason>,
-        bytes_out: usize,
-        now: Instant,
-    ) {
-        let latency = now.saturating_duration_since(ticket.started);
-        ticket.series.record(status, reason, latency.into(), ticket.bytes_in, bytes_out);
-        if let Some(log) = &ticket.log {
-            self.worker.log(&Record {
-                listener: &ticket.listener.name,
-                route: ticket.route.as_ref().map_or("", |r| &r.name),
-                cluster: ticket.cluster.as_ref().map_or("", |c| c.name()),
-                endpoint: endpoint.map_or("", |e| e.label()),
-                service: &log.service,
-                method: &log.method,
-                trace_id: &log.trace_id,
-                client: &ticket.client.peer,
-                time: SystemTime::now(),
-                duration: latency,
-                status,
-                reason,
-                bytes_in: ticket.bytes_in,
-                bytes_out,
-            });
-        }
+    fn record(&self, ticket: &Ticket<P>, endpoint: Option<&Rc<LocalEndpoint>>, outcome: Outcome) {
+        let endpoint = endpoint.map(|endpoint| &**endpoint);
+        ticket.passage.record(&self.worker, &ticket.client.peer, endpoint, outcome);
     }
 }

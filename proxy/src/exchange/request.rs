@@ -1,9 +1,9 @@
-//! A request's way in: fault, limit, route, endpoint.
+//! A request's way in: split, past the stations, to an endpoint.
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::rc::Rc;
 
 use wiremesh::{
-    Failure, Frame, Protocol, Reason,
+    Failure, Protocol, Reason,
     correlation::{Exchange, Split, Target},
     engine::{Inbox, Place},
 };
@@ -11,13 +11,9 @@ use wiremesh::{
 use super::{
     Mesh,
     client::Client,
-    ticket::{LogFields, Replay, Ticket},
+    ticket::{Replay, Ticket},
 };
-use crate::{
-    cluster::LocalCluster,
-    policy::{Action, Route, Verdict, pass_on_timeout},
-    worker::Phase,
-};
+use crate::{policy::pass_on_timeout, stations::Decision};
 
 impl<P: Protocol> Mesh<P>
 where
@@ -61,108 +57,40 @@ where
         place: Place,
         target: Target,
     ) {
-        let now = self.worker.now();
         let listener = client.listener.borrow().clone();
         client.begin();
         let head = self.protocol.head(&request);
         let expect = <P::Correlation as Exchange<P>>::expects(&self.protocol, &request);
-        let verdict = listener.filters.on_request(&mut request);
-        let route = listener.routes.find(&request).cloned();
-        let cluster = route.as_ref().and_then(|route| self.cluster_of(route));
-        let series = self.worker.request_series(
-            &listener,
-            cluster.as_deref(),
-            request.service().as_deref().unwrap_or_default(),
-            request.method().as_deref().unwrap_or_default(),
-        );
-        let log = self.worker.logs().then(|| Box::new(LogFields::of(&request)));
-        let mut ticket = Ticket {
+        let Decision { mut passage, delay, refused } =
+            self.worker.pass(&listener, &mut request, None);
+        if let Target::Hash(hash) = target {
+            passage.hash = Some(hash);
+        }
+        let ticket = Ticket {
             client: client.clone(),
             place,
             head,
             expect,
             lane: client.lane.get(),
-            listener: listener.clone(),
-            route: route.clone(),
-            cluster: cluster.clone(),
             target,
-            series,
-            started: now,
-            deadline: None,
-            hash: None,
-            bytes_in: request.wire_len(),
+            passage,
+            bytes_out: 0,
             attempts: 0,
-            permit: None,
             replay: None,
-            log,
         };
-        if let Verdict::Reply(failure) = verdict {
-            return self.refuse_request(ticket, &failure);
-        }
-        let Some(route) = route else {
-            let failure = Failure::new(
-                Reason::NoRoute,
-                format!(
-                    "listener {} has no route for service {} method {}",
-                    listener.name,
-                    request.service().as_deref().unwrap_or("-"),
-                    request.method().as_deref().unwrap_or("-"),
-                ),
-            );
-            return self.refuse_request(ticket, &failure);
-        };
-        if self.worker.phase() == Phase::Refusing || self.worker.phase() == Phase::Closing {
-            let failure = Failure::new(Reason::Draining, "the proxy is shutting down");
-            return self.refuse_request(ticket, &failure);
-        }
-        let mut delay = None;
-        if let Some(fault) = &route.fault {
-            let decision = fault.decide(&mut self.worker.rng.borrow_mut());
-            delay = decision.delay;
-            if let Some(failure) = decision.abort {
-                return self.refuse_after(ticket, failure, delay);
-            }
-        }
-        if let Some(limit) = &route.limit {
-            match limit.admit(&request, now) {
-                Ok(permit) => ticket.permit = permit,
-                Err(failure) => return self.refuse_request(ticket, &failure),
-            }
-        }
-        if let Action::Reply(failure) = &route.action {
-            return self.refuse_after(ticket, failure.clone(), delay);
-        }
-        ticket.hash = match target {
-            Target::Hash(hash) => Some(hash),
-            Target::Any | Target::Index(_) => route.hash.as_ref().and_then(|key| key.of(&request)),
-        };
-        if let Some(edits) = &route.edits
-            && let Err(error) = edits.apply(&mut request)
-        {
-            let failure = Failure::new(Reason::BadRequest, error.to_string());
-            return self.refuse_request(ticket, &failure);
-        }
-        ticket.deadline = route.deadline(&request, now);
-        if let Some(delay) = delay {
-            let mesh = self.clone();
-            tokio::task::spawn_local(async move {
-                tokio::time::sleep(delay).await;
-                mesh.worker.tick();
-                mesh.attempt(ticket, request);
-            });
-            return;
-        }
-        self.attempt(ticket, request);
+        let Some(delay) = delay else { return self.proceed(ticket, request, refused) };
+        let mesh = self.clone();
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(delay).await;
+            mesh.worker.tick();
+            mesh.proceed(ticket, request, refused);
+        });
     }
 
-    fn cluster_of(&self, route: &Arc<Route>) -> Option<Rc<LocalCluster>> {
-        match &route.action {
-            Action::Cluster(name) => self.worker.cluster(name),
-            Action::Weighted(split) => {
-                let name = split.pick(&mut self.worker.rng.borrow_mut()).clone();
-                self.worker.cluster(&name)
-            }
-            Action::Reply(_) => None,
+    fn proceed(self: &Rc<Self>, ticket: Ticket<P>, request: P::Frame, refused: Option<Failure>) {
+        match refused {
+            Some(failure) => self.refuse_request(ticket, &failure),
+            None => self.attempt(ticket, request),
         }
     }
 
@@ -171,32 +99,19 @@ where
         self.conclude_failed(ticket, None, failure);
     }
 
-    fn refuse_after(
-        self: &Rc<Self>,
-        ticket: Ticket<P>,
-        failure: Failure,
-        delay: Option<std::time::Duration>,
-    ) {
-        let Some(delay) = delay else { return self.refuse_request(ticket, &failure) };
-        let mesh = self.clone();
-        tokio::task::spawn_local(async move {
-            tokio::time::sleep(delay).await;
-            mesh.worker.tick();
-            mesh.refuse_request(ticket, &failure);
-        });
-    }
-
     /// Sends a request to an endpoint of its cluster, for the first time or again.
     pub(super) fn attempt(self: &Rc<Self>, mut ticket: Ticket<P>, mut request: P::Frame) {
         let now = self.worker.now();
         if ticket.client.is_gone() {
             return self.conclude_gone(ticket);
         }
-        let (Some(cluster), Some(route)) = (ticket.cluster.clone(), ticket.route.clone()) else {
+        let (Some(cluster), Some(route)) =
+            (ticket.passage.cluster.clone(), ticket.passage.route.clone())
+        else {
             let failure = Failure::new(Reason::NoRoute, "the route's cluster does not exist");
             return self.refuse_request(ticket, &failure);
         };
-        if ticket.deadline.is_some_and(|deadline| deadline <= now) {
+        if ticket.passage.deadline.is_some_and(|deadline| deadline <= now) {
             let failure = Failure::new(Reason::Timeout, "the deadline passed before it was sent");
             return self.refuse_request(ticket, &failure);
         }
@@ -204,7 +119,7 @@ where
         let endpoint = match ticket.target {
             Target::Index(index) => cluster.nth(index),
             Target::Any | Target::Hash(_) => {
-                cluster.pick(ticket.hash, avoid, now, &mut self.worker.rng.borrow_mut())
+                cluster.pick(ticket.passage.hash, avoid, now, &mut self.worker.rng.borrow_mut())
             }
         };
         let Some(endpoint) = endpoint else {
@@ -246,28 +161,9 @@ where
             retry.budget().on_request(now);
             ticket.replay = Some(Box::new(Replay { request: request.clone(), avoid: Vec::new() }));
         }
-        let try_deadline = route.try_deadline(ticket.deadline, now);
-        pass_on_timeout(&mut request, try_deadline, now);
+        pass_on_timeout(&mut request, ticket.passage.attempt_deadline(now), now);
         let client = ticket.client.clone();
         upstream.send(self, request, ticket);
         upstream.hold_back(&client);
-    }
-
-    /// When this attempt is given up: with the request, or by the route's time for one try.
-    pub(super) fn attempt_deadline(&self, ticket: &Ticket<P>, now: Instant) -> Option<Instant> {
-        ticket
-            .route
-            .as_ref()
-            .map_or(ticket.deadline, |route| route.try_deadline(ticket.deadline, now))
-    }
-}
-
-impl LogFields {
-    fn of(request: &dyn Frame) -> Self {
-        Self {
-            service: request.service().unwrap_or_default().into_owned(),
-            method: request.method().unwrap_or_default().into_owned(),
-            trace_id: request.trace().map(|t| t.trace_id.into_owned()).unwrap_or_default(),
-        }
     }
 }

@@ -1,4 +1,4 @@
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{rc::Rc, time::Instant};
 
 use wiremesh::{
     Protocol,
@@ -7,12 +7,7 @@ use wiremesh::{
 };
 
 use super::client::Client;
-use crate::{
-    cluster::{LocalCluster, LocalEndpoint},
-    policy::{Permit, Route},
-    telemetry::RequestSeries,
-    worker::ListenerView,
-};
+use crate::{cluster::LocalEndpoint, stations::Passage};
 
 /// A request on its way: everything needed to answer, retry, and record it.
 pub struct Ticket<P: Protocol>
@@ -24,25 +19,14 @@ where
     pub head: P::Head,
     pub expect: Expect,
     pub lane: u8,
-    pub listener: Rc<ListenerView>,
-    /// `None` where none matched.
-    pub route: Option<Arc<Route>>,
-    /// `None` where the route has none.
-    pub cluster: Option<Rc<LocalCluster>>,
     pub target: Target,
-    pub series: Arc<RequestSeries>,
-    pub started: Instant,
-    /// When the caller stops waiting.
-    pub deadline: Option<Instant>,
-    pub hash: Option<u64>,
-    pub bytes_in: usize,
+    pub passage: Passage,
+    /// Bytes of replies so far, where there are several.
+    pub bytes_out: usize,
     /// How many times the request was sent, this time included.
     pub attempts: u32,
-    pub permit: Option<Permit>,
-    /// Kept only where the route retries.
+    /// Kept only where the route retries, and until the first of several replies.
     pub replay: Option<Box<Replay<P>>>,
-    /// Kept only where an access log is written.
-    pub log: Option<Box<LogFields>>,
 }
 
 /// What a retry needs.
@@ -50,14 +34,6 @@ pub struct Replay<P: Protocol> {
     pub request: P::Frame,
     /// Endpoints that failed this request already.
     pub avoid: Vec<u64>,
-}
-
-/// What the access log says of the request itself; the frame is gone by the time it is written.
-#[derive(Default)]
-pub struct LogFields {
-    pub service: String,
-    pub method: String,
-    pub trace_id: String,
 }
 
 /// A ticket that was sent, and where.

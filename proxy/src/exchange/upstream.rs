@@ -135,13 +135,13 @@ where
             return;
         }
         let now = mesh.worker.now();
-        if ticket.expect == wiremesh::correlation::Expect::None {
+        if ticket.expect.is_none() {
             self.engine.borrow_mut().stamp(&mesh.protocol, &mut frame);
             self.append(mesh, frame);
             mesh.sent_one_way(self, ticket, now);
             return;
         }
-        let deadline = mesh.attempt_deadline(&ticket, now);
+        let deadline = ticket.passage.attempt_deadline(now);
         let expect = ticket.expect;
         let end = self.appended.get() + frame.wire_len() as u64;
         let sent = Sent { ticket, endpoint: self.endpoint.clone(), at: now, end };
@@ -286,7 +286,7 @@ where
         let mut late = Vec::new();
         let mut kept = VecDeque::new();
         for (frame, ticket) in self.waiting.take() {
-            if ticket.deadline.is_some_and(|d| d <= now) {
+            if ticket.passage.deadline.is_some_and(|d| d <= now) {
                 late.push(ticket);
             } else {
                 kept.push_back((frame, ticket));
@@ -349,6 +349,9 @@ where
                         return client.holds_back(self).then_some(client);
                     }
                     Received::More(sent) => {
+                        // What has been answered in part cannot be tried again.
+                        sent.ticket.replay = None;
+                        sent.ticket.bytes_out += frame.wire_len();
                         let (client, place) = (sent.ticket.client.clone(), sent.ticket.place);
                         drop(engine);
                         mesh.replied_more(&client, place, frame);

@@ -1,0 +1,260 @@
+//! The stations that every request passes, and what is recorded of it at its end: the same for every correlation.
+
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use wiremesh::{Failure, Frame, Reason, Side, Status};
+
+use crate::{
+    cluster::{LocalCluster, LocalEndpoint},
+    policy::{Action, Permit, Route, Verdict},
+    telemetry::{Record, RequestSeries},
+    worker::{ListenerView, Phase, Worker},
+};
+
+/// A request that has passed the stations, or was stopped by one: everything that does not depend on its protocol.
+pub struct Passage {
+    pub listener: Rc<ListenerView>,
+    /// `None` where none matched.
+    pub route: Option<Arc<Route>>,
+    /// `None` where the route has none.
+    pub cluster: Option<Rc<LocalCluster>>,
+    pub series: Arc<RequestSeries>,
+    pub started: Instant,
+    /// When the caller stops waiting.
+    pub deadline: Option<Instant>,
+    pub hash: Option<u64>,
+    pub bytes_in: usize,
+    pub permit: Option<Permit>,
+    /// Kept only where an access log is written.
+    log: Option<Box<LogFields>>,
+}
+
+/// What the stations say of a request.
+pub struct Decision {
+    pub passage: Passage,
+    /// How long to wait before anything is done.
+    pub delay: Option<Duration>,
+    /// The answer in the upstream's place, if there is to be one.
+    pub refused: Option<Failure>,
+}
+
+/// How a request was answered.
+#[derive(Clone, Copy)]
+pub struct Outcome {
+    pub status: Status,
+    /// Why the proxy itself answered, where it did.
+    pub reason: Option<Reason>,
+    pub bytes_out: usize,
+}
+
+/// How an attempt left its endpoint.
+#[derive(Clone, Copy)]
+pub enum Left {
+    Answered(Status),
+    Failed(Reason),
+    /// Nobody waits for its outcome.
+    Unheard,
+}
+
+/// What the access log says of the request itself; the frame is gone by the time it is written.
+struct LogFields {
+    service: String,
+    method: String,
+    trace_id: String,
+}
+
+impl Worker {
+    /// Leads a request past the stations. `held`: the cluster that it goes to, whatever its route says.
+    pub fn pass<F: Frame>(
+        &self,
+        listener: &Rc<ListenerView>,
+        request: &mut F,
+        held: Option<&Rc<LocalCluster>>,
+    ) -> Decision {
+        let now = self.now();
+        let verdict = listener.filters.on_request(request);
+        let route = listener.routes.find(request).cloned();
+        let cluster = match held {
+            Some(cluster) => Some(cluster.clone()),
+            None => route.as_ref().and_then(|route| self.cluster_of(route)),
+        };
+        let series = self.request_series(
+            listener,
+            cluster.as_deref(),
+            request.service().as_deref().unwrap_or_default(),
+            request.method().as_deref().unwrap_or_default(),
+        );
+        let mut decision = Decision {
+            passage: Passage {
+                listener: listener.clone(),
+                route: route.clone(),
+                cluster,
+                series,
+                started: now,
+                deadline: None,
+                hash: None,
+                bytes_in: request.wire_len(),
+                permit: None,
+                log: self.logs().then(|| Box::new(LogFields::of(request))),
+            },
+            delay: None,
+            refused: None,
+        };
+        decision.refused = match (verdict, &route) {
+            (Verdict::Reply(failure), _) => Some(failure),
+            (Verdict::Continue, None) => Some(no_route(listener, request)),
+            (Verdict::Continue, Some(route)) => {
+                self.pass_route(route, request, &mut decision).err()
+            }
+        };
+        decision
+    }
+
+    /// What the route has to say: fault, limit, answer, edits, deadline.
+    fn pass_route<F: Frame>(
+        &self,
+        route: &Arc<Route>,
+        request: &mut F,
+        decision: &mut Decision,
+    ) -> Result<(), Failure> {
+        let Decision { passage, delay, .. } = decision;
+        let now = passage.started;
+        if self.phase() == Phase::Refusing || self.phase() == Phase::Closing {
+            return Err(Failure::new(Reason::Draining, "the proxy is shutting down"));
+        }
+        if let Some(fault) = &route.fault {
+            let decided = fault.decide(&mut self.rng.borrow_mut());
+            *delay = decided.delay;
+            if let Some(failure) = decided.abort {
+                return Err(failure);
+            }
+        }
+        if let Some(limit) = &route.limit {
+            match limit.admit(request, now) {
+                Ok(permit) => passage.permit = permit,
+                Err(failure) => {
+                    *delay = None;
+                    return Err(failure);
+                }
+            }
+        }
+        if let Action::Reply(failure) = &route.action {
+            return Err(failure.clone());
+        }
+        passage.hash = route.hash.as_ref().and_then(|key| key.of(request));
+        if let Some(edits) = &route.edits
+            && let Err(error) = edits.apply(request)
+        {
+            *delay = None;
+            return Err(Failure::new(Reason::BadRequest, error.to_string()));
+        }
+        passage.deadline = route.deadline(request, now);
+        Ok(())
+    }
+
+    fn cluster_of(&self, route: &Arc<Route>) -> Option<Rc<LocalCluster>> {
+        match &route.action {
+            Action::Cluster(name) => self.cluster(name),
+            Action::Weighted(split) => {
+                let name = split.pick(&mut self.rng.borrow_mut()).clone();
+                self.cluster(&name)
+            }
+            Action::Reply(_) => None,
+        }
+    }
+}
+
+fn no_route(listener: &ListenerView, request: &dyn Frame) -> Failure {
+    let message = format!(
+        "listener {} has no route for service {} method {}",
+        listener.name,
+        request.service().as_deref().unwrap_or("-"),
+        request.method().as_deref().unwrap_or("-"),
+    );
+    Failure::new(Reason::NoRoute, message)
+}
+
+impl Passage {
+    /// When an attempt that begins at `now` is given up: with the request, or by the route's time for one try.
+    pub fn attempt_deadline(&self, now: Instant) -> Option<Instant> {
+        self.route.as_ref().map_or(self.deadline, |route| route.try_deadline(self.deadline, now))
+    }
+
+    /// Counts an attempt that was sent at `at` out of its endpoint, and out of the cluster.
+    pub fn leave(
+        &self,
+        worker: &Worker,
+        endpoint: &LocalEndpoint,
+        at: Instant,
+        now: Instant,
+        left: Left,
+    ) {
+        let Some(cluster) = &self.cluster else { return };
+        cluster.release_request();
+        let latency = now.saturating_duration_since(at);
+        let series = worker.endpoint_series(cluster.name(), endpoint);
+        let ok = match left {
+            Left::Answered(status) => {
+                series.answered(status, latency.into());
+                !status.is_upstream_fault()
+            }
+            Left::Failed(reason) => {
+                series.failed(reason);
+                reason.blame().side != Side::Upstream
+            }
+            Left::Unheard => {
+                series.abandoned();
+                return endpoint.abandoned();
+            }
+        };
+        endpoint.finished(now, latency, ok);
+        if !ok && cluster.shared().on_failure(endpoint.endpoint(), now) {
+            series.ejections.inc();
+        }
+    }
+
+    /// Counts and logs the request's end.
+    pub fn record(
+        &self,
+        worker: &Worker,
+        client: &str,
+        endpoint: Option<&LocalEndpoint>,
+        outcome: Outcome,
+    ) {
+        let Outcome { status, reason, bytes_out } = outcome;
+        let latency = worker.now().saturating_duration_since(self.started);
+        self.series.record(status, reason, latency.into(), self.bytes_in, bytes_out);
+        if let Some(log) = &self.log {
+            worker.log(&Record {
+                listener: &self.listener.name,
+                route: self.route.as_ref().map_or("", |r| &r.name),
+                cluster: self.cluster.as_ref().map_or("", |c| c.name()),
+                endpoint: endpoint.map_or("", |e| e.label()),
+                service: &log.service,
+                method: &log.method,
+                trace_id: &log.trace_id,
+                client,
+                time: SystemTime::now(),
+                duration: latency,
+                status,
+                reason,
+                bytes_in: self.bytes_in,
+                bytes_out,
+            });
+        }
+    }
+}
+
+impl LogFields {
+    fn of(request: &dyn Frame) -> Self {
+        Self {
+            service: request.service().unwrap_or_default().into_owned(),
+            method: request.method().unwrap_or_default().into_owned(),
+            trace_id: request.trace().map(|t| t.trace_id.into_owned()).unwrap_or_default(),
+        }
+    }
+}
