@@ -1,5 +1,6 @@
 //! The project's automation, run as `cargo xtask COMMAND`.
 
+mod bench;
 mod fuzz;
 mod hermetic;
 mod peers;
@@ -25,6 +26,8 @@ struct Cli {
 enum Command {
     /// Everything that proves the project on this machine
     Test(TestArgs),
+    /// wiremesh beside other proxies: throughput, latency, processor time and memory
+    Bench(bench::BenchArgs),
 }
 
 /// What to test.
@@ -56,12 +59,18 @@ enum Part {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<ExitCode> {
-    let Cli { command: Command::Test(args) } = Cli::parse();
+    let cli = Cli::parse();
+    let done = async {
+        match cli.command {
+            Command::Test(args) => Ok(test(&args).await),
+            Command::Bench(args) => bench::run_all(args).await,
+        }
+    };
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     // Leaving the select drops the run, and every process it started is killed with it.
     tokio::select! {
-        passed = test(&args) => Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        passed = done => Ok(if passed? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         _ = interrupt.recv() => Ok(ExitCode::from(130)),
         _ = terminate.recv() => Ok(ExitCode::from(143)),
     }

@@ -1,0 +1,195 @@
+//! Proxies side by side: the same client and server around each of them, in turn, several times over.
+
+mod cell;
+mod peer;
+mod subject;
+mod table;
+
+use std::fs;
+
+use anyhow::{Context, bail, ensure};
+
+use crate::process::{answer, command, run};
+use crate::{root, target};
+use cell::{Case, Cell, Kind};
+use peer::Peer;
+use subject::Subject;
+use table::Results;
+
+/// What to measure, and for how long.
+#[derive(clap::Args)]
+pub(crate) struct BenchArgs {
+    /// The protocol
+    #[arg(default_value = "bolt")]
+    protocol: String,
+    /// How often each case is measured on each peer; what is reported is the median
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// How long each measurement takes, after a warm-up of a third of it
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Only these, such as 50x1 (connections x depth) or idle
+    #[arg(long, value_delimiter = ',')]
+    cases: Vec<String>,
+    /// Lengths of bodies, in bytes
+    #[arg(long, value_delimiter = ',', default_values_t = [128, 4096])]
+    bodies: Vec<usize>,
+    /// Which proxies
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = Peer::ALL)]
+    peers: Vec<Peer>,
+    /// How many connections are idle in the case `idle`; the limit of open files allows about 9,000
+    #[arg(long, default_value_t = 4000)]
+    idle: usize,
+    /// The cores that the proxy may use, as taskset has it; empty: any
+    #[arg(long, default_value = "1")]
+    proxy_cpus: String,
+    /// The cores that client and server may use; empty: any
+    #[arg(long, default_value = "0")]
+    load_cpus: String,
+    /// One round of one second with small bodies: to see that it works
+    #[arg(long)]
+    quick: bool,
+    /// Put the tables into docs/performance.md
+    #[arg(long)]
+    write: bool,
+}
+
+/// Measures; false if an answer was wrong or missing.
+pub(crate) async fn run_all(mut args: BenchArgs) -> anyhow::Result<bool> {
+    if args.quick {
+        (args.rounds, args.seconds, args.idle) = (1, 1.0, 1000);
+        args.bodies = vec![128];
+    }
+    if std::thread::available_parallelism()?.get() < 2 {
+        (args.proxy_cpus, args.load_cpus) = (String::new(), String::new());
+    }
+    let subject = Subject::named(&args.protocol).context("no such protocol")?;
+    let cases = cases(subject, &args);
+    ensure!(!cases.is_empty() && !args.peers.is_empty() && args.rounds > 0, "nothing to measure");
+
+    build().await?;
+    for peer in &args.peers {
+        peer.install().await.with_context(|| format!("{peer} cannot be installed"))?;
+    }
+    let setting = setting(&args).await?;
+    println!("{setting}\n");
+
+    let mut results = Results::new(subject, cases.clone(), args.peers.clone());
+    let suited = |case: &Case| args.peers.iter().filter(|peer| case.suits(**peer)).count();
+    let count = args.rounds * cases.iter().map(suited).sum::<usize>();
+    let mut number = 0;
+    for _ in 0..args.rounds {
+        for case in &cases {
+            for peer in args.peers.iter().filter(|peer| case.suits(**peer)) {
+                number += 1;
+                let cell = Cell {
+                    protocol: subject.protocol,
+                    case: *case,
+                    peer: *peer,
+                    seconds: args.seconds,
+                    proxy_cpus: &args.proxy_cpus,
+                    load_cpus: &args.load_cpus,
+                };
+                let sample = cell.measure().await.with_context(|| format!("{case} {peer}"))?;
+                println!("{number}/{count} {case} {peer}: {sample}");
+                results.add(*case, *peer, sample);
+            }
+        }
+    }
+    let tables = format!("{setting}\n\n{results}");
+    println!("\n{tables}");
+    if args.write {
+        write(subject.protocol, &tables)?;
+    }
+    Ok(results.faults() == 0)
+}
+
+fn cases(subject: &Subject, args: &BenchArgs) -> Vec<Case> {
+    let wanted = |case: &Case| {
+        args.cases.is_empty() || args.cases.iter().any(|name| *name == case.kind.to_string())
+    };
+    let loads = args.bodies.iter().flat_map(|body| {
+        subject.loads.iter().map(|(connections, depth)| Case {
+            kind: Kind::Load { connections: *connections, depth: *depth },
+            body: *body,
+        })
+    });
+    let idle = Case { kind: Kind::Idle { connections: args.idle }, body: 128 };
+    loads.chain([idle]).filter(wanted).collect()
+}
+
+async fn build() -> anyhow::Result<()> {
+    println!("building for release");
+    let args = ["build", "--release", "--locked", "-p", "wiremesh-proxy", "-p", "wiremesh-benches"];
+    run("build-bench", command("cargo").args(args).current_dir(root())).await?;
+    Ok(())
+}
+
+/// What was measured, how, and on what.
+async fn setting(args: &BenchArgs) -> anyhow::Result<String> {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let model = model.map_or("unknown processor", |(_, name)| name.trim());
+    let cores = std::thread::available_parallelism()?;
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let loadavg = fs::read_to_string("/proc/loadavg")?;
+    let busy = loadavg.split(' ').next().unwrap_or_default();
+    let date = answer("date", &["-u", "+%F"]).await.unwrap_or_default();
+    let mut versions = Vec::new();
+    for peer in &args.peers {
+        versions.extend(peer.version().await);
+    }
+    let pinned = if args.proxy_cpus.is_empty() {
+        "nothing pinned".into()
+    } else {
+        format!("proxy on core {}, client and server on {}", args.proxy_cpus, args.load_cpus)
+    };
+    Ok(format!(
+        "{}; {cores} cores ({model}), Linux {}; {pinned}; {} rounds of {} s, peers in turn within each; load average \
+         before it {busy}. {}.",
+        date.trim(),
+        kernel.trim(),
+        args.rounds,
+        args.seconds,
+        versions.join("; ")
+    ))
+}
+
+/// Replaces what stands between the protocol's markers.
+fn write(protocol: &str, tables: &str) -> anyhow::Result<()> {
+    let path = root().join("docs/performance.md");
+    let page = fs::read_to_string(&path)?;
+    fs::write(&path, replaced(&page, protocol, tables)?)?;
+    Ok(())
+}
+
+fn replaced(page: &str, protocol: &str, tables: &str) -> anyhow::Result<String> {
+    let (begin, end) = (format!("<!-- bench {protocol} -->"), format!("<!-- end {protocol} -->"));
+    let parts = page.split_once(&begin).and_then(|(before, rest)| {
+        let (_, after) = rest.split_once(&end)?;
+        Some((before, after))
+    });
+    let Some((before, after)) = parts else {
+        bail!("docs/performance.md has no {begin} ... {end}");
+    };
+    Ok(format!("{before}{begin}\n\n{}\n\n{end}{after}", tables.trim_end()))
+}
+
+/// A program that was built for release.
+fn built(name: &str) -> std::path::PathBuf {
+    target().join("release").join(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::replaced;
+
+    #[test]
+    fn tables_go_between_their_markers() {
+        let page = "a\n<!-- bench x -->\nold\n<!-- end x -->\nb\n";
+        let once = replaced(page, "x", "new\n").unwrap();
+        assert_eq!(once, "a\n<!-- bench x -->\n\nnew\n\n<!-- end x -->\nb\n");
+        assert_eq!(replaced(&once, "x", "new").unwrap(), once);
+        assert!(replaced(page, "y", "new").is_err());
+    }
+}

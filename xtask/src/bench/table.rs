@@ -1,0 +1,259 @@
+use std::fmt;
+
+use super::cell::{Case, Kind, Sample};
+use super::peer::Peer;
+use super::subject::{IDLE_KIB, Subject};
+
+/// Everything that was measured; its text is Markdown.
+pub(super) struct Results {
+    subject: &'static Subject,
+    cases: Vec<Case>,
+    peers: Vec<Peer>,
+    samples: Vec<(Case, Peer, Sample)>,
+}
+
+/// The middle of some figures, and how far they lie apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Spread {
+    median: f64,
+    min: f64,
+    max: f64,
+}
+
+impl Results {
+    pub(super) fn new(subject: &'static Subject, cases: Vec<Case>, peers: Vec<Peer>) -> Self {
+        Self { subject, cases, peers, samples: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, case: Case, peer: Peer, sample: Sample) {
+        self.samples.push((case, peer, sample));
+    }
+
+    /// Answers that were wrong or missing.
+    pub(super) fn faults(&self) -> u64 {
+        self.samples.iter().map(|(_, _, sample)| sample.faults()).sum()
+    }
+
+    /// A figure, round by round.
+    fn rounds(&self, case: Case, peer: Peer, name: &str) -> Vec<f64> {
+        let of = self.samples.iter().filter(|(c, p, _)| (*c, *p) == (case, peer));
+        of.map(|(_, _, sample)| sample.get(name)).collect()
+    }
+
+    fn spread(&self, case: Case, peer: Peer, name: &str) -> Option<Spread> {
+        Spread::of(self.rounds(case, peer, name))
+    }
+
+    /// A figure as a multiple of haproxy's in the same round.
+    fn ratio(&self, case: Case, peer: Peer, name: &str) -> Option<Spread> {
+        let own = self.rounds(case, peer, name);
+        let base = self.rounds(case, Peer::Haproxy, name);
+        let ratios = own.iter().zip(&base).filter(|(_, base)| **base > 0.0);
+        Spread::of(ratios.map(|(own, base)| own / base).collect())
+    }
+
+    fn idle_kib(&self, case: Case, peer: Peer) -> Option<Spread> {
+        let Kind::Idle { connections } = case.kind else { return None };
+        let before = self.rounds(case, peer, "before_kib");
+        let after = self.rounds(case, peer, "after_kib");
+        let each = before.iter().zip(after).map(|(b, a)| (a - b) / connections as f64);
+        Spread::of(each.collect())
+    }
+
+    fn load_rows(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        case: Case,
+        load: (usize, usize),
+    ) -> fmt::Result {
+        for peer in &self.peers {
+            let Some(rps) = self.spread(case, *peer, "rps") else { continue };
+            let figure = |name: &str, digits: usize| {
+                let spread = self.spread(case, *peer, name);
+                spread.map_or_else(String::new, |s| format!("{:.digits$}", s.median))
+            };
+            let proxied = |text: String| if *peer == Peer::Direct { String::new() } else { text };
+            let cpu = self.spread(case, *peer, "cpu_us").map_or_else(String::new, |s| s.text(2));
+            let ratio = |name| {
+                self.ratio(case, *peer, name)
+                    .map_or_else(String::new, |s| format!("**{:.2}**{}", s.median, s.range(2)))
+            };
+            let to_haproxy = match peer {
+                Peer::Direct | Peer::Haproxy => [String::new(), String::new()],
+                Peer::Wiremesh | Peer::Envoy => [ratio("cpu_us"), ratio("rps")],
+            };
+            let rss = self.spread(case, *peer, "rss_kib").map_or(0.0, |s| s.median / 1024.0);
+            writeln!(
+                f,
+                "| {} x {} | {peer} | {} | {} | {} | {} | {} | {} | {} | {} |",
+                load.0,
+                load.1,
+                rps.text(0),
+                figure("p50_us", 0),
+                figure("p99_us", 0),
+                figure("p999_us", 0),
+                proxied(cpu),
+                to_haproxy[0],
+                to_haproxy[1],
+                proxied(format!("{rss:.1}")),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn idle_rows(&self, f: &mut fmt::Formatter<'_>, case: Case, connections: usize) -> fmt::Result {
+        writeln!(
+            f,
+            "\n{connections} connections that have made one request each:\n\n\
+             | proxy | RSS without them, MiB | with them, MiB | KiB per connection | sides | KiB per connection and side |\n\
+             |---|---|---|---|---|---|"
+        )?;
+        for peer in &self.peers {
+            let Some(each) = self.idle_kib(case, *peer) else { continue };
+            let mib = |name| self.spread(case, *peer, name).map_or(0.0, |s| s.median / 1024.0);
+            let sides = peer.sides();
+            writeln!(
+                f,
+                "| {peer} | {:.1} | {:.1} | {} | {sides} | {:.2} |",
+                mib("before_kib"),
+                mib("after_kib"),
+                each.text(2),
+                each.median / sides as f64,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Every goal that this run can tell of: what, the bound, what was measured.
+    fn goals(&self) -> Vec<(String, f64, f64)> {
+        let mut goals = Vec::new();
+        for case in &self.cases {
+            match case.kind {
+                Kind::Load { connections, depth } => {
+                    let what = format!("{connections} x {depth}, {} B", case.body);
+                    for goal in self.subject.goals.iter().filter(|g| g.load == (connections, depth))
+                    {
+                        if let Some(ratio) = self.ratio(*case, Peer::Wiremesh, "cpu_us") {
+                            let what = format!("{what}: CPU per request, to haproxy's");
+                            goals.push((what, goal.cpu_ratio, ratio.median));
+                        }
+                    }
+                    let p99 = |peer| self.spread(*case, peer, "p99_us");
+                    if let (Some(own), Some(envoy)) = (p99(Peer::Wiremesh), p99(Peer::Envoy)) {
+                        goals.push((
+                            format!("{what}: p99, to Envoy's"),
+                            1.0,
+                            own.median / envoy.median,
+                        ));
+                    }
+                }
+                Kind::Idle { .. } => {
+                    if let Some(kib) = self.idle_kib(*case, Peer::Wiremesh) {
+                        let each = kib.median / Peer::Wiremesh.sides() as f64;
+                        goals.push(("KiB per idle connection and side".into(), IDLE_KIB, each));
+                    }
+                }
+            }
+        }
+        goals
+    }
+}
+
+impl fmt::Display for Results {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bodies: Vec<_> = self.cases.iter().map(|case| case.body).collect();
+        bodies.dedup();
+        bodies.sort_unstable();
+        bodies.dedup();
+        for body in bodies {
+            let loads = self.cases.iter().filter(|case| case.body == body);
+            let loads = loads.filter_map(|case| match case.kind {
+                Kind::Load { connections, depth } => Some((*case, (connections, depth))),
+                Kind::Idle { .. } => None,
+            });
+            for (index, (case, load)) in loads.enumerate() {
+                if index == 0 {
+                    writeln!(
+                        f,
+                        "Bodies of {body} bytes:\n\n\
+                         | connections x depth | proxy | requests/s | p50 us | p99 us | p99.9 us | proxy CPU us per request | \
+                         to haproxy | requests/s to haproxy | RSS MiB |\n\
+                         |---|---|---|---|---|---|---|---|---|---|"
+                    )?;
+                }
+                self.load_rows(f, case, load)?;
+            }
+            writeln!(f)?;
+        }
+        for case in &self.cases {
+            if let Kind::Idle { connections } = case.kind {
+                self.idle_rows(f, *case, connections)?;
+            }
+        }
+        let goals = self.goals();
+        if !goals.is_empty() {
+            writeln!(f, "\n| goal | at most | measured | |\n|---|---|---|---|")?;
+        }
+        for (what, bound, measured) in goals {
+            let verdict = if measured <= bound {
+                "met".into()
+            } else {
+                format!("missed by {:.0} %", (measured / bound - 1.0) * 100.0)
+            };
+            writeln!(f, "| {what} | {bound:.2} | {measured:.2} | {verdict} |")?;
+        }
+        writeln!(f, "\nAnswers wrong or missing, over all: {}.", self.faults())
+    }
+}
+
+impl Spread {
+    fn of(mut figures: Vec<f64>) -> Option<Self> {
+        figures.sort_by(f64::total_cmp);
+        let (min, max) = (*figures.first()?, *figures.last()?);
+        let upper = figures[figures.len() / 2];
+        let lower = figures[(figures.len() - 1) / 2];
+        Some(Self { median: (lower + upper) / 2.0, min, max })
+    }
+
+    fn text(self, digits: usize) -> String {
+        format!("{:.digits$}{}", self.median, self.range(digits))
+    }
+
+    fn range(self, digits: usize) -> String {
+        let Self { min, max, .. } = self;
+        if min == max { String::new() } else { format!(" ({min:.digits$}-{max:.digits$})") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_and_ranges() {
+        assert_eq!(Spread::of(vec![]), None);
+        assert_eq!(Spread::of(vec![2.0]).unwrap().text(1), "2.0");
+        assert_eq!(Spread::of(vec![3.0, 1.0, 2.0]).unwrap().text(1), "2.0 (1.0-3.0)");
+        assert_eq!(Spread::of(vec![4.0, 1.0, 2.0, 3.0]).unwrap().text(1), "2.5 (1.0-4.0)");
+    }
+
+    #[test]
+    fn ratios_compare_within_a_round() {
+        let subject = Subject::named("bolt").unwrap();
+        let case = Case { kind: Kind::Load { connections: 50, depth: 1 }, body: 128 };
+        let mut results = Results::new(subject, vec![case], Peer::ALL.into());
+        for (own, base) in [(1.0, 2.0), (9.0, 10.0), (3.0, 6.0)] {
+            let sample = |cpu: f64| format!("rps=1 p99_us=1 cpu_us={cpu}").parse().unwrap();
+            results.add(case, Peer::Wiremesh, sample(own));
+            results.add(case, Peer::Haproxy, sample(base));
+        }
+        let ratio = results.ratio(case, Peer::Wiremesh, "cpu_us").unwrap();
+        assert_eq!(ratio, Spread { median: 0.5, min: 0.5, max: 0.9 });
+        assert!(
+            results
+                .to_string()
+                .contains("| 50 x 1, 128 B: CPU per request, to haproxy's | 0.65 | 0.50 | met |")
+        );
+        assert_eq!(results.faults(), 0);
+    }
+}
