@@ -17,6 +17,8 @@
     )
 )]
 
+#[cfg(feature = "tokio-codec")]
+pub mod codec;
 pub mod correlation;
 mod detect;
 pub mod engine;
