@@ -16,14 +16,20 @@
     reason = "runs in tests only, where a panic is a failed test"
 )]
 
+#[cfg(feature = "bench")]
+mod bench;
 mod fuzz;
+mod fuzz_mux;
 mod probe;
 mod report;
 mod rules;
 mod samples;
 mod shape;
 
+#[cfg(feature = "bench")]
+pub use bench::bench;
 pub use fuzz::{fuzz_decode, replay, seeds};
+pub use fuzz_mux::fuzz_mux;
 pub use report::{Breach, Report, Rule};
 pub use samples::{Sample, Samples};
 pub use shape::Shape;

@@ -1,0 +1,48 @@
+//! Lays out the corpus that each target begins with: samples, and recorded connections where there are any.
+
+use std::{fs, io, path::Path};
+
+use wiremesh::{
+    Peer,
+    kit::{Samples, seeds},
+};
+use wiremesh_toys::samples;
+
+fn main() -> io::Result<()> {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=../testdata");
+    write("multiplexed", &samples::mx())?;
+    write("inorder", &samples::kv())?;
+    write("session", &samples::desk())?;
+    write("bolt", &captures("bolt")?)
+}
+
+fn write(target: &str, samples: &Samples) -> io::Result<()> {
+    let corpus = Path::new("corpus").join(target);
+    fs::create_dir_all(&corpus)?;
+    for (n, seed) in seeds(samples).into_iter().enumerate() {
+        fs::write(corpus.join(format!("seed-{n}")), seed)?;
+    }
+    Ok(())
+}
+
+/// Recorded connections, as far as each side's first 4 KiB.
+fn captures(protocol: &str) -> io::Result<Samples> {
+    let mut samples = Samples::new();
+    let mut files: Vec<_> = fs::read_dir(Path::new("../testdata").join(protocol))?
+        .map(|file| file.map(|file| file.path()))
+        .collect::<io::Result<_>>()?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "bin"));
+    files.sort();
+    for file in files {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let mut bytes = fs::read(&file)?;
+        bytes.truncate(4096);
+        let from = if name.ends_with("c2s") { Peer::Client } else { Peer::Upstream };
+        samples = match from {
+            Peer::Client => samples.client(name, bytes),
+            Peer::Upstream => samples.upstream(name, bytes),
+        };
+    }
+    Ok(samples)
+}

@@ -1,0 +1,6 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| wiremesh::kit::fuzz_decode(
+    &wiremesh_bolt::Bolt::default(),
+    data
+));
