@@ -14,3 +14,8 @@ pub mod snapshot;
 mod stations;
 pub mod telemetry;
 mod worker;
+
+/// The code in the tutorial, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/tutorial.md")]
+pub mod tutorial {}
