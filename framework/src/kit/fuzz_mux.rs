@@ -1,5 +1,7 @@
 //! The body of a fuzz target for the multiplexer.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a panic is how a fuzzer is told")]
+
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
