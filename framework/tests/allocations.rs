@@ -7,7 +7,7 @@ mod protocols;
 use std::time::{Duration, Instant};
 
 use bytes::Buf;
-use protocols::{Ids, Message, Ordered};
+use protocols::{Ids, Message, ONE_WAY, Ordered};
 use wiremesh::{
     Failure, Protocol, Reason, WriteBuf,
     correlation::Expect,
@@ -44,7 +44,7 @@ where
             if nonce % 7 == 0 {
                 assert_eq!(engine.abandon(slot.unwrap()), Some(nonce));
             }
-            engine.stamp(protocol, &mut request);
+            engine.stamp(protocol, &mut Message::new(nonce, ONE_WAY));
         }
         while engine.expire(now).is_some() {}
         for id in wire_ids.drain(..) {

@@ -89,7 +89,17 @@ impl<P: Pipelined, T> Engine<P, T> for Pipeline<T> {
         Ok(Slot(number))
     }
 
-    fn stamp(&mut self, _protocol: &P, _frame: &mut P::Frame) {}
+    /// A frame of the proxy's own that has replies (a probe) takes its place in the line, for them to be dropped.
+    fn stamp(&mut self, protocol: &P, frame: &mut P::Frame) {
+        let owed = match protocol.expects(frame) {
+            Expect::None | Expect::Many(0) => return,
+            Expect::One => Owed::Replies(1),
+            Expect::Many(count) => Owed::Replies(count),
+            Expect::Stream => Owed::UntilLast,
+        };
+        self.line.push_back(Entry { token: None, owed, timer: Timer::NONE });
+        self.abandoned = self.abandoned.saturating_add(1);
+    }
 
     #[inline]
     fn receive<'a>(&'a mut self, protocol: &P, reply: &mut P::Frame) -> Received<'a, T> {

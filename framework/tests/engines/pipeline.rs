@@ -197,3 +197,20 @@ fn replies_in_order() {
     let Seen { last, more, late, unknown, expired, refused, closed } = seen;
     assert!([last, more, late, unknown, expired, refused, closed].iter().all(|n| *n > 0));
 }
+
+#[test]
+fn the_reply_to_a_probe_is_nobody_elses() {
+    let mut pipeline: Pipeline<u64> = Engine::<Ordered, u64>::with_capacity(4);
+    pipeline.stamp(&Ordered, &mut Message::new(0, 0));
+    pipeline.stamp(&Ordered, &mut Message::new(0, crate::protocols::ONE_WAY));
+    pipeline.send(&Ordered, &mut Message::new(0, 7), Expect::One, None, 7).expect("room");
+    assert_eq!(counts(&pipeline), (1, 1));
+    assert!(matches!(pipeline.receive(&Ordered, &mut Message::new(0, 0)), Received::Late));
+    assert!(matches!(pipeline.receive(&Ordered, &mut Message::new(0, 7)), Received::Last(7)));
+    assert_eq!(counts(&pipeline), (0, 0));
+}
+
+/// Requests in flight, and replies to be dropped.
+fn counts(engine: &impl Engine<Ordered, u64>) -> (usize, usize) {
+    (engine.in_flight(), engine.abandoned())
+}

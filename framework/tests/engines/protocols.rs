@@ -16,6 +16,9 @@ pub(crate) struct Message {
     pub(crate) last: bool,
 }
 
+/// The nonce of messages that have no reply.
+pub(crate) const ONE_WAY: u64 = u64::MAX;
+
 impl Message {
     pub(crate) fn new(id: u64, nonce: u64) -> Self {
         Self { id, nonce, last: true }
@@ -100,8 +103,8 @@ impl<const BITS: u32> Multiplexed for Ids<BITS> {
 }
 
 impl Pipelined for Ordered {
-    fn expects(&self, _: &Message) -> Expect {
-        Expect::One
+    fn expects(&self, request: &Message) -> Expect {
+        if request.nonce == ONE_WAY { Expect::None } else { Expect::One }
     }
 
     fn is_last(&self, reply: &Message) -> bool {

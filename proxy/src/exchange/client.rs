@@ -6,11 +6,11 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::BytesMut;
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 use wiremesh::{
     Failure, Frame, Kind, Peer, Protocol, Reason, WriteBuf,
@@ -23,6 +23,9 @@ use crate::worker::{Accepted, ListenerView};
 
 /// A client that is owed more than this is not read from, nor are the upstreams that have replies for it.
 pub const OWED_HIGH: usize = 1 << 20;
+
+/// How long a closed connection waits for its client to close it, too.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Reading goes on when no more than this is owed.
 pub const OWED_LOW: usize = 256 << 10;
@@ -211,6 +214,28 @@ pub enum Overdue {
     Idle,
 }
 
+/// Takes a client out of the mesh however its task ends, a panic in a protocol's code included.
+struct Leaving<P: Protocol>
+where
+    P::Correlation: Exchange<P>,
+{
+    mesh: Rc<Mesh<P>>,
+    client: Rc<Client<P>>,
+}
+
+impl<P: Protocol> Drop for Leaving<P>
+where
+    P::Correlation: Exchange<P>,
+{
+    fn drop(&mut self) {
+        let series = &self.client.listener.borrow().series;
+        series.abandoned_requests.add(self.client.in_flight().into());
+        series.connections_closed.inc();
+        self.client.kill();
+        self.mesh.client_closed(&self.client);
+    }
+}
+
 /// Reads, decodes and dispatches the client's requests, and writes what it is owed.
 pub struct ClientTask<P: Protocol>
 where
@@ -235,19 +260,27 @@ where
 
     /// Serves until the connection is over.
     pub async fn run(mut self) {
+        let leaving = Leaving { mesh: self.mesh.clone(), client: self.client.clone() };
         let result = std::future::poll_fn(|cx| self.poll(cx)).await;
-        if let Err(error) = result {
-            tracing::debug!(client = %self.client.peer, %error, "client connection lost");
+        drop(leaving);
+        match result {
+            Ok(()) => self.linger().await,
+            Err(error) => {
+                tracing::debug!(client = %self.client.peer, %error, "client connection lost");
+            }
         }
-        if self.client.in_flight() > 0 {
-            self.accepted.series.abandoned_requests.add(self.client.in_flight().into());
+    }
+
+    /// Says that nothing more will come, and waits a little for the client to say the same: closing with bytes of its
+    /// unread would reset the connection, and could take the last replies with it.
+    async fn linger(&mut self) {
+        let stream = &mut self.accepted.stream;
+        if stream.shutdown().await.is_err() || self.eof {
+            return;
         }
-        self.client.kill();
-        self.accepted.series.connections_closed.inc();
-        self.mesh.client_closed(&self.client);
-        // A FIN, unless the peer has reset the connection already.
-        let _ =
-            std::future::poll_fn(|cx| Pin::new(&mut self.accepted.stream).poll_shutdown(cx)).await;
+        let mut rest = [0; 1024];
+        let end = async { while matches!(stream.read(&mut rest).await, Ok(n) if n > 0) {} };
+        let _ = tokio::time::timeout(LINGER, end).await;
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

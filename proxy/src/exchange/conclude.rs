@@ -18,6 +18,7 @@ use crate::{
     cluster::LocalEndpoint,
     policy::Cause,
     stations::{Left, Outcome},
+    worker::Phase,
 };
 
 impl<P: Protocol> Mesh<P>
@@ -126,7 +127,8 @@ where
         };
         let backoff = policy.backoff(ticket.attempts, &mut self.worker.rng.borrow_mut());
         let remaining = ticket.passage.deadline.map(|d| d.saturating_duration_since(now + backoff));
-        if ticket.client.is_gone() || !policy.should_retry(cause, ticket.attempts, remaining, now) {
+        let leaving = ticket.client.is_gone() || self.worker.phase() >= Phase::Refusing;
+        if leaving || !policy.should_retry(cause, ticket.attempts, remaining, now) {
             return Some(ticket);
         }
         replay.avoid.push(endpoint.id());

@@ -43,6 +43,8 @@ where
     clients: RefCell<FxHashMap<u64, Rc<Client<P>>>>,
     next_client: Cell<u64>,
     pools: RefCell<FxHashMap<PoolKey, Vec<Rc<Upstream<P>>>>>,
+    /// Bytes of requests that are kept for retries.
+    kept: Rc<Cell<usize>>,
 }
 
 /// Which requests may share an upstream connection.
@@ -68,6 +70,7 @@ where
             clients: RefCell::default(),
             next_client: Cell::new(1),
             pools: RefCell::default(),
+            kept: Rc::default(),
         }
     }
 
@@ -149,7 +152,7 @@ where
         let now = self.worker.tick();
         let client = Rc::new(Client::new(id, peer, accepted.listener.clone(), now));
         self.clients.borrow_mut().insert(id, client.clone());
-        if self.worker.phase() != Phase::Serving {
+        if self.worker.phase() == Phase::Closing {
             client.close();
         }
         tokio::task::spawn_local(ClientTask::new(self.clone(), client, accepted).run());

@@ -159,7 +159,7 @@ where
         ticket.attempts += 1;
         if let (Some(retry), 1) = (&route.retry, ticket.attempts) {
             retry.budget().on_request(now);
-            ticket.replay = Some(Box::new(Replay { request: request.clone(), avoid: Vec::new() }));
+            ticket.replay = Replay::keep(&request, &self.kept);
         }
         pass_on_timeout(&mut request, ticket.passage.attempt_deadline(now), now);
         let client = ticket.client.clone();

@@ -59,6 +59,7 @@ where
     engine: RefCell<<P::Correlation as Exchange<P>>::Engine<Sent<P>>>,
     /// Requests that wait for the connection to be made.
     waiting: RefCell<VecDeque<(P::Frame, Ticket<P>)>>,
+    waiting_bytes: Cell<usize>,
     out: RefCell<WriteBuf>,
     /// Bytes ever appended to `out`, and ever written to the socket.
     appended: Cell<u64>,
@@ -99,6 +100,7 @@ where
             owner,
             engine: RefCell::new(Engine::<P, Sent<P>>::with_capacity(CAPACITY)),
             waiting: RefCell::default(),
+            waiting_bytes: Cell::new(0),
             out: RefCell::default(),
             appended: Cell::new(0),
             written: Cell::new(0),
@@ -131,6 +133,7 @@ where
     /// Sends the request, now or as soon as the connection is there.
     pub fn send(self: &Rc<Self>, mesh: &Rc<Mesh<P>>, mut frame: P::Frame, ticket: Ticket<P>) {
         if self.state.get() == State::Connecting {
+            self.waiting_bytes.set(self.waiting_bytes.get() + frame.wire_len());
             self.waiting.borrow_mut().push_back((frame, ticket));
             return;
         }
@@ -182,7 +185,8 @@ where
 
     /// Stops reading from `client` while too much waits to be written here.
     pub fn hold_back(&self, client: &Rc<Client<P>>) {
-        if self.out.borrow().len() > OWED_HIGH && self.state.get() != State::Closed {
+        let owed = self.out.borrow().len() + self.waiting_bytes.get();
+        if owed > OWED_HIGH && self.state.get() != State::Closed {
             client.set_clogged(true);
             self.clogged.borrow_mut().push(client.clone());
         }
@@ -212,15 +216,23 @@ where
     /// Connects, then serves until the connection is over.
     pub async fn run(self: Rc<Self>, mesh: Rc<Mesh<P>>, listener: Rc<ListenerView>) {
         let config = self.cluster.shared().config();
+        let mut ending =
+            Ending { upstream: self.clone(), mesh: mesh.clone(), why: None, opened: false };
         match self.connect(&mesh, config.connect_timeout.into()).await {
             Ok(stream) => {
+                mesh.worker.tick();
                 self.series.connections_opened.inc();
+                ending.opened = true;
                 if self.state.get() == State::Connecting {
                     self.state.set(State::Open);
                 }
+                self.waiting_bytes.set(0);
                 for (frame, ticket) in self.waiting.take() {
                     self.cluster.shared().pending().release();
                     self.send_waiting(&mesh, frame, ticket);
+                }
+                if self.out.borrow().is_empty() {
+                    self.release_clogged();
                 }
                 let now = mesh.worker.now();
                 let mut task = UpstreamTask {
@@ -239,17 +251,15 @@ where
                     mesh: mesh.clone(),
                     upstream: self.clone(),
                 };
-                let (reason, why) = std::future::poll_fn(|cx| task.poll(cx)).await;
-                self.close(&mesh, reason, &why);
-                self.series.connections_closed.inc();
+                ending.why = Some(std::future::poll_fn(|cx| task.poll(cx)).await);
             }
             Err(why) => {
+                mesh.worker.tick();
                 self.series.connect_failures.inc();
                 tracing::info!(endpoint = %self.endpoint.label(), %why, "connect failed");
-                self.close(&mesh, Reason::ConnectFailed, &why);
+                ending.why = Some((Reason::ConnectFailed, why));
             }
         }
-        mesh.upstream_closed(&self);
     }
 
     /// A request that waited while the connection was made.
@@ -282,7 +292,7 @@ where
 
     /// Answers the waiting requests whose time is up.
     fn expire_waiting(&self, mesh: &Rc<Mesh<P>>) {
-        let now = mesh.worker.now();
+        let now = mesh.worker.tick();
         let mut late = Vec::new();
         let mut kept = VecDeque::new();
         for (frame, ticket) in self.waiting.take() {
@@ -375,6 +385,34 @@ where
             Kind::Request | Kind::OneWay | Kind::Push => mesh.on_unsolicited(self, frame),
         }
         None
+    }
+}
+
+/// Gives a connection up properly however its task ends: a panic in a protocol's code costs that connection, and does not
+/// leave its requests without an answer.
+struct Ending<P: Protocol>
+where
+    P::Correlation: Exchange<P>,
+{
+    upstream: Rc<Upstream<P>>,
+    mesh: Rc<Mesh<P>>,
+    /// `None`: it did not come to its end.
+    why: Option<Ended>,
+    opened: bool,
+}
+
+impl<P: Protocol> Drop for Ending<P>
+where
+    P::Correlation: Exchange<P>,
+{
+    fn drop(&mut self) {
+        let broken = || (Reason::BadReply, "the proxy failed on this connection".to_owned());
+        let (reason, why) = self.why.take().unwrap_or_else(broken);
+        self.upstream.close(&self.mesh, reason, &why);
+        if self.opened {
+            self.upstream.series.connections_closed.inc();
+        }
+        self.mesh.upstream_closed(&self.upstream);
     }
 }
 

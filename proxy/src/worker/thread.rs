@@ -116,15 +116,22 @@ async fn run(
         }
     }
     worker.sweep();
+    // The tasks that are dropped now must not start others.
+    worker.phase.set(Phase::Closing);
 }
 
 impl Worker {
     fn serve(self: &Rc<Self>, stream: RawStream, listener: &str, slot: ConnectionSlot) {
         // The listener may have gone with a reload since the connection was accepted.
-        let Some(listener) = self.listener(listener) else { return };
+        let Some(listener) = self.listener(listener) else {
+            return self.metrics.listener_series(listener).connections_closed.inc();
+        };
         let stream = match stream.into_stream() {
             Ok(stream) => stream,
-            Err(error) => return tracing::warn!(%error, "accepted socket unusable"),
+            Err(error) => {
+                listener.series.connections_closed.inc();
+                return tracing::warn!(%error, "accepted socket unusable");
+            }
         };
         let peer = stream.peer_text();
         let series = listener.series.clone();
