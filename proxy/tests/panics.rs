@@ -4,7 +4,7 @@ mod common;
 
 use bytes::BytesMut;
 use wiremesh::{
-    DecodeError, Detection, Failure, Frame, Limits, Peer, Protocol, Status, WriteBuf,
+    DecodeError, Detection, Failure, Limits, Peer, Protocol, Status, WriteBuf,
     correlation::{ById, Multiplexed},
 };
 use wiremesh_proxy::{registry::Registry, server::Server};

@@ -131,15 +131,16 @@ impl<'a> Check<'a> {
 
     fn retry(&mut self, at: At<'a>, route: &Route, retry: &Retry) {
         for (i, on) in retry.on.iter().enumerate() {
-            let name = match on {
-                RetryOn::Reset => "reset",
-                RetryOn::Timeout => "timeout",
-                RetryOn::Connect | RetryOn::Overloaded | RetryOn::Unavailable => continue,
+            let (name, after) = match on {
+                RetryOn::Reset => ("reset", "a reset"),
+                RetryOn::Timeout => ("timeout", "a timeout"),
+                RetryOn::Unavailable => ("unavailable", "an answer of unavailable"),
+                RetryOn::Connect | RetryOn::Overloaded => continue,
             };
             let at_item = at.field("on").item(i);
             if !retry.idempotent && !at.field("idempotent").mended() {
                 let message = format!(
-                    "after a {name} the request may have been executed; remove {name:?}, or say idempotent: true if executing it twice does no harm"
+                    "after {after} the request may have been executed; remove {name:?}, or say idempotent: true if executing it twice does no harm"
                 );
                 self.tell(at_item, message);
             }

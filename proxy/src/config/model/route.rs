@@ -203,7 +203,7 @@ pub struct Retry {
     /// After which failures.
     #[schemars(length(min = 1))]
     pub on: Vec<RetryOn>,
-    /// Whether executing a request twice does no harm. Only then may `reset` and `timeout` be retried on.
+    /// Whether executing a request twice does no harm. Only then may `reset`, `timeout` and `unavailable` be retried on.
     pub idempotent: bool,
     /// How long to wait before the next try.
     pub backoff: Backoff,
