@@ -1,6 +1,6 @@
 'use strict';
 
-// The steps that need somebody to break the server. `echo(text)` makes one call.
+// The steps that need somebody to break the server. An `echo(text)` makes one call.
 
 const { awaitDone, check, equal, nonce, step, text, thrown } = require('./steps');
 
@@ -9,19 +9,26 @@ const PROXY = 'wiremesh';
 
 const sleep = millis => new Promise(resolve => setTimeout(resolve, millis));
 
-// The server dies: the next call fails at once, in the client's own terms, with the proxy's reason.
-async function gone(echo) {
-  await step('before', async () => {
-    const sent = nonce();
-    equal(sent, await echo(sent));
-    return 'answered';
-  });
+// The server dies: the next calls fail at once, in the client's own terms, with the proxy's reason,
+// in every serialization.
+async function gone(callers) {
+  for (const [ name, echo ] of Object.entries(callers)) {
+    await step(`before ${name}`, async () => {
+      const sent = nonce();
+      equal(sent, await echo(sent));
+      return 'answered';
+    });
+  }
   await step('gone', async () => {
     await awaitDone('gone');
-    const first = await refused(echo);
-    await refused(echo);
-    return first;
+    return 'killed';
   });
+  for (const [ name, echo ] of Object.entries(callers)) {
+    await step(`gone ${name}`, async () => {
+      await refused(echo);
+      return refused(echo);
+    });
+  }
 }
 
 async function refused(echo) {

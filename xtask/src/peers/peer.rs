@@ -193,9 +193,15 @@ impl Proxy {
     /// For servers that send requests to their clients.
     fn dedicated(address: SocketAddr, upstream: SocketAddr) -> String {
         format!(
-            "listeners:\n  - name: bolt\n    address: {address}\n    protocols: [bolt]\n    routes:\n      \
-             - cluster: server\nclusters:\n  - name: server\n    endpoints: [\"{upstream}\"]\n    \
-             dedicated: true\n"
+            "listeners:\n\
+             - name: bolt\n  \
+               address: {address}\n  \
+               protocols: [bolt]\n  \
+               routes: [{{ name: all, cluster: server }}]\n\
+             clusters:\n\
+             - name: server\n  \
+               endpoints: [\"{upstream}\"]\n  \
+               dedicated: true\n"
         )
     }
 }

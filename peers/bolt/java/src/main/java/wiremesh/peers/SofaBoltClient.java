@@ -23,6 +23,7 @@ import com.alipay.sofa.rpc.message.MessageBuilder;
 import com.google.protobuf.StringValue;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
@@ -60,7 +61,7 @@ final class SofaBoltClient {
         switch (target.steps()) {
             case "all" -> self.all();
             case "push" -> self.push();
-            case "gone" -> Faults.gone(self.steps, self::echo);
+            case "gone" -> Faults.gone(self.steps, Map.of("bolt", self::echo));
             case "restart" -> Faults.restart(self.steps, self::echo);
             default -> throw new IllegalArgumentException("no steps " + target.steps());
         }

@@ -19,7 +19,9 @@ import com.alipay.sofa.rpc.core.request.RequestBase;
 import com.google.protobuf.StringValue;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
@@ -44,8 +46,8 @@ final class SofaRpcClient {
         SofaRpcClient client = new SofaRpcClient(target);
         switch (target.steps()) {
             case "all" -> client.all();
-            case "gone" -> Faults.gone(client.steps, client.caller());
-            case "restart" -> Faults.restart(client.steps, client.caller());
+            case "gone" -> Faults.gone(client.steps, client.callers());
+            case "restart" -> Faults.restart(client.steps, client.callers().values().iterator().next());
             default -> throw new IllegalArgumentException("no steps " + target.steps());
         }
         client.steps.end();
@@ -64,14 +66,14 @@ final class SofaRpcClient {
         steps.step("heartbeats", Tap::heartbeats);
     }
 
-    /** One echo that the server can answer, for the steps that break the server. */
-    private Faults.Caller caller() {
-        if (target.server() == Kind.PYTHON) {
-            ProtoHello proto = refer(ProtoHello.class, "sync", "protobuf", 5000);
-            return text -> proto.echo(StringValue.of(text)).getValue();
-        }
-        Hello hello = hello("sync", 5000);
-        return hello::echo;
+    /** One echo for each serialization that the server knows, the usual one first. */
+    private Map<String, Faults.Caller> callers() {
+        Map<String, Faults.Caller> callers = new LinkedHashMap<>();
+        if (target.server() != Kind.PYTHON) callers.put("hessian2", hello("sync", 5000)::echo);
+        ProtoHello proto = refer(ProtoHello.class, "sync", "protobuf", 5000);
+        callers.put("protobuf", text -> proto.echo(StringValue.of(text)).getValue());
+        if (target.server().java()) callers.put("json", refer(Hello.class, "sync", "json", 5000)::echo);
+        return callers;
     }
 
     private void values() {
