@@ -10,6 +10,7 @@ pub mod net;
 pub mod policy;
 pub mod registry;
 pub mod server;
+mod session;
 pub mod snapshot;
 mod stations;
 pub mod telemetry;

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use tokio::io::AsyncWriteExt;
 use wiremesh::{
     Detection, Frame, Kind, Limits, Peer, Protocol, WriteBuf,
-    correlation::{ById, InOrder, Multiplexed, Pipelined},
+    correlation::{ById, InOrder, Multiplexed, Pipelined, Session, Sessioned},
 };
 
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     config::ProtocolInfo,
     exchange::Mesh,
     net::Stream,
+    session::Sessions,
     worker::{Accepted, Worker},
 };
 
@@ -111,6 +112,12 @@ impl<P: Multiplexed> Drive<P> for ById {
 impl<P: Pipelined> Drive<P> for InOrder {
     fn driver(worker: Rc<Worker>, protocol: P) -> Rc<dyn Driver> {
         Rc::new(Mesh::new(worker, protocol))
+    }
+}
+
+impl<P: Sessioned> Drive<P> for Session {
+    fn driver(worker: Rc<Worker>, protocol: P) -> Rc<dyn Driver> {
+        Rc::new(Sessions::new(worker, protocol))
     }
 }
 

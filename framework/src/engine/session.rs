@@ -92,6 +92,12 @@ impl<C: Clone + PartialEq> SessionPool<C> {
         }
     }
 
+    /// Changes the bounds. Connections and clients beyond the new ones stay.
+    pub fn set_bounds(&mut self, max_connections: usize, max_waiters: usize) {
+        self.max_connections = max_connections;
+        self.max_waiters = max_waiters;
+    }
+
     /// Asks for a connection for a client that neither has one nor waits for one.
     pub fn acquire(&mut self, client: C, deadline: Option<Instant>) -> Acquire {
         if self.waiters.is_empty()

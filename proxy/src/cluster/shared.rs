@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{
-    AtomicU64,
+    AtomicU32, AtomicU64,
     Ordering::{Acquire, Release},
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -31,6 +31,7 @@ pub struct Shared {
     requests: Gauge,
     connections: Gauge,
     pending: Gauge,
+    starving: AtomicU32,
     in_flight: Mutex<Vec<Weak<Tally>>>,
     /// Held while an endpoint is ejected, so that two at once don't exceed the share that may be.
     ejecting: Mutex<()>,
@@ -52,6 +53,7 @@ impl Shared {
             requests: Gauge::new(bound(config.max_in_flight)),
             connections: Gauge::new(bound(config.max_connections)),
             pending: Gauge::new(bound(config.max_pending)),
+            starving: AtomicU32::new(0),
             in_flight: Mutex::default(),
             ejecting: Mutex::default(),
             answers: Mutex::default(),
@@ -110,6 +112,11 @@ impl Shared {
     /// The bound on requests that wait for a connection, of all workers.
     pub fn pending(&self) -> &Gauge {
         &self.pending
+    }
+
+    /// How many are waiting for one of the connections to be closed, so that they can make theirs.
+    pub fn starving(&self) -> &AtomicU32 {
+        &self.starving
     }
 
     /// Requests without an answer, of all workers.

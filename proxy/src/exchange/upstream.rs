@@ -236,7 +236,7 @@ where
                 }
                 let now = mesh.worker.now();
                 let mut task = UpstreamTask {
-                    keepalive: Keepalive::new(keepalive(config.keepalive.unwrap_or_default()), now),
+                    keepalive: Keepalive::new(config.keepalive.unwrap_or_default().into(), now),
                     probes: config.keepalive.is_some()
                         && mesh.protocol.heartbeat(self.key.lane).is_some(),
                     idle_timeout: config.idle_timeout.into(),
@@ -588,11 +588,13 @@ where
     }
 }
 
-fn keepalive(config: config::Keepalive) -> KeepaliveConfig {
-    KeepaliveConfig {
-        interval: config.interval.into(),
-        timeout: config.timeout.into(),
-        failures: config.failures,
+impl From<config::Keepalive> for KeepaliveConfig {
+    fn from(config: config::Keepalive) -> Self {
+        Self {
+            interval: config.interval.into(),
+            timeout: config.timeout.into(),
+            failures: config.failures,
+        }
     }
 }
 

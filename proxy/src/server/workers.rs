@@ -3,7 +3,7 @@ use std::{io, sync::Arc};
 use crate::{
     registry::Registry,
     telemetry::Metrics,
-    worker::{self, Command, ConnectionSlot, RawStream, WorkerHandle},
+    worker::{self, Command, ConnectionSlot, Place, RawStream, WorkerHandle},
 };
 
 /// The workers, as the control thread sees them.
@@ -17,7 +17,7 @@ impl Workers {
         metrics: &Arc<Metrics>,
     ) -> io::Result<Self> {
         (0..count)
-            .map(|index| worker::spawn(index, registry.clone(), metrics.clone()))
+            .map(|index| worker::spawn(Place { index, count }, registry.clone(), metrics.clone()))
             .collect::<io::Result<_>>()
             .map(Self)
     }

@@ -2,6 +2,7 @@
 
 mod buffers;
 mod detect;
+mod pace;
 mod thread;
 
 use std::{
@@ -20,6 +21,7 @@ use wiremesh::Limits;
 
 pub use self::{
     buffers::Buffers,
+    pace::{OWED_HIGH, OWED_LOW, Overdue, Pace},
     thread::{Command, RawStream, WorkerHandle, spawn},
 };
 use crate::{
@@ -46,6 +48,15 @@ pub enum Phase {
     Refusing,
     /// Connections are closed.
     Closing,
+}
+
+/// Which of how many workers one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// From 0.
+    pub index: usize,
+    /// How many there are.
+    pub count: usize,
 }
 
 /// A client's connection, just handed over.
@@ -101,6 +112,7 @@ type KnownRequests = (Requests, [Arc<str>; 2]);
 /// Everything that lives on one worker.
 pub struct Worker {
     pub buffers: Buffers,
+    place: Place,
     metrics: WorkerMetrics,
     no_cluster: Arc<str>,
     pub rng: RefCell<fastrand::Rng>,
@@ -117,9 +129,10 @@ pub struct Worker {
 }
 
 impl Worker {
-    fn new(registry: Registry, metrics: &Arc<Metrics>) -> Self {
+    fn new(place: Place, registry: Registry, metrics: &Arc<Metrics>) -> Self {
         Self {
             buffers: Buffers::default(),
+            place,
             metrics: metrics.worker(),
             no_cluster: "".into(),
             rng: RefCell::new(fastrand::Rng::new()),
@@ -145,6 +158,12 @@ impl Worker {
         let now = Instant::now();
         self.clock.set(now);
         now
+    }
+
+    /// This worker's share of a bound for all of them.
+    pub fn share(&self, bound: usize) -> usize {
+        let Place { index, count } = self.place;
+        bound / count + usize::from(index < bound % count)
     }
 
     /// How far the worker is on its way out.

@@ -16,7 +16,7 @@ use tokio::{
     task::LocalSet,
 };
 
-use super::{Accepted, ConnectionSlot, Phase, Worker, detect::detect};
+use super::{Accepted, ConnectionSlot, Phase, Place, Worker, detect::detect};
 use crate::{net::Stream, registry::Registry, snapshot::Snapshot, telemetry::Metrics};
 
 /// How often a worker looks after what is due.
@@ -82,24 +82,26 @@ impl WorkerHandle {
 }
 
 /// Starts a worker's thread.
-pub fn spawn(index: usize, registry: Registry, metrics: Arc<Metrics>) -> io::Result<WorkerHandle> {
+pub fn spawn(place: Place, registry: Registry, metrics: Arc<Metrics>) -> io::Result<WorkerHandle> {
     let (commands, inbox) = mpsc::unbounded_channel();
-    let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => return tracing::error!(%error, "no runtime for a worker"),
-        };
-        LocalSet::new().block_on(&runtime, run(inbox, registry, metrics));
-    })?;
+    let thread =
+        std::thread::Builder::new().name(format!("worker-{}", place.index)).spawn(move || {
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return tracing::error!(%error, "no runtime for a worker"),
+            };
+            LocalSet::new().block_on(&runtime, run(inbox, place, registry, metrics));
+        })?;
     Ok(WorkerHandle { connections: Arc::default(), commands, thread: Some(thread) })
 }
 
 async fn run(
     mut inbox: mpsc::UnboundedReceiver<Command>,
+    place: Place,
     registry: Registry,
     metrics: Arc<Metrics>,
 ) {
-    let worker = Rc::new(Worker::new(registry, &metrics));
+    let worker = Rc::new(Worker::new(place, registry, &metrics));
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

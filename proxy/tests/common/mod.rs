@@ -4,6 +4,8 @@
 #![allow(dead_code)] // each test binary uses its own part
 
 pub mod client;
+pub mod desk;
+pub mod thread;
 pub mod upstream;
 
 use std::{
@@ -38,7 +40,10 @@ pub fn config(upstreams: &[SocketAddr]) -> Config {
 
 /// The bundled protocols and the toys.
 pub fn registry() -> Registry {
-    Registry::bundled().with(wiremesh_toys::Mx)
+    Registry::bundled()
+        .with(wiremesh_toys::Mx)
+        .with(wiremesh_toys::Kv)
+        .with(wiremesh_toys::Desk::default())
 }
 
 /// A running proxy with this configuration.

@@ -1,0 +1,448 @@
+//! The driver of one client connection.
+
+use std::{
+    cell::{Cell, RefCell},
+    io, mem,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+    time::Instant,
+};
+
+use bytes::BytesMut;
+use tokio::{io::AsyncWrite, time::Sleep};
+use tokio_util::io::{poll_read_buf, poll_write_buf};
+use wiremesh::{
+    Frame, Kind, Peer, WriteBuf,
+    correlation::{Handshake, Progress, Sessioned},
+};
+
+use super::{Sessions, ticket::Pending, upstream::Upstream};
+use crate::{
+    telemetry::ListenerSeries,
+    worker::{Accepted, ListenerView, OWED_HIGH, OWED_LOW, Overdue, Pace},
+};
+
+/// Requests behind the one in progress are read up to here, so that a client that is gone is noticed.
+const READ_AHEAD: usize = 16 * 1024;
+
+/// One client connection, as upstreams see it.
+pub struct Client<P: Sessioned> {
+    pub id: u64,
+    pub peer: String,
+    pub series: Arc<ListenerSeries>,
+    pub listener: RefCell<Rc<ListenerView>>,
+    pub session: RefCell<Session<P>>,
+    out: RefCell<WriteBuf>,
+    waker: RefCell<Option<Waker>>,
+    state: Cell<State>,
+    /// It could send more if its upstream took it.
+    clogged: Cell<bool>,
+    pace: Pace,
+}
+
+/// A client's session, and the request in progress.
+pub struct Session<P: Sessioned> {
+    pub machine: P::Machine,
+    pub pending: Pending<P>,
+    /// The connection that is the client's for now.
+    pub upstream: Option<Rc<Upstream<P>>>,
+    /// The machine said to hold it: a transaction is open, say.
+    pub holds: bool,
+    /// State of the session's is on it: without it the session cannot go on.
+    pub tied: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Closes as soon as it holds nothing.
+    Leaving,
+    /// Reads nothing more; closes when everything owed is written.
+    Closing,
+    /// The socket is gone; replies are dropped.
+    Closed,
+}
+
+impl<P: Sessioned> Session<P> {
+    /// No upstream is the client's any more.
+    pub fn detach(&mut self) {
+        self.upstream = None;
+        (self.holds, self.tied) = (false, false);
+    }
+}
+
+impl<P: Sessioned> Client<P> {
+    pub fn new(id: u64, accepted: &Accepted, protocol: &P, now: Instant) -> Self {
+        let pace = Pace::new(now);
+        // The handshake is to be done in the time of a frame.
+        pace.partial_since.set(Some(now));
+        Self {
+            id,
+            peer: accepted.peer.clone(),
+            series: accepted.series.clone(),
+            listener: RefCell::new(accepted.listener.clone()),
+            session: RefCell::new(Session {
+                machine: protocol.machine(),
+                pending: Pending::None,
+                upstream: None,
+                holds: false,
+                tied: false,
+            }),
+            out: RefCell::default(),
+            waker: RefCell::default(),
+            state: Cell::new(State::Open),
+            clogged: Cell::new(false),
+            pace,
+        }
+    }
+
+    /// Whether replies can still reach it.
+    pub fn is_gone(&self) -> bool {
+        self.state.get() == State::Closed
+    }
+
+    /// Whether a request is in progress.
+    pub fn is_busy(&self) -> bool {
+        !matches!(self.session.borrow().pending, Pending::None)
+    }
+
+    /// Whether it is owed so much that its upstream must not be read; that is woken when it is over.
+    pub fn is_stalled(&self) -> bool {
+        self.pace.is_stalled() && !self.is_gone()
+    }
+
+    /// Appends to what the client is owed, and sees to it that it is written.
+    pub fn owe(&self, sessions: &Sessions<P>, write: impl FnOnce(&mut WriteBuf)) {
+        if self.is_gone() {
+            return;
+        }
+        let mut out = self.out.borrow_mut();
+        sessions.worker.buffers.lend(&mut out);
+        write(&mut out);
+        if out.len() > OWED_HIGH && !self.pace.is_stalled() {
+            self.pace.stalled_since.set(Some(sessions.worker.now()));
+        }
+        drop(out);
+        self.wake();
+    }
+
+    /// Has the driver look again.
+    pub fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// The upstream takes more again.
+    pub fn unclog(&self) {
+        if self.clogged.replace(false) {
+            self.wake();
+        }
+    }
+
+    /// Closes as soon as no request is in progress and no upstream is held.
+    pub fn leave(&self) {
+        if self.state.get() == State::Open {
+            self.state.set(State::Leaving);
+            self.wake();
+        }
+    }
+
+    /// Reads nothing more, and closes when the request in progress is answered and all that is owed is written.
+    pub fn close(&self) {
+        if matches!(self.state.get(), State::Open | State::Leaving) {
+            self.state.set(State::Closing);
+            self.wake();
+        }
+    }
+
+    /// Closes at once; replies still to come are dropped.
+    pub fn kill(&self) {
+        self.state.set(State::Closed);
+        self.wake();
+    }
+
+    /// What is wrong with the client's pace, if anything.
+    pub fn overdue(&self, now: Instant) -> Option<Overdue> {
+        let busy = self.is_busy() || self.session.borrow().holds || !self.out.borrow().is_empty();
+        self.pace.overdue(&self.listener.borrow().config, busy, now)
+    }
+
+    /// Whether nothing is in progress, and has not been since `since`.
+    pub fn is_quiet_since(&self, since: Instant) -> bool {
+        !self.is_busy()
+            && !self.session.borrow().holds
+            && !self.pace.is_partial()
+            && self.pace.last_activity.get() <= since
+            && self.out.borrow().is_empty()
+    }
+
+    /// When its request is given up.
+    fn deadline(&self) -> Option<Instant> {
+        match &self.session.borrow().pending {
+            Pending::Waiting(waiting) => waiting.0.passage.deadline,
+            Pending::Sent(sent) => sent.deadline,
+            Pending::None | Pending::Paused => None,
+        }
+    }
+
+    /// Whether a frame may be taken now.
+    fn may_take(&self) -> bool {
+        let session = self.session.borrow();
+        let open = match self.state.get() {
+            State::Open => true,
+            State::Leaving => session.holds,
+            State::Closing | State::Closed => false,
+        };
+        if !open || self.pace.is_stalled() || !matches!(session.pending, Pending::None) {
+            return false;
+        }
+        let clogged = session.upstream.as_ref().is_some_and(|upstream| upstream.is_clogged());
+        self.clogged.set(clogged);
+        !clogged
+    }
+
+    /// Too much was owed, and is no more.
+    fn relieve(&self) {
+        if self.pace.stalled_since.take().is_some()
+            && let Some(upstream) = &self.session.borrow().upstream
+        {
+            upstream.wake();
+        }
+    }
+}
+
+/// Speaks the handshake, reads, decodes and dispatches the client's requests, and writes what it is owed.
+pub struct ClientTask<P: Sessioned> {
+    sessions: Rc<Sessions<P>>,
+    client: Rc<Client<P>>,
+    accepted: Accepted,
+    /// `None` when it is done.
+    handshake: Option<P::ClientHandshake>,
+    decoder: P::State,
+    input: BytesMut,
+    eof: bool,
+    /// All that can be taken of what was received has been.
+    drained: bool,
+    timer: Pin<Box<Sleep>>,
+    /// When the timer goes off; `None` when it has.
+    armed: Option<Instant>,
+}
+
+impl<P: Sessioned> ClientTask<P> {
+    pub fn new(sessions: Rc<Sessions<P>>, client: Rc<Client<P>>, mut accepted: Accepted) -> Self {
+        let input = mem::take(&mut accepted.prefix);
+        Self {
+            handshake: Some(sessions.protocol.client_handshake()),
+            sessions,
+            client,
+            accepted,
+            decoder: P::State::default(),
+            drained: input.is_empty(),
+            input,
+            eof: false,
+            timer: Box::pin(tokio::time::sleep_until(tokio::time::Instant::now())),
+            armed: None,
+        }
+    }
+
+    /// Serves until the connection is over.
+    pub async fn run(mut self) {
+        self.sessions.worker.tick();
+        if let Some(mut handshake) = self.handshake.take() {
+            let progress = handshake.start(&self.sessions.protocol);
+            self.handshake = Some(handshake);
+            self.advance(progress);
+        }
+        let result = std::future::poll_fn(|cx| self.poll(cx)).await;
+        if let Err(error) = result {
+            tracing::debug!(client = %self.client.peer, %error, "client connection lost");
+        }
+        self.client.kill();
+        self.sessions.client_closed(&self.client);
+        self.client.series.connections_closed.inc();
+        // A FIN, unless the peer has reset the connection already.
+        let _ =
+            std::future::poll_fn(|cx| Pin::new(&mut self.accepted.stream).poll_shutdown(cx)).await;
+    }
+
+    /// Says what the handshake has to say.
+    fn advance(&mut self, progress: Progress<P>) {
+        let frame = match progress {
+            Progress::Continue(frame) => frame,
+            Progress::Done(frame) => {
+                self.handshake = None;
+                self.client.pace.partial_since.set(None);
+                frame
+            }
+            Progress::Refused(frame, why) => {
+                tracing::info!(client = %self.client.peer, why, "handshake refused, closing");
+                self.client.close();
+                frame
+            }
+        };
+        if let Some(frame) = frame {
+            self.client.owe(&self.sessions, |out| self.sessions.protocol.encode(frame, out));
+        }
+    }
+
+    fn on_frame(&mut self, frame: P::Frame) {
+        if let Some(handshake) = &mut self.handshake {
+            let progress = handshake.on_frame(&self.sessions.protocol, frame);
+            return self.advance(progress);
+        }
+        self.client.pace.partial_since.set(None);
+        match frame.kind() {
+            Kind::Heartbeat => {
+                self.client.series.heartbeats.inc();
+                if let Some(reply) = self.sessions.protocol.heartbeat_reply(&frame) {
+                    let protocol = &self.sessions.protocol;
+                    self.client.owe(&self.sessions, |out| protocol.encode(reply, out));
+                }
+            }
+            // Signs of life; a client that goes away simply sends nothing more.
+            Kind::HeartbeatReply | Kind::GoAway => {}
+            _ => self.sessions.on_request(&self.client, frame),
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut out = self.client.out.borrow_mut();
+        while !out.is_empty() {
+            let stream = Pin::new(&mut self.accepted.stream);
+            match poll_write_buf(stream, cx, &mut *out) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(n)) => {
+                    self.client.series.bytes_sent.add(n as u64);
+                    self.client.pace.last_activity.set(self.sessions.worker.now());
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => break,
+            }
+            if out.len() <= OWED_LOW {
+                self.client.relieve();
+            }
+        }
+        if out.is_empty() {
+            self.sessions.worker.buffers.reclaim(&mut out);
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// Decodes and dispatches what has been received, as far as may be.
+    fn take_frames(&mut self, input: &mut BytesMut) {
+        loop {
+            self.drained = input.is_empty();
+            if self.drained || !self.client.may_take() {
+                return;
+            }
+            let listener = self.client.listener.borrow().clone();
+            let limits = &listener.limits;
+            match self.sessions.protocol.decode(Peer::Client, &mut self.decoder, limits, input) {
+                Ok(Some(frame)) => self.on_frame(frame),
+                Ok(None) => {
+                    self.drained = true;
+                    let pace = &self.client.pace;
+                    if !pace.is_partial() {
+                        pace.partial_since.set(Some(self.sessions.worker.now()));
+                    }
+                    return;
+                }
+                Err(error) => {
+                    tracing::info!(client = %self.client.peer, %error, "undecodable request, closing");
+                    self.client.series.decode_errors.inc();
+                    input.clear();
+                    self.drained = true;
+                    self.client.pace.partial_since.set(None);
+                    self.client.close();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.drained {
+            let mut input = mem::take(&mut self.input);
+            self.take_frames(&mut input);
+            self.input = input;
+        }
+        let open = matches!(self.client.state.get(), State::Open | State::Leaving);
+        let full = !self.drained && (self.input.len() >= READ_AHEAD || self.client.is_stalled());
+        if self.eof || !open || full {
+            return Poll::Pending;
+        }
+        let buffers = &self.sessions.worker.buffers;
+        let mut input = buffers.begin_read(&mut self.input);
+        let read = poll_read_buf(Pin::new(&mut self.accepted.stream), cx, &mut input);
+        if let Poll::Ready(Ok(n)) = &read {
+            if *n == 0 {
+                self.eof = true;
+            } else {
+                self.client.pace.last_activity.set(self.sessions.worker.now());
+                self.client.series.bytes_received.add(*n as u64);
+                self.take_frames(&mut input);
+            }
+        }
+        self.sessions.worker.buffers.end_read(input, &mut self.input);
+        Poll::Ready(ready!(read).map(|_| ()))
+    }
+
+    /// Gives up the request whose time is up.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) {
+        while let Some(deadline) = self.client.deadline() {
+            if deadline <= self.sessions.worker.now() {
+                self.sessions.timed_out(&self.client);
+            } else if self.armed.is_none_or(|armed| armed > deadline) {
+                self.timer.as_mut().reset(deadline.into());
+                self.armed = Some(deadline);
+            } else if self.timer.as_mut().poll(cx).is_ready() {
+                // For an earlier request: the timer is set again only when it has to be.
+                self.armed = None;
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Whether the client is to be closed when what is owed is written.
+    fn is_over(&self) -> bool {
+        let over = match self.client.state.get() {
+            State::Open => self.eof && self.drained,
+            State::Leaving => !self.client.session.borrow().holds || (self.eof && self.drained),
+            State::Closing | State::Closed => true,
+        };
+        over && !self.client.is_busy()
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.sessions.worker.tick();
+        {
+            let mut waker = self.client.waker.borrow_mut();
+            if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+                *waker = Some(cx.waker().clone());
+            }
+        }
+        loop {
+            if self.client.is_gone() {
+                return Poll::Ready(Ok(()));
+            }
+            let written = self.poll_write(cx)?;
+            if self.poll_read(cx)?.is_ready() {
+                continue;
+            }
+            self.poll_timer(cx);
+            if written.is_pending() {
+                return Poll::Pending;
+            }
+            if self.client.out.borrow().is_empty() {
+                return if self.is_over() { Poll::Ready(Ok(())) } else { Poll::Pending };
+            }
+            // Dispatching has answered at once: write that.
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Clients that may occupy an upstream connection: each holds one while its session's state demands it, and shares them
+//! with all others between.
+//!
+//! One driver per socket, as in [`exchange`](crate::exchange). A client's requests are served one at a time: the next is
+//! taken when the upstream has answered and the protocol's machine has said what that means. A connection that held
+//! state is reset, and has answered that, before anybody else gets it; one whose client left, or did not get its
+//! answer in time, is closed.
+
+mod client;
+mod driver;
+mod pool;
+mod reply;
+mod request;
+mod ticket;
+mod upstream;
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use rustc_hash::FxHashMap;
+use wiremesh::{Failure, Reason, correlation::Sessioned};
+
+use self::{
+    client::{Client, ClientTask},
+    pool::Pool,
+};
+use crate::{
+    registry::Driver,
+    worker::{Accepted, Phase, Worker},
+};
+
+/// While draining, a client that has been quiet for this long is closed.
+const QUIET: Duration = Duration::from_millis(500);
+
+/// All connections of one session protocol on one worker.
+pub struct Sessions<P: Sessioned> {
+    pub worker: Rc<Worker>,
+    pub protocol: P,
+    clients: RefCell<FxHashMap<u64, Rc<Client<P>>>>,
+    next_client: Cell<u64>,
+    /// By the address of the cluster's view, which the pool keeps alive.
+    pools: RefCell<FxHashMap<usize, Rc<Pool<P>>>>,
+}
+
+impl<P: Sessioned> Sessions<P> {
+    /// No sessions yet.
+    pub fn new(worker: Rc<Worker>, protocol: P) -> Self {
+        Self {
+            worker,
+            protocol,
+            clients: RefCell::default(),
+            next_client: Cell::new(1),
+            pools: RefCell::default(),
+        }
+    }
+
+    fn client(&self, id: u64) -> Option<Rc<Client<P>>> {
+        self.clients.borrow().get(&id).cloned()
+    }
+
+    fn all_clients(&self) -> Vec<Rc<Client<P>>> {
+        self.clients.borrow().values().cloned().collect()
+    }
+}
+
+impl<P: Sessioned> Driver for Sessions<P> {
+    fn serve(self: Rc<Self>, accepted: Accepted) {
+        let id = self.next_client.replace(self.next_client.get() + 1);
+        let client = Rc::new(Client::new(id, &accepted, &self.protocol, self.worker.tick()));
+        self.clients.borrow_mut().insert(id, client.clone());
+        if self.worker.phase() != Phase::Serving {
+            client.close();
+        }
+        tokio::task::spawn_local(ClientTask::new(self.clone(), client, accepted).run());
+    }
+
+    fn sweep(&self, now: Instant) {
+        for client in self.all_clients() {
+            if let Some(why) = client.overdue(now) {
+                tracing::info!(client = %client.peer, ?why, "closing");
+                why.count(&client.series);
+                client.kill();
+            }
+            match self.worker.phase() {
+                Phase::Serving | Phase::Refusing => {}
+                Phase::Draining => {
+                    if now.checked_sub(QUIET).is_some_and(|since| client.is_quiet_since(since)) {
+                        client.close();
+                    }
+                }
+                Phase::Closing => client.close(),
+            }
+        }
+        self.sweep_pools(now);
+    }
+
+    fn reload(&self) {
+        for client in self.all_clients() {
+            let name = client.listener.borrow().name.clone();
+            match self.worker.listener(&name) {
+                Some(listener) => *client.listener.borrow_mut() = listener,
+                // The listener is gone from the configuration: what is in progress is finished.
+                None => client.leave(),
+            }
+        }
+        self.reload_pools();
+    }
+
+    fn drain(&self) {
+        for client in self.all_clients() {
+            if !client.is_busy()
+                && let Some(bye) = self.protocol.go_away(0)
+            {
+                client.owe(self, |out| self.protocol.encode(bye, out));
+            }
+        }
+    }
+
+    fn refuse(self: Rc<Self>) {
+        let failure = Failure::new(Reason::Draining, "the proxy is shutting down");
+        for client in self.all_clients() {
+            self.give_up(&client, &failure);
+        }
+    }
+
+    fn clients(&self) -> usize {
+        self.clients.borrow().len()
+    }
+}

@@ -1,0 +1,315 @@
+//! The upstream connections of one cluster, lent to one client at a time.
+//!
+//! The endpoint is chosen when a connection is made, by the cluster's balancer; a request takes whichever connection is
+//! clean. Every worker has its share of the cluster's `max_connections`.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::atomic::Ordering::Relaxed,
+    time::Instant,
+};
+
+use wiremesh::{
+    Failure, Reason, Retry,
+    correlation::Sessioned,
+    engine::{Acquire, Errand, SessionPool},
+};
+
+use super::{
+    Sessions,
+    client::Client,
+    ticket::{Pending, Ticket},
+    upstream::Upstream,
+};
+use crate::{
+    cluster::{LocalCluster, LocalEndpoint},
+    worker::{ListenerView, Worker},
+};
+
+/// The upstream connections of one cluster.
+pub struct Pool<P: Sessioned> {
+    pub cluster: Rc<LocalCluster>,
+    /// That of the last request: its limits apply to the next connection.
+    pub listener: RefCell<Rc<ListenerView>>,
+    /// Who has which connection and who waits; clients by their ids.
+    pub book: RefCell<SessionPool<u64>>,
+    /// The connections by their numbers in the book.
+    upstreams: RefCell<Vec<Option<Rc<Upstream<P>>>>>,
+    /// Endpoints that could not be connected to since one could.
+    failed: RefCell<Vec<u64>>,
+    /// The cluster is gone from the configuration, or is another one of the same name.
+    stale: Cell<bool>,
+}
+
+impl<P: Sessioned> Pool<P> {
+    fn new(worker: &Worker, cluster: Rc<LocalCluster>, listener: Rc<ListenerView>) -> Self {
+        let (connections, waiters) = bounds(worker, &cluster);
+        Self {
+            cluster,
+            listener: RefCell::new(listener),
+            book: RefCell::new(SessionPool::new(connections, waiters)),
+            upstreams: RefCell::default(),
+            failed: RefCell::default(),
+            stale: Cell::new(false),
+        }
+    }
+
+    fn upstream(&self, number: usize) -> Option<Rc<Upstream<P>>> {
+        self.upstreams.borrow().get(number).cloned().flatten()
+    }
+
+    fn put(&self, number: usize, upstream: Option<Rc<Upstream<P>>>) {
+        let mut upstreams = self.upstreams.borrow_mut();
+        if upstreams.len() <= number {
+            upstreams.resize(number + 1, None);
+        }
+        upstreams[number] = upstream;
+    }
+
+    /// Takes a connection that was open out of the books.
+    fn strike(&self, number: usize) {
+        self.put(number, None);
+        self.book.borrow_mut().lost(number);
+    }
+
+    /// Whether a connection to `endpoint` may be given to another client.
+    pub fn wants(&self, endpoint: &LocalEndpoint, now: Instant) -> bool {
+        self.cluster.refresh();
+        let available = |endpoint: &LocalEndpoint| endpoint.endpoint().is_available(now);
+        !self.stale.get()
+            && !endpoint.is_retired()
+            && (available(endpoint) || !self.cluster.endpoints().iter().any(|e| available(e)))
+    }
+}
+
+/// How many connections a worker may have to the cluster, and how many of its clients may wait for one.
+fn bounds(worker: &Worker, cluster: &LocalCluster) -> (usize, usize) {
+    let config = cluster.shared().config();
+    (worker.share(config.max_connections).max(1), config.max_pending)
+}
+
+impl<P: Sessioned> Sessions<P> {
+    fn pool(&self, cluster: &Rc<LocalCluster>, listener: &Rc<ListenerView>) -> Rc<Pool<P>> {
+        let key = Rc::as_ptr(cluster).addr();
+        let mut pools = self.pools.borrow_mut();
+        let new = || Rc::new(Pool::new(&self.worker, cluster.clone(), listener.clone()));
+        let pool = pools.entry(key).or_insert_with(new);
+        *pool.listener.borrow_mut() = listener.clone();
+        pool.clone()
+    }
+
+    /// Sends the request on a clean connection, now or as soon as there is one. The request was admitted to the cluster.
+    pub(super) fn lend(
+        self: &Rc<Self>,
+        client: &Rc<Client<P>>,
+        cluster: &Rc<LocalCluster>,
+        ticket: Ticket<P>,
+        request: P::Frame,
+    ) {
+        let pool = self.pool(cluster, &ticket.passage.listener);
+        let acquired = pool.book.borrow_mut().acquire(client.id, None);
+        let waits = match acquired {
+            Acquire::Ready(number) => {
+                if let Some(upstream) = pool.upstream(number) {
+                    upstream.lend(client);
+                    return self.send(client, &upstream, ticket, request);
+                }
+                false
+            }
+            Acquire::Connect(_) | Acquire::Wait => cluster.shared().pending().try_acquire(),
+            Acquire::Full => false,
+        };
+        if waits {
+            client.session.borrow_mut().pending = Pending::Waiting(Box::new((ticket, request)));
+        } else {
+            pool.book.borrow_mut().cancel(&client.id);
+            cluster.release_request();
+            let message = format!(
+                "cluster {} has too many requests waiting for a connection",
+                cluster.name()
+            );
+            self.refuse(client, ticket, None, &Failure::new(Reason::Overloaded, message));
+        }
+        if let Acquire::Connect(number) = acquired {
+            self.connect(&pool, number);
+        }
+        self.errands(&pool);
+    }
+
+    /// Does what the book says is to be done.
+    pub(super) fn errands(self: &Rc<Self>, pool: &Rc<Pool<P>>) {
+        loop {
+            let errand = pool.book.borrow_mut().poll();
+            match errand {
+                None => return,
+                Some(Errand::Connect(number)) => self.connect(pool, number),
+                Some(Errand::Lend { client, connection }) => {
+                    let waiting = self.client(client).and_then(|c| Some((self.waiting(&c)?, c)));
+                    match (waiting, pool.upstream(connection)) {
+                        (Some(((ticket, request), client)), Some(upstream)) => {
+                            upstream.lend(&client);
+                            self.send(&client, &upstream, ticket, request);
+                            client.wake();
+                        }
+                        _ => pool.book.borrow_mut().release(connection, false),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a client's request that waits for a connection out of the cluster's count of those.
+    fn waiting(&self, client: &Client<P>) -> Option<(Ticket<P>, P::Frame)> {
+        let mut session = client.session.borrow_mut();
+        match std::mem::replace(&mut session.pending, Pending::Paused) {
+            Pending::Waiting(waiting) => {
+                if let Some(cluster) = &waiting.0.passage.cluster {
+                    cluster.shared().pending().release();
+                }
+                Some(*waiting)
+            }
+            other => {
+                session.pending = other;
+                None
+            }
+        }
+    }
+
+    /// Takes a client's request out of the line for a connection, and out of the cluster.
+    pub(super) fn stop_waiting(&self, client: &Client<P>) -> Option<Ticket<P>> {
+        let (ticket, _) = self.waiting(client)?;
+        if let Some(cluster) = &ticket.passage.cluster {
+            cluster.release_request();
+            self.pool(cluster, &ticket.passage.listener).book.borrow_mut().cancel(&client.id);
+        }
+        Some(ticket)
+    }
+
+    /// Makes a connection of this number.
+    fn connect(self: &Rc<Self>, pool: &Rc<Pool<P>>, number: usize) {
+        let now = self.worker.now();
+        let failed = pool.failed.borrow().clone();
+        let picked = pool.cluster.pick(None, &failed, now, &mut self.worker.rng.borrow_mut());
+        let Some(endpoint) = picked else {
+            let told = pool.book.borrow_mut().connect_failed(number);
+            let message = format!("cluster {} has no healthy endpoint", pool.cluster.name());
+            return self.not_connected(told, None, &Failure::new(Reason::NoEndpoint, message));
+        };
+        let series = self.worker.endpoint_series(pool.cluster.name(), &endpoint);
+        let upstream = Rc::new(Upstream::new(pool.clone(), number, endpoint, series, now));
+        pool.put(number, Some(upstream.clone()));
+        tokio::task::spawn_local(upstream.run(self.clone()));
+    }
+
+    /// A connection is open, and its handshake done.
+    pub(super) fn connected(self: &Rc<Self>, upstream: &Upstream<P>) {
+        upstream.pool.failed.borrow_mut().clear();
+        upstream.clean(self.worker.now());
+        upstream.pool.book.borrow_mut().connected(upstream.number);
+        self.errands(&upstream.pool);
+    }
+
+    /// A connection could not be made: one client is told, or tries again.
+    pub(super) fn connect_failed(self: &Rc<Self>, upstream: &Upstream<P>, failure: &Failure) {
+        let pool = &upstream.pool;
+        pool.put(upstream.number, None);
+        let endpoint = &upstream.endpoint;
+        upstream.series.connect_failures.inc();
+        if pool.cluster.shared().on_failure(endpoint.endpoint(), self.worker.now()) {
+            upstream.series.ejections.inc();
+        }
+        let mut failed = pool.failed.borrow_mut();
+        if !failed.contains(&endpoint.id()) {
+            failed.push(endpoint.id());
+        }
+        drop(failed);
+        let told = pool.book.borrow_mut().connect_failed(upstream.number);
+        self.not_connected(told, Some(endpoint), failure);
+        self.errands(pool);
+    }
+
+    fn not_connected(
+        self: &Rc<Self>,
+        client: Option<u64>,
+        endpoint: Option<&Rc<LocalEndpoint>>,
+        failure: &Failure,
+    ) {
+        let Some(client) = client.and_then(|id| self.client(id)) else { return };
+        if let Some((ticket, _)) = self.waiting(&client) {
+            if let Some(cluster) = &ticket.passage.cluster {
+                cluster.release_request();
+            }
+            self.failed(&client, ticket, endpoint, failure, Retry::IfUnsent);
+        }
+    }
+
+    /// Closes a connection that its client has done with.
+    pub(super) fn discard(self: &Rc<Self>, upstream: &Upstream<P>) {
+        if upstream.end().is_some() {
+            self.lost(upstream);
+        }
+    }
+
+    /// A connection that was open has ended.
+    pub(super) fn lost(self: &Rc<Self>, upstream: &Upstream<P>) {
+        upstream.pool.strike(upstream.number);
+        self.errands(&upstream.pool);
+    }
+
+    /// A client is done with its connection: it goes on to the next, after `reset` was answered.
+    pub(super) fn release(self: &Rc<Self>, upstream: &Rc<Upstream<P>>, reset: Option<P::Frame>) {
+        let (pool, now) = (&upstream.pool, self.worker.now());
+        let (share, _) = bounds(&self.worker, &pool.cluster);
+        let wanted = !upstream.is_retiring()
+            && pool.wants(&upstream.endpoint, now)
+            && pool.book.borrow().connections() <= share
+            && pool.cluster.shared().starving().load(Relaxed) == 0;
+        if !wanted {
+            return self.discard(upstream);
+        }
+        pool.book.borrow_mut().release(upstream.number, reset.is_some());
+        match reset {
+            Some(reset) => upstream.reset(self, reset, now),
+            None => upstream.clean(now),
+        }
+        self.errands(pool);
+    }
+
+    /// A reset was answered.
+    pub(super) fn reset_done(self: &Rc<Self>, upstream: &Upstream<P>) {
+        upstream.clean(self.worker.now());
+        upstream.pool.book.borrow_mut().reset_done(upstream.number);
+        self.errands(&upstream.pool);
+    }
+
+    /// Closes the clean connections to endpoints that are not to be used, and one where another worker has none at all.
+    pub(super) fn sweep_pools(&self, now: Instant) {
+        let pools: Vec<_> = self.pools.borrow().values().cloned().collect();
+        for pool in pools {
+            let clean: Vec<_> = pool.upstreams.borrow().iter().flatten().cloned().collect();
+            for upstream in clean.iter().filter(|upstream| upstream.is_clean()) {
+                if !pool.wants(&upstream.endpoint, now)
+                    || pool.cluster.shared().starving().load(Relaxed) > 0
+                {
+                    upstream.end();
+                    pool.strike(upstream.number);
+                }
+            }
+        }
+        self.pools.borrow_mut().retain(|_, pool| {
+            let book = pool.book.borrow();
+            !pool.stale.get() || book.connections() > 0 || book.waiting() > 0
+        });
+    }
+
+    pub(super) fn reload_pools(&self) {
+        for pool in self.pools.borrow().values() {
+            let now = self.worker.cluster(pool.cluster.name());
+            pool.stale.set(!now.is_some_and(|now| Rc::ptr_eq(&now, &pool.cluster)));
+            let (connections, waiters) = bounds(&self.worker, &pool.cluster);
+            pool.book.borrow_mut().set_bounds(connections, waiters);
+        }
+        self.sweep_pools(self.worker.now());
+    }
+}

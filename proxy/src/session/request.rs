@@ -1,0 +1,141 @@
+//! A request's way in: the machine, the stations, an upstream connection.
+
+use std::rc::Rc;
+
+use wiremesh::{
+    Failure, Reason, Status,
+    correlation::{Attachment, SessionMachine, Sessioned},
+};
+
+use super::{
+    Sessions,
+    client::Client,
+    ticket::{Pending, Sent, Ticket},
+    upstream::Upstream,
+};
+use crate::{
+    policy::pass_on_timeout,
+    stations::{Decision, Left, Outcome},
+};
+
+impl<P: Sessioned> Sessions<P> {
+    /// Takes a client's request. None is in progress.
+    pub(super) fn on_request(self: &Rc<Self>, client: &Rc<Client<P>>, mut request: P::Frame) {
+        let mut session = client.session.borrow_mut();
+        let attachment = session.machine.on_request(&self.protocol, &request);
+        if attachment == Attachment::Quit {
+            drop(session);
+            return client.close();
+        }
+        session.pending = Pending::Paused;
+        let held = session.upstream.as_ref().map(|upstream| upstream.pool.cluster.clone());
+        drop(session);
+        let listener = client.listener.borrow().clone();
+        let head = self.protocol.head(&request);
+        let Decision { passage, delay, refused } =
+            self.worker.pass(&listener, &mut request, held.as_ref());
+        let ticket = Ticket {
+            passage,
+            head,
+            replies: attachment == Attachment::Upstream,
+            attempts: 0,
+            replay: None,
+            begun: false,
+            bytes_out: 0,
+            status: Status::Ok,
+        };
+        let Some(delay) = delay else { return self.proceed(client, ticket, request, refused) };
+        let (sessions, client) = (self.clone(), client.clone());
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(delay).await;
+            sessions.worker.tick();
+            sessions.proceed(&client, ticket, request, refused);
+        });
+    }
+
+    fn proceed(
+        self: &Rc<Self>,
+        client: &Rc<Client<P>>,
+        ticket: Ticket<P>,
+        request: P::Frame,
+        refused: Option<Failure>,
+    ) {
+        match refused {
+            Some(failure) => self.refuse(client, ticket, None, &failure),
+            None => self.attempt(client, ticket, request),
+        }
+    }
+
+    /// Sends a request, for the first time or again.
+    pub(super) fn attempt(
+        self: &Rc<Self>,
+        client: &Rc<Client<P>>,
+        mut ticket: Ticket<P>,
+        request: P::Frame,
+    ) {
+        if client.is_gone() {
+            return self.conclude_gone(client, &ticket, None);
+        }
+        let refused = |reason, message: String| Failure::new(reason, message);
+        let (Some(cluster), Some(route)) =
+            (ticket.passage.cluster.clone(), ticket.passage.route.clone())
+        else {
+            let failure = refused(Reason::NoRoute, "the route's cluster does not exist".into());
+            return self.refuse(client, ticket, None, &failure);
+        };
+        let now = self.worker.now();
+        if ticket.passage.deadline.is_some_and(|deadline| deadline <= now) {
+            let message = "the deadline passed before it was sent".into();
+            return self.refuse(client, ticket, None, &refused(Reason::Timeout, message));
+        }
+        if !cluster.try_admit_request() {
+            let message = format!("cluster {} has too many requests in flight", cluster.name());
+            return self.refuse(client, ticket, None, &refused(Reason::Overloaded, message));
+        }
+        let session = client.session.borrow();
+        let (upstream, tied) = (session.upstream.clone(), session.tied);
+        drop(session);
+        ticket.attempts += 1;
+        if let (Some(retry), 1) = (&route.retry, ticket.attempts) {
+            retry.budget().on_request(now);
+            // What is part of a session cannot be tried elsewhere.
+            ticket.replay = (!tied && ticket.replies).then(|| request.clone());
+        }
+        match upstream {
+            Some(upstream) => self.send(client, &upstream, ticket, request),
+            None => self.lend(client, &cluster, ticket, request),
+        }
+    }
+
+    /// Sends a request on the connection that is the client's.
+    pub(super) fn send(
+        &self,
+        client: &Rc<Client<P>>,
+        upstream: &Rc<Upstream<P>>,
+        ticket: Ticket<P>,
+        mut request: P::Frame,
+    ) {
+        let now = self.worker.now();
+        let endpoint = &upstream.endpoint;
+        endpoint.started();
+        self.worker.endpoint_series(upstream.pool.cluster.name(), endpoint).sent();
+        let deadline = ticket.passage.attempt_deadline(now);
+        pass_on_timeout(&mut request, deadline, now);
+        let end = upstream.append(self, request);
+        let mut session = client.session.borrow_mut();
+        if ticket.replies {
+            let endpoint = endpoint.clone();
+            let sent = Sent { ticket, endpoint, at: now, deadline, end };
+            session.pending = Pending::Sent(Box::new(sent));
+            return;
+        }
+        // What it has done there nobody says: the connection stays the client's.
+        session.tied = true;
+        session.holds = true;
+        session.pending = Pending::None;
+        drop(session);
+        ticket.passage.leave(&self.worker, endpoint, now, now, Left::Unheard);
+        let outcome = Outcome { status: Status::Ok, reason: None, bytes_out: 0 };
+        ticket.passage.record(&self.worker, &client.peer, Some(endpoint), outcome);
+    }
+}

@@ -1,0 +1,46 @@
+use std::{rc::Rc, time::Instant};
+
+use wiremesh::{Protocol, Status};
+
+use crate::{cluster::LocalEndpoint, stations::Passage};
+
+/// A request on its way: everything needed to answer, retry, and record it.
+pub struct Ticket<P: Protocol> {
+    pub passage: Passage,
+    pub head: P::Head,
+    /// Whether there will be a reply.
+    pub replies: bool,
+    /// How many times the request was sent, this time included.
+    pub attempts: u32,
+    /// Kept only where the route retries, and until a part of the reply has come.
+    pub replay: Option<P::Frame>,
+    /// Whether the client has a part of the reply.
+    pub begun: bool,
+    pub bytes_out: usize,
+    /// The first bad one of the reply's frames, if any.
+    pub status: Status,
+}
+
+/// A ticket that was sent.
+pub struct Sent<P: Protocol> {
+    pub ticket: Ticket<P>,
+    pub endpoint: Rc<LocalEndpoint>,
+    /// When this attempt was sent, and when it is given up.
+    pub at: Instant,
+    pub deadline: Option<Instant>,
+    /// The connection's count of bytes at the end of this request: until that many are written, the upstream cannot
+    /// have executed it.
+    pub end: u64,
+}
+
+/// Where a client's request is.
+pub enum Pending<P: Protocol> {
+    /// There is none.
+    None,
+    /// It is held back for a while: a fault's delay, the pause before another try.
+    Paused,
+    /// It waits for an upstream connection.
+    Waiting(Box<(Ticket<P>, P::Frame)>),
+    /// It is with the upstream.
+    Sent(Box<Sent<P>>),
+}

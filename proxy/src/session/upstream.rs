@@ -1,0 +1,263 @@
+//! One upstream connection, and what it is for at a time.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::Waker,
+    time::{Duration, Instant},
+};
+
+use wiremesh::{
+    Failure, Reason, WriteBuf,
+    correlation::{SessionMachine, Sessioned},
+};
+
+use super::{
+    Sessions,
+    client::Client,
+    driver::{Ended, UpstreamTask},
+    pool::Pool,
+};
+use crate::{
+    cluster::{LocalEndpoint, Shared},
+    net::Stream,
+    telemetry::EndpointSeries,
+    worker::{OWED_HIGH, OWED_LOW},
+};
+
+/// How often it is tried to get one of the cluster's `max_connections` where they are all taken.
+const STARVING_TICK: Duration = Duration::from_millis(10);
+
+/// One upstream connection, as its pool and its client see it.
+pub struct Upstream<P: Sessioned> {
+    pub pool: Rc<Pool<P>>,
+    /// Its number in the pool.
+    pub number: usize,
+    pub endpoint: Rc<LocalEndpoint>,
+    pub series: Arc<EndpointSeries>,
+    pub role: RefCell<Role<P>>,
+    /// Since when it has had that role.
+    pub since: Cell<Instant>,
+    pub out: RefCell<WriteBuf>,
+    pub waker: RefCell<Option<Waker>>,
+    /// Set when the timer may have to be earlier than it is.
+    pub rearm: Cell<bool>,
+    /// Is not to be lent again.
+    retiring: Cell<bool>,
+    /// Bytes ever appended to `out`, and ever written to the socket.
+    appended: Cell<u64>,
+    written: Cell<u64>,
+}
+
+/// What a connection is for at a time.
+pub enum Role<P: Sessioned> {
+    /// It is being made, its handshake included.
+    Opening,
+    /// Nobody has it.
+    Clean,
+    /// This client has it.
+    Lent(Rc<Client<P>>),
+    /// Nobody may have it before its reset is answered; the machine knows when that is.
+    Resetting(P::Machine),
+    /// It is closed, or about to be.
+    Gone,
+}
+
+impl<P: Sessioned> Upstream<P> {
+    pub fn new(
+        pool: Rc<Pool<P>>,
+        number: usize,
+        endpoint: Rc<LocalEndpoint>,
+        series: Arc<EndpointSeries>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            pool,
+            number,
+            endpoint,
+            series,
+            role: RefCell::new(Role::Opening),
+            since: Cell::new(now),
+            out: RefCell::default(),
+            waker: RefCell::default(),
+            rearm: Cell::new(false),
+            retiring: Cell::new(false),
+            appended: Cell::new(0),
+            written: Cell::new(0),
+        }
+    }
+
+    /// Nobody has it any more, or yet.
+    pub fn clean(&self, now: Instant) {
+        self.since.set(now);
+        self.role.replace(Role::Clean);
+    }
+
+    /// It is this client's now.
+    pub fn lend(self: &Rc<Self>, client: &Rc<Client<P>>) {
+        self.role.replace(Role::Lent(client.clone()));
+        client.session.borrow_mut().upstream = Some(self.clone());
+    }
+
+    /// Sends what makes it as good as new.
+    pub fn reset(&self, sessions: &Sessions<P>, reset: P::Frame, now: Instant) {
+        let mut machine = sessions.protocol.machine();
+        machine.on_request(&sessions.protocol, &reset);
+        self.since.set(now);
+        self.role.replace(Role::Resetting(machine));
+        self.rearm.set(true);
+        self.append(sessions, reset);
+    }
+
+    /// Ends it; `None` if it has ended already. Answers what it was for.
+    pub fn end(&self) -> Option<Role<P>> {
+        let role = self.role.replace(Role::Gone);
+        self.wake();
+        (!matches!(role, Role::Gone)).then_some(role)
+    }
+
+    pub fn is_clean(&self) -> bool {
+        matches!(*self.role.borrow(), Role::Clean)
+    }
+
+    /// The client that has it.
+    pub fn client(&self) -> Option<Rc<Client<P>>> {
+        match &*self.role.borrow() {
+            Role::Lent(client) => Some(client.clone()),
+            _ => None,
+        }
+    }
+
+    /// Is not to be lent again after this.
+    pub fn retire(&self) {
+        self.retiring.set(true);
+    }
+
+    pub fn is_retiring(&self) -> bool {
+        self.retiring.get()
+    }
+
+    /// Whether too much waits to be written; its client is told when that is over.
+    pub fn is_clogged(&self) -> bool {
+        self.out.borrow().len() > OWED_HIGH
+    }
+
+    /// Whether the upstream may have read all up to this count of bytes.
+    pub fn has_written(&self, end: u64) -> bool {
+        self.written.get() >= end
+    }
+
+    /// Appends a frame. Answers the count of bytes at its end.
+    pub fn append(&self, sessions: &Sessions<P>, frame: P::Frame) -> u64 {
+        let mut out = self.out.borrow_mut();
+        sessions.worker.buffers.lend(&mut out);
+        let before = out.len();
+        sessions.protocol.encode(frame, &mut out);
+        self.appended.set(self.appended.get() + (out.len() - before) as u64);
+        drop(out);
+        self.wake();
+        self.appended.get()
+    }
+
+    /// Counts bytes that were written, of which `left` remain.
+    pub fn wrote(&self, count: usize, left: usize) {
+        self.written.set(self.written.get() + count as u64);
+        self.series.bytes_sent.add(count as u64);
+        if left <= OWED_LOW
+            && let Role::Lent(client) = &*self.role.borrow()
+        {
+            client.unclog();
+        }
+    }
+
+    /// Has the driver look again.
+    pub fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Connects, then serves until the connection is over.
+    pub async fn run(self: Rc<Self>, sessions: Rc<Sessions<P>>) {
+        let timeout: Duration = self.pool.cluster.shared().config().connect_timeout.into();
+        let opened = tokio::time::timeout(timeout, self.open()).await;
+        sessions.worker.tick();
+        let ended = match opened {
+            Ok(Ok((stream, _permit))) => {
+                self.series.connections_opened.inc();
+                let ended = UpstreamTask::new(sessions.clone(), self.clone(), stream).serve().await;
+                self.series.connections_closed.inc();
+                ended
+            }
+            Ok(Err(ended)) => ended,
+            Err(_) => (Reason::ConnectFailed, format!("no connection within {timeout:?}")),
+        };
+        self.over(&sessions, ended);
+    }
+
+    async fn open(&self) -> Result<(Stream, Permit), Ended> {
+        let permit = Permit::acquire(self.pool.cluster.shared()).await;
+        match Stream::connect(self.endpoint.address()).await {
+            Ok(stream) => Ok((stream, permit)),
+            Err(error) => Err((Reason::ConnectFailed, error.to_string())),
+        }
+    }
+
+    /// The connection is over: whoever counts on it is told.
+    fn over(&self, sessions: &Rc<Sessions<P>>, (reason, why): Ended) {
+        let failure = |reason| Failure::new(reason, format!("{}: {why}", self.endpoint.label()));
+        match self.end() {
+            None => {}
+            Some(Role::Opening) => {
+                tracing::info!(endpoint = %self.endpoint.label(), %why, "connect failed");
+                sessions.connect_failed(self, &failure(Reason::ConnectFailed));
+            }
+            Some(role) => {
+                sessions.lost(self);
+                if let Role::Lent(client) = role {
+                    sessions.upstream_lost(&client, self, &failure(reason));
+                }
+            }
+        }
+    }
+}
+
+/// One of the cluster's `max_connections`, given back when dropped.
+struct Permit(Arc<Shared>);
+
+impl Permit {
+    async fn acquire(cluster: &Arc<Shared>) -> Self {
+        let connections = cluster.connections();
+        let try_acquire = || connections.used() < connections.max() && connections.try_acquire();
+        if !try_acquire() {
+            let _starving = Starving::new(cluster);
+            while !try_acquire() {
+                tokio::time::sleep(STARVING_TICK).await;
+            }
+        }
+        Self(cluster.clone())
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.connections().release();
+    }
+}
+
+/// Somebody that others give a connection up for.
+struct Starving<'a>(&'a Shared);
+
+impl<'a> Starving<'a> {
+    fn new(cluster: &'a Shared) -> Self {
+        cluster.starving().fetch_add(1, Relaxed);
+        Self(cluster)
+    }
+}
+
+impl Drop for Starving<'_> {
+    fn drop(&mut self) {
+        self.0.starving().fetch_sub(1, Relaxed);
+    }
+}

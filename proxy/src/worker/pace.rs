@@ -1,0 +1,79 @@
+//! Whether a client sends and takes what it should, in time.
+
+use std::{cell::Cell, time::Instant};
+
+use crate::{config, telemetry::ListenerSeries};
+
+/// A client that is owed more than this is not read from, nor are the upstreams that have replies for it.
+pub const OWED_HIGH: usize = 1 << 20;
+
+/// Reading goes on when no more than this is owed.
+pub const OWED_LOW: usize = 256 << 10;
+
+/// Since when a client has done, or not done, what it should.
+pub struct Pace {
+    pub last_activity: Cell<Instant>,
+    /// Since when half a frame has been waiting for its rest.
+    pub partial_since: Cell<Option<Instant>>,
+    /// Since when too much has been owed.
+    pub stalled_since: Cell<Option<Instant>>,
+}
+
+/// Why a client is closed by the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overdue {
+    /// It does not take its replies.
+    Stalled,
+    /// It began a frame and does not finish it.
+    Frame,
+    /// It does nothing.
+    Idle,
+}
+
+impl Pace {
+    /// That of a client that has just connected.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            last_activity: Cell::new(now),
+            partial_since: Cell::new(None),
+            stalled_since: Cell::new(None),
+        }
+    }
+
+    /// Whether too much is owed.
+    pub fn is_stalled(&self) -> bool {
+        self.stalled_since.get().is_some()
+    }
+
+    /// Whether half a frame has been waiting for its rest.
+    pub fn is_partial(&self) -> bool {
+        self.partial_since.get().is_some()
+    }
+
+    /// What is wrong with the client's pace, if anything. One that is `busy` is not idle.
+    pub fn overdue(&self, config: &config::Listener, busy: bool, now: Instant) -> Option<Overdue> {
+        let over = |since: Option<Instant>, limit: config::Duration| {
+            since.is_some_and(|since| now.saturating_duration_since(since) > limit.into())
+        };
+        if over(self.stalled_since.get(), config.stall_timeout) {
+            Some(Overdue::Stalled)
+        } else if over(self.partial_since.get(), config.frame_timeout) {
+            Some(Overdue::Frame)
+        } else if !busy && over(Some(self.last_activity.get()), config.idle_timeout) {
+            Some(Overdue::Idle)
+        } else {
+            None
+        }
+    }
+}
+
+impl Overdue {
+    /// Counts a client that is closed for this.
+    pub fn count(self, series: &ListenerSeries) {
+        match self {
+            Self::Stalled => series.stall_timeouts.inc(),
+            Self::Frame => series.frame_timeouts.inc(),
+            Self::Idle => series.idle_timeouts.inc(),
+        }
+    }
+}
