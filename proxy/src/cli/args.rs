@@ -1,6 +1,6 @@
 use std::{net::SocketAddr, path::PathBuf, time};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, value_parser};
 use clap_complete::Shell;
 
 use crate::config::{Address, Balance, Duration};
@@ -110,6 +110,12 @@ pub struct DemoArgs {
     /// End after this long, such as 10s; without it, on Ctrl-C
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub duration: Option<time::Duration>,
+    /// How many client connections
+    #[arg(long, value_name = "N", default_value_t = 24, value_parser = value_parser!(u32).range(1..=5_000))]
+    pub connections: u32,
+    /// How many requests per second, of all clients together
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = value_parser!(u32).range(1..))]
+    pub rate: u32,
 }
 
 #[derive(Args)]

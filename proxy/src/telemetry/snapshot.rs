@@ -53,6 +53,8 @@ pub struct MethodTotals {
     pub method: String,
     /// Its requests.
     pub totals: Totals,
+    /// Tries after the first.
+    pub retries: u64,
 }
 
 /// The counts of one method's requests from one listener to one cluster.
@@ -147,17 +149,19 @@ impl Snapshot {
 
     /// Per method, sorted by name.
     pub fn methods(&self) -> Vec<MethodTotals> {
-        let mut methods: BTreeMap<(&str, &str), Totals> = BTreeMap::new();
+        let mut methods: BTreeMap<(&str, &str), (Totals, u64)> = BTreeMap::new();
         for (labels, requests) in &self.requests {
-            let totals = methods.entry((&labels.service, &labels.method)).or_default();
+            let (totals, retries) = methods.entry((&labels.service, &labels.method)).or_default();
             totals.add(&requests.totals());
+            *retries += requests.retries;
         }
         methods
             .into_iter()
-            .map(|((service, method), totals)| MethodTotals {
+            .map(|((service, method), (totals, retries))| MethodTotals {
                 service: service.to_owned(),
                 method: method.to_owned(),
                 totals,
+                retries,
             })
             .collect()
     }
@@ -182,6 +186,11 @@ impl Snapshot {
         let mut total = Totals::default();
         self.requests.values().for_each(|requests| total.add(&requests.totals()));
         total
+    }
+
+    /// Tries after the first, of all requests.
+    pub fn retries(&self) -> u64 {
+        self.requests.values().map(|requests| requests.retries).sum()
     }
 
     /// How many requests ended for this reason, as clients see them.
