@@ -56,6 +56,21 @@ fn clients_share_one_connection_per_worker_and_keep_their_own_replies() {
 }
 
 #[test]
+fn what_an_endpoint_was_sent_is_counted() {
+    let upstream = Upstream::start();
+    let proxy = start(config(&[upstream.address]));
+    block_on(async {
+        let client = Client::connect(address(&proxy)).await.expect("connect");
+        for _ in 0..10 {
+            client.check("echo", "x").await;
+        }
+        let counts = proxy.metrics().snapshot();
+        let endpoint = counts.endpoint(common::NAME, &upstream.address.to_string()).expect("used");
+        assert_eq!((endpoint.totals.requests, endpoint.in_flight), (10, 0));
+    });
+}
+
+#[test]
 fn one_way_requests_arrive_and_are_not_answered() {
     let upstream = Upstream::start();
     let proxy = start(config(&[upstream.address]));

@@ -47,7 +47,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<bool> {
         rate: args.rate,
         end: args.duration.map(|duration| started + duration),
     };
-    let mut view = View::new(started, endpoints);
+    let mut view = View::new(started, endpoints, proxy.metrics().snapshot());
     view.introduce(&load, address, proxy.admin(), &file);
     let mut traffic = mesh.start(address, load)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

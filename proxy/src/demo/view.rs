@@ -31,7 +31,8 @@ pub(super) struct View {
     events: Vec<String>,
     kills: u64,
     returns: u64,
-    before: Option<(Snapshot, Distribution, u64)>,
+    /// As it was shown last: what the proxy counted, what the clients measured, how many answers they had.
+    before: (Snapshot, Distribution, u64),
 }
 
 /// What is known of an endpoint besides its counts.
@@ -45,7 +46,11 @@ struct Row {
 }
 
 impl View {
-    pub(super) fn new(started: Instant, endpoints: Vec<(&'static str, SocketAddr)>) -> Self {
+    pub(super) fn new(
+        started: Instant,
+        endpoints: Vec<(&'static str, SocketAddr)>,
+        proxy: Snapshot,
+    ) -> Self {
         let endpoints = endpoints.into_iter().map(|(cluster, address)| Row {
             cluster,
             address,
@@ -61,7 +66,7 @@ impl View {
             events: Vec::new(),
             kills: 0,
             returns: 0,
-            before: None,
+            before: (proxy, Distribution::default(), 0),
         }
     }
 
@@ -124,11 +129,9 @@ configuration  {}
         let mut latency = Distribution::default();
         latency += &tally.latency;
         let answered = tally.answered();
-        let before = self.before.replace((now.clone(), latency.clone(), answered));
-        let Some((before, earlier, answered_before)) = before else {
-            return self.observe(now, None);
-        };
-        self.observe(now, Some(&before));
+        let now_too = (now.clone(), latency.clone(), answered);
+        let (before, earlier, answered_before) = std::mem::replace(&mut self.before, now_too);
+        self.observe(now, &before);
         let seconds = now.at.saturating_duration_since(before.at).as_secs_f64().max(0.001);
         let rate = (answered - answered_before) as f64 / seconds;
         let latency = latency.since(&earlier);
@@ -153,7 +156,7 @@ configuration  {}
     }
 
     /// Notices what the proxy did: endpoints ejected, endpoints with requests again.
-    fn observe(&mut self, now: &Snapshot, before: Option<&Snapshot>) {
+    fn observe(&mut self, now: &Snapshot, before: &Snapshot) {
         let mut seen = Vec::new();
         for row in &mut self.endpoints {
             let address = row.address.to_string();
@@ -165,7 +168,7 @@ configuration  {}
                 seen.push(format!("{} {address} ejected by the proxy", row.cluster));
             }
             row.ejections = ejections;
-            if row.awaited && before.is_some_and(|before| answers(now) > answers(before)) {
+            if row.awaited && answers(now) > answers(before) {
                 row.awaited = false;
                 seen.push(format!("{} {address} answers requests again", row.cluster));
             }
@@ -238,7 +241,8 @@ configuration  {}
             let past = earlier
                 .iter()
                 .find(|past| (&past.service, &past.method) == (&method.service, &method.method));
-            let totals = past.map_or(method.totals.clone(), |p| method.totals.since(&p.totals));
+            let totals =
+                past.map_or_else(|| method.totals.clone(), |p| method.totals.since(&p.totals));
             let [p50, p99] = quantiles(&totals);
             methods.row([
                 method.service,
@@ -259,14 +263,14 @@ configuration  {}
             requests,
             "P50",
             "P99",
-            "LOST TRIES",
+            "FAILED TRIES",
             "EJECTIONS",
         ]);
         for row in &self.endpoints {
             let address = row.address.to_string();
             let Some(sum) = now.endpoint(row.cluster, &address) else { continue };
             let past = before.and_then(|(before, _)| before.endpoint(row.cluster, &address));
-            let totals = past.map_or(sum.totals.clone(), |past| sum.totals.since(&past.totals));
+            let totals = past.map_or_else(|| sum.totals.clone(), |p| sum.totals.since(&p.totals));
             let [p50, p99] = quantiles(&totals);
             let state = if row.down { "DOWN" } else { "up" };
             endpoints.row([
