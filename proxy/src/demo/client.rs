@@ -162,8 +162,8 @@ impl Client {
                     || business_error != expected.business_error
                 {
                     tally.wrong.inc();
-                    let text = String::from_utf8_lossy(frame.content());
-                    tally.fault(|| format!("wrong: {name} was answered {text:.200}"));
+                    let text = readable(frame.content());
+                    tally.fault(|| format!("wrong: {name} was answered {text}"));
                 } else if business_error {
                     tally.business_errors.inc();
                 } else {
@@ -172,8 +172,8 @@ impl Client {
             }
             status => {
                 tally.failed.inc();
-                let text = String::from_utf8_lossy(frame.content());
-                tally.fault(|| format!("failed: {name}: {}: {text:.200}", status.as_str()));
+                let text = readable(frame.content());
+                tally.fault(|| format!("failed: {name}: {}: {text}", status.as_str()));
             }
         }
     }
@@ -188,4 +188,10 @@ impl Client {
             self.tally.fault(|| format!("lost: {} had no answer for {LOST:?}", method.name));
         }
     }
+}
+
+/// What can be read in a content, be it text or not.
+fn readable(content: &[u8]) -> String {
+    let text = content.iter().copied().filter(|byte| byte.is_ascii_graphic() || *byte == b' ');
+    text.map(char::from).take(200).collect()
 }

@@ -76,10 +76,10 @@ listeners:
             "  - name: {cluster}
     endpoints: [{}]
     balance: least_request
-    connect_timeout: 500ms
     outlier: {{ consecutive_failures: 3, ejection: 1s, max_ejected_percent: 50 }}
-    health: {{ interval: 500ms, timeout: 250ms, healthy: 1, unhealthy: 2 }}
-    keepalive: {{ interval: 5s, timeout: 1s, failures: 2 }}
+    # Patient: a dead endpoint refuses at once, and a machine that is busy is no reason to call them all dead.
+    health: {{ interval: 1s, timeout: 1s, healthy: 1, unhealthy: 3 }}
+    keepalive: {{ interval: 5s, timeout: 2s, failures: 3 }}
 ",
             addresses.join(", ")
         );

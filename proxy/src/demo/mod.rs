@@ -59,7 +59,10 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<bool> {
     view.conclude(&proxy.metrics().snapshot(), &tally, took, &file);
     proxy.drain();
     proxy.join();
-    Ok(tally.is_clean() && tally.right.get() > 0)
+    if tally.right.get() == 0 {
+        bail!("no request was answered");
+    }
+    Ok(tally.is_clean())
 }
 
 /// Shows what happens until the end, and then waits for the last answers.

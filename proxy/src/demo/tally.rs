@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::telemetry::{Counter, Histogram};
 
 /// How many faults are kept to be shown.
-const MAX_FAULTS: usize = 10;
+const MAX_FAULTS: usize = 5;
 
 /// Counts of requests. Each one sent ends in exactly one of the others.
 #[derive(Debug, Default)]

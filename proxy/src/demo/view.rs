@@ -84,7 +84,7 @@ impl View {
 wiremesh demo: {} endpoints of three services, a proxy on {proxy}, {connections} clients, {rate} requests/s of Bolt.
 Every few seconds an endpoint is killed and comes back. Every answer is checked. Ctrl-C ends it.
 
-configuration  {}
+configuration  {}  (change it: it is read again)
 ",
             self.endpoints.len(),
             file.display()
@@ -135,12 +135,15 @@ configuration  {}
         let seconds = now.at.saturating_duration_since(before.at).as_secs_f64().max(0.001);
         let rate = (answered - answered_before) as f64 / seconds;
         let latency = latency.since(&earlier);
-        let head = format!(
-            "{:>4} s {:>8} requests/s   p50 {}   p99 {}   {} in all, {} retried, {} failed, {} wrong, {} lost",
+        let second = format!(
+            "{:>4} s {:>8} requests/s   p50 {}   p99 {}",
             self.started.elapsed().as_secs(),
             count(rate.round() as u64),
             millis(latency.quantile(0.5)),
             millis(latency.quantile(0.99)),
+        );
+        let sums = format!(
+            "{} in all, {} retried, {} failed, {} wrong, {} lost",
             count(answered),
             count(now.retries()),
             count(tally.failed.get()),
@@ -148,9 +151,9 @@ configuration  {}
             count(tally.lost.get()),
         );
         if !self.live {
-            return print(&format!("{head}\n"));
+            return print(&format!("{second}   {sums}\n"));
         }
-        let mut lines = vec![head, String::new()];
+        let mut lines = vec![second, format!("       {sums}"), String::new()];
         lines.extend(self.tables(now, Some((&before, seconds))));
         self.draw(lines);
     }
