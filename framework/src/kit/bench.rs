@@ -6,8 +6,10 @@ use criterion::{BatchSize, Criterion, Throughput};
 use super::{Sample, Samples, probe::roomy};
 use crate::{Protocol, WriteBuf};
 
-/// A batch is about this long, in bytes, so that it stays in the caches as a connection's buffers do.
+/// A batch is about this long, in bytes, and few are prepared at a time, so that they stay in the caches as a connection's
+/// buffers do.
 const BATCH: usize = 64 * 1024;
+const BATCHES: BatchSize = BatchSize::NumIterations(4);
 
 /// Measures decoding and encoding of every sample, in frames and bytes per second, beside a copy of the same bytes.
 ///
@@ -40,7 +42,7 @@ pub fn bench<P: Protocol>(criterion: &mut Criterion, protocol: &P, samples: &Sam
                         decode_all(protocol, sample, input, frames.len());
                     }
                 },
-                BatchSize::SmallInput,
+                BATCHES,
             );
         });
         let mut out = WriteBuf::default();
@@ -51,7 +53,7 @@ pub fn bench<P: Protocol>(criterion: &mut Criterion, protocol: &P, samples: &Sam
                     batch.into_iter().for_each(|frame| protocol.encode(frame, &mut out));
                     out.advance(out.len());
                 },
-                BatchSize::SmallInput,
+                BATCHES,
             );
         });
         let mut copy = Vec::with_capacity(bytes.len());
