@@ -13,7 +13,7 @@ use super::{
     client::Client,
     ticket::{Replay, Ticket},
 };
-use crate::{policy::pass_on_timeout, stations::Decision};
+use crate::{cluster::hash_key, policy::pass_on_timeout, stations::Decision};
 
 impl<P: Protocol> Mesh<P>
 where
@@ -64,7 +64,8 @@ where
         let Decision { mut passage, delay, refused } =
             self.worker.pass(&listener, &mut request, None);
         if let Target::Hash(hash) = target {
-            passage.hash = Some(hash);
+            // The protocol's hash may be of any quality; a ring needs all its bits to be good.
+            passage.hash = Some(hash_key(&hash.to_le_bytes()));
         }
         let ticket = Ticket {
             client: client.clone(),

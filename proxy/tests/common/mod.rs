@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod desk;
+pub mod kv;
 pub mod thread;
 pub mod upstream;
 
