@@ -20,3 +20,8 @@ mod worker;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/tutorial.md")]
 pub mod tutorial {}
+
+/// The code in the page on embedding, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/embedding.md")]
+pub mod embedding {}
