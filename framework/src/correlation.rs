@@ -152,6 +152,9 @@ pub enum Progress<P: Protocol> {
 }
 
 /// Follows a client's session.
+///
+/// One request at a time: the next comes when the last is answered. The proxy may answer a request itself; then no reply
+/// follows, and where no upstream is held a new machine takes over. A machine of its own follows each reset.
 pub trait SessionMachine<P: Protocol> {
     /// What this request of the client's means for its upstream.
     fn on_request(&mut self, protocol: &P, request: &P::Frame) -> Attachment;
@@ -164,7 +167,7 @@ pub trait SessionMachine<P: Protocol> {
 pub enum Attachment {
     /// An upstream: the one that is held, or any clean one.
     Upstream,
-    /// An upstream, and no reply will come.
+    /// An upstream, and no reply will come. It is held until a later reply says otherwise.
     UpstreamNoReply,
     /// The client is leaving: close both, or give a clean upstream back.
     Quit,

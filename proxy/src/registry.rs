@@ -14,7 +14,7 @@ use crate::{
     config::ProtocolInfo,
     exchange::Mesh,
     net::Stream,
-    session::Sessions,
+    session::{self, Sessions},
     worker::{Accepted, Worker},
 };
 
@@ -74,7 +74,7 @@ pub trait Entry: Send + Sync {
     /// Its connections on one worker. Options must have been checked; those that fail are left out.
     fn driver(&self, worker: Rc<Worker>, options: &Options) -> Rc<dyn Driver>;
 
-    /// Connects, and waits for the answer to a heartbeat where the protocol has one.
+    /// Connects, and finds out whether the endpoint is well: by a handshake, or a heartbeat, where the protocol has one.
     fn probe(&self, options: &Options, address: Address) -> Probe;
 }
 
@@ -101,6 +101,17 @@ pub trait Driver {
 pub trait Drive<P: Protocol> {
     /// A driver for one worker.
     fn driver(worker: Rc<Worker>, protocol: P) -> Rc<dyn Driver>;
+
+    /// Connects, and waits for the answer to a heartbeat where the protocol has one.
+    fn probe(protocol: P, address: Address) -> Probe {
+        Box::pin(async move {
+            let mut stream = Stream::connect(&address).await.map_err(|e| e.to_string())?;
+            match protocol.heartbeat(0) {
+                Some(heartbeat) => ask(&protocol, heartbeat, &mut stream).await,
+                None => Ok(()),
+            }
+        })
+    }
 }
 
 impl<P: Multiplexed> Drive<P> for ById {
@@ -118,6 +129,10 @@ impl<P: Pipelined> Drive<P> for InOrder {
 impl<P: Sessioned> Drive<P> for Session {
     fn driver(worker: Rc<Worker>, protocol: P) -> Rc<dyn Driver> {
         Rc::new(Sessions::new(worker, protocol))
+    }
+
+    fn probe(protocol: P, address: Address) -> Probe {
+        Box::pin(session::probe(protocol, address))
     }
 }
 
@@ -157,14 +172,7 @@ where
     }
 
     fn probe(&self, options: &Options, address: Address) -> Probe {
-        let protocol = self.with_options(options);
-        Box::pin(async move {
-            let mut stream = Stream::connect(&address).await.map_err(|e| e.to_string())?;
-            match protocol.heartbeat(0) {
-                Some(heartbeat) => ask(&protocol, heartbeat, &mut stream).await,
-                None => Ok(()),
-            }
-        })
+        <P::Correlation as Drive<P>>::probe(self.with_options(options), address)
     }
 }
 

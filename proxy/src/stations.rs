@@ -1,12 +1,13 @@
 //! The stations that every request passes, and what is recorded of it at its end: the same for every correlation.
 
 use std::{
+    cell::Cell,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use wiremesh::{Failure, Frame, Reason, Side, Status};
+use wiremesh::{Failure, Frame, Protocol, Reason, Side, Status};
 
 use crate::{
     cluster::{LocalCluster, LocalEndpoint},
@@ -256,5 +257,34 @@ impl LogFields {
             method: request.method().unwrap_or_default().into_owned(),
             trace_id: request.trace().map(|t| t.trace_id.into_owned()).unwrap_or_default(),
         }
+    }
+}
+
+/// What a retry needs.
+pub struct Replay<P: Protocol> {
+    pub request: P::Frame,
+    /// Endpoints that failed this request already.
+    pub avoid: Vec<u64>,
+    kept: Rc<Cell<usize>>,
+}
+
+/// How many bytes of requests a worker keeps for retries; requests beyond it are not tried again.
+const KEPT_MAX: usize = 64 << 20;
+
+impl<P: Protocol> Replay<P> {
+    /// Keeps a copy of the request, if `kept`, the bytes kept on this worker, allows it.
+    pub fn keep(request: &P::Frame, kept: &Rc<Cell<usize>>) -> Option<Box<Self>> {
+        let total = kept.get().saturating_add(request.wire_len());
+        if total > KEPT_MAX {
+            return None;
+        }
+        kept.set(total);
+        Some(Box::new(Self { request: request.clone(), avoid: Vec::new(), kept: kept.clone() }))
+    }
+}
+
+impl<P: Protocol> Drop for Replay<P> {
+    fn drop(&mut self) {
+        self.kept.set(self.kept.get().saturating_sub(self.request.wire_len()));
     }
 }

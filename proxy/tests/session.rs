@@ -410,3 +410,92 @@ fn clients_that_dawdle_are_closed_and_those_that_hold_are_not() {
         holder.check("COMMIT", "").await;
     });
 }
+
+#[test]
+fn workers_without_a_connection_get_one_of_the_others() {
+    let server = DeskServer::start("");
+    let mut config = desk_config(&[server.address]);
+    config.workers = Some(3);
+    config.clusters[0].max_connections = 1;
+    let proxy = start(config);
+    block_on(async {
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            clients.push(DeskClient::connect(address(&proxy)).await);
+        }
+        for _ in 0..3 {
+            for client in &mut clients {
+                client.check("BEGIN", "").await;
+                assert_eq!(server.seen.open(), 1);
+                client.check("COMMIT", "").await;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_dedicated_connection_stays_its_clients() {
+    let server = DeskServer::start("");
+    let mut config = desk_config(&[server.address]);
+    config.clusters[0].dedicated = true;
+    let proxy = start(config);
+    block_on(async {
+        let mut first = DeskClient::connect(address(&proxy)).await;
+        let mut second = DeskClient::connect(address(&proxy)).await;
+        for client in [&mut first, &mut second] {
+            client.check("BEGIN", "").await;
+            client.check("SET k v", "").await;
+            client.check("COMMIT", "").await;
+        }
+        first.check("GET k", "v").await;
+        assert_eq!(server.seen.open(), 2);
+        drop(first);
+        eventually("its connection is closed", || server.seen.open() == 1).await;
+        second.check("GET k", "v").await;
+        assert_eq!(server.seen.count("RESET"), 0);
+    });
+}
+
+#[test]
+fn endpoints_are_checked_by_a_handshake() {
+    let (well, sick) = (DeskServer::start(""), DeskServer::start("sesame"));
+    let mut config = desk_config(&[sick.address, well.address]);
+    config.clusters[0].health =
+        Some(config::Health { interval: millis(50), unhealthy: 1, ..config::Health::default() });
+    let proxy = start(config);
+    block_on(async {
+        eventually("both were checked", || sick.seen.accepted().min(well.seen.accepted()) > 2)
+            .await;
+        for _ in 0..10 {
+            let mut client = DeskClient::connect(address(&proxy)).await;
+            client.check("BEGIN", "").await;
+        }
+    });
+}
+
+#[test]
+fn every_request_is_counted_once() {
+    let server = DeskServer::start("");
+    let proxy = start(desk_config(&[server.address]));
+    block_on(async {
+        let mut client = DeskClient::connect(address(&proxy)).await;
+        client.check("BEGIN", "").await;
+        client.check("COMMIT", "").await;
+        assert_eq!(client.ask("NONSENSE").await.expect("connected").status, Status::BadRequest);
+        client.start("NEVER").await;
+        eventually("it is asked", || server.seen.count("NEVER") == 1).await;
+        client.abort();
+        eventually("the books are right", || {
+            let totals = proxy.metrics().snapshot();
+            let count = |status| totals.status(status);
+            let endpoint = totals.endpoint(common::NAME, &server.address.to_string());
+            let listener = totals.listener(common::NAME);
+            count(Status::Ok) == 2
+                && count(Status::BadRequest) == 1
+                && count(Status::Unknown) == 1
+                && endpoint.is_some_and(|e| e.in_flight == 0 && e.connections_active() == 0)
+                && listener.is_some_and(|l| l.connections_active() == 0)
+        })
+        .await;
+    });
+}

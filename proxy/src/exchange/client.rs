@@ -6,11 +6,10 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker, ready},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 use wiremesh::{
     Failure, Frame, Kind, Peer, Protocol, Reason, WriteBuf,
@@ -19,16 +18,7 @@ use wiremesh::{
 };
 
 use super::{Mesh, reverse::Reverse, upstream::Upstream};
-use crate::worker::{Accepted, ListenerView};
-
-/// A client that is owed more than this is not read from, nor are the upstreams that have replies for it.
-pub const OWED_HIGH: usize = 1 << 20;
-
-/// How long a closed connection waits for its client to close it, too.
-const LINGER: Duration = Duration::from_secs(1);
-
-/// Reading goes on when no more than this is owed.
-pub const OWED_LOW: usize = 256 << 10;
+use crate::worker::{Accepted, ListenerView, OWED_HIGH, OWED_LOW, Overdue, Pace};
 
 /// One client connection, as its requests' replies see it.
 pub struct Client<P: Protocol>
@@ -50,11 +40,7 @@ where
     clogged: Cell<bool>,
     /// Upstreams that are not read while this client is owed too much.
     feeders: RefCell<Vec<Rc<Upstream<P>>>>,
-    last_activity: Cell<Instant>,
-    /// Since when half a frame has been waiting for its rest.
-    partial_since: Cell<Option<Instant>>,
-    /// Since when too much has been owed.
-    stalled_since: Cell<Option<Instant>>,
+    pace: Pace,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +70,7 @@ where
             state: Cell::new(State::Open),
             clogged: Cell::new(false),
             feeders: RefCell::default(),
-            last_activity: Cell::new(now),
-            partial_since: Cell::new(None),
-            stalled_since: Cell::new(None),
+            pace: Pace::new(now),
         }
     }
 
@@ -117,8 +101,8 @@ where
         let result = write(&mut out);
         let full = out.len() > OWED_HIGH;
         drop(out);
-        if full && self.stalled_since.get().is_none() {
-            self.stalled_since.set(Some(mesh.worker.now()));
+        if full && self.pace.stalled_since.get().is_none() {
+            self.pace.stalled_since.set(Some(mesh.worker.now()));
         }
         self.wake();
         result
@@ -134,7 +118,7 @@ where
 
     /// Whether the client is owed so much that `upstream` must not be read; it is told when that is over.
     pub fn holds_back(&self, upstream: &Rc<Upstream<P>>) -> bool {
-        if self.stalled_since.get().is_none() || self.is_gone() {
+        if self.pace.stalled_since.get().is_none() || self.is_gone() {
             return false;
         }
         let mut feeders = self.feeders.borrow_mut();
@@ -167,7 +151,7 @@ where
     }
 
     fn release_feeders(&self) {
-        self.stalled_since.set(None);
+        self.pace.stalled_since.set(None);
         for feeder in self.feeders.take() {
             feeder.wake();
         }
@@ -175,43 +159,17 @@ where
 
     /// What is wrong with the client's pace, if anything: it neither sends nor takes what it should.
     pub fn overdue(&self, now: Instant) -> Option<Overdue> {
-        let listener = self.listener.borrow();
-        let config = &listener.config;
-        let over = |since: Option<Instant>, limit: crate::config::Duration| {
-            since.is_some_and(|since| now.saturating_duration_since(since) > limit.into())
-        };
-        if over(self.stalled_since.get(), config.stall_timeout) {
-            Some(Overdue::Stalled)
-        } else if over(self.partial_since.get(), config.frame_timeout) {
-            Some(Overdue::Frame)
-        } else if self.in_flight.get() == 0
-            && self.out.borrow().is_empty()
-            && over(Some(self.last_activity.get()), config.idle_timeout)
-        {
-            Some(Overdue::Idle)
-        } else {
-            None
-        }
+        let busy = self.in_flight.get() > 0 || !self.out.borrow().is_empty();
+        self.pace.overdue(&self.listener.borrow().config, busy, now)
     }
 
     /// Whether nothing is in progress, and has not been since `since`.
     pub fn is_quiet_since(&self, since: Instant) -> bool {
         self.in_flight.get() == 0
-            && self.partial_since.get().is_none()
-            && self.last_activity.get() <= since
+            && self.pace.partial_since.get().is_none()
+            && self.pace.last_activity.get() <= since
             && self.out.borrow().is_empty()
     }
-}
-
-/// Why a client is closed by the clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overdue {
-    /// It does not take its replies.
-    Stalled,
-    /// It began a frame and does not finish it.
-    Frame,
-    /// It does nothing.
-    Idle,
 }
 
 /// Takes a client out of the mesh however its task ends, a panic in a protocol's code included.
@@ -264,23 +222,11 @@ where
         let result = std::future::poll_fn(|cx| self.poll(cx)).await;
         drop(leaving);
         match result {
-            Ok(()) => self.linger().await,
+            Ok(()) => self.accepted.stream.linger(self.eof).await,
             Err(error) => {
                 tracing::debug!(client = %self.client.peer, %error, "client connection lost");
             }
         }
-    }
-
-    /// Says that nothing more will come, and waits a little for the client to say the same: closing with bytes of its
-    /// unread would reset the connection, and could take the last replies with it.
-    async fn linger(&mut self) {
-        let stream = &mut self.accepted.stream;
-        if stream.shutdown().await.is_err() || self.eof {
-            return;
-        }
-        let mut rest = [0; 1024];
-        let end = async { while matches!(stream.read(&mut rest).await, Ok(n) if n > 0) {} };
-        let _ = tokio::time::timeout(LINGER, end).await;
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -291,12 +237,12 @@ where
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(n)) => {
                     self.accepted.series.bytes_sent.add(n as u64);
-                    self.client.last_activity.set(self.mesh.worker.now());
+                    self.client.pace.last_activity.set(self.mesh.worker.now());
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => break,
             }
-            if out.len() <= OWED_LOW && self.client.stalled_since.get().is_some() {
+            if out.len() <= OWED_LOW && self.client.pace.stalled_since.get().is_some() {
                 self.client.release_feeders();
             }
         }
@@ -311,7 +257,7 @@ where
     /// Whether another request may be taken now.
     fn may_take(&self) -> bool {
         self.client.state.get() == State::Open
-            && self.client.stalled_since.get().is_none()
+            && self.client.pace.stalled_since.get().is_none()
             && (self.client.in_flight() as usize)
                 < self.client.listener.borrow().config.max_in_flight
             && !self.client.clogged.get()
@@ -322,7 +268,7 @@ where
     fn take_frames(&mut self, input: &mut BytesMut) -> bool {
         loop {
             if input.is_empty() {
-                self.client.partial_since.set(None);
+                self.client.pace.partial_since.set(None);
                 return true;
             }
             if !self.may_take() {
@@ -332,12 +278,12 @@ where
             let limits = &listener.limits;
             match self.mesh.protocol.decode(Peer::Client, &mut self.decoder, limits, input) {
                 Ok(Some(frame)) => {
-                    self.client.partial_since.set(None);
+                    self.client.pace.partial_since.set(None);
                     self.mesh.on_client_frame(&self.client, frame);
                 }
                 Ok(None) => {
-                    if self.client.partial_since.get().is_none() {
-                        self.client.partial_since.set(Some(self.mesh.worker.now()));
+                    if self.client.pace.partial_since.get().is_none() {
+                        self.client.pace.partial_since.set(Some(self.mesh.worker.now()));
                     }
                     return true;
                 }
@@ -345,7 +291,7 @@ where
                     tracing::info!(client = %self.client.peer, %error, "undecodable request, closing");
                     self.accepted.series.decode_errors.inc();
                     input.clear();
-                    self.client.partial_since.set(None);
+                    self.client.pace.partial_since.set(None);
                     // Replies to what was understood are still delivered.
                     self.client.close();
                     return false;
@@ -374,7 +320,7 @@ where
             if *n == 0 {
                 self.eof = true;
             } else {
-                self.client.last_activity.set(self.mesh.worker.now());
+                self.client.pace.last_activity.set(self.mesh.worker.now());
                 self.accepted.series.bytes_received.add(*n as u64);
                 self.take_frames(&mut input);
             }

@@ -21,7 +21,7 @@ use rustc_hash::FxHashMap;
 use wiremesh::{Failure, Protocol, Reason, correlation::Exchange};
 
 use self::{
-    client::{Client, ClientTask, Overdue},
+    client::{Client, ClientTask},
     upstream::Upstream,
 };
 use crate::{
@@ -164,12 +164,7 @@ where
         for client in clients {
             if let Some(why) = client.overdue(now) {
                 tracing::info!(client = %client.peer, ?why, "closing");
-                let series = &client.listener.borrow().series;
-                match why {
-                    Overdue::Stalled => series.stall_timeouts.inc(),
-                    Overdue::Frame => series.frame_timeouts.inc(),
-                    Overdue::Idle => series.idle_timeouts.inc(),
-                }
+                why.count(&client.listener.borrow().series);
                 client.kill();
             }
             match phase {

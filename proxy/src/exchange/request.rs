@@ -8,12 +8,12 @@ use wiremesh::{
     engine::{Inbox, Place},
 };
 
-use super::{
-    Mesh,
-    client::Client,
-    ticket::{Replay, Ticket},
+use super::{Mesh, client::Client, ticket::Ticket};
+use crate::{
+    cluster::hash_key,
+    policy::pass_on_timeout,
+    stations::{Decision, Replay},
 };
-use crate::{cluster::hash_key, policy::pass_on_timeout, stations::Decision};
 
 impl<P: Protocol> Mesh<P>
 where

@@ -1,13 +1,16 @@
-use std::{cell::Cell, rc::Rc, time::Instant};
+use std::{rc::Rc, time::Instant};
 
 use wiremesh::{
-    Frame, Protocol,
+    Protocol,
     correlation::{Exchange, Expect, Target},
     engine::Place,
 };
 
 use super::client::Client;
-use crate::{cluster::LocalEndpoint, stations::Passage};
+use crate::{
+    cluster::LocalEndpoint,
+    stations::{Passage, Replay},
+};
 
 /// A request on its way: everything needed to answer, retry, and record it.
 pub struct Ticket<P: Protocol>
@@ -27,35 +30,6 @@ where
     pub attempts: u32,
     /// Kept only where the route retries, and until the first of several replies.
     pub replay: Option<Box<Replay<P>>>,
-}
-
-/// What a retry needs.
-pub struct Replay<P: Protocol> {
-    pub request: P::Frame,
-    /// Endpoints that failed this request already.
-    pub avoid: Vec<u64>,
-    kept: Rc<Cell<usize>>,
-}
-
-/// How many bytes of requests a worker keeps for retries; requests beyond it are not tried again.
-const KEPT_MAX: usize = 64 << 20;
-
-impl<P: Protocol> Replay<P> {
-    /// Keeps a copy of the request, if `kept`, the bytes kept on this worker, allows it.
-    pub fn keep(request: &P::Frame, kept: &Rc<Cell<usize>>) -> Option<Box<Self>> {
-        let total = kept.get().saturating_add(request.wire_len());
-        if total > KEPT_MAX {
-            return None;
-        }
-        kept.set(total);
-        Some(Box::new(Self { request: request.clone(), avoid: Vec::new(), kept: kept.clone() }))
-    }
-}
-
-impl<P: Protocol> Drop for Replay<P> {
-    fn drop(&mut self) {
-        self.kept.set(self.kept.get().saturating_sub(self.request.wire_len()));
-    }
 }
 
 /// A ticket that was sent, and where.

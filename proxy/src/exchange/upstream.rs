@@ -22,7 +22,7 @@ use wiremesh::{
 
 use super::{
     Mesh, PoolKey,
-    client::{Client, OWED_HIGH, OWED_LOW},
+    client::Client,
     ticket::{Sent, Ticket},
 };
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
     config,
     net::Stream,
     telemetry::EndpointSeries,
-    worker::ListenerView,
+    worker::{ListenerView, OWED_HIGH, OWED_LOW},
 };
 
 /// The most requests that one upstream connection carries at once.

@@ -3,14 +3,18 @@ use std::{
     net::IpAddr,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 
 use crate::cluster::Address;
+
+/// How long a closed connection waits for its peer to close it, too.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A connected socket of either kind.
 #[derive(Debug)]
@@ -32,6 +36,17 @@ impl Stream {
             }
             Address::Unix(path) => Self::Unix(UnixStream::connect(path).await?),
         })
+    }
+
+    /// Says that nothing more will come and, unless the peer has said the same, waits a little until it does: closing
+    /// with bytes of its unread would reset the connection, and could take with it what was written last.
+    pub async fn linger(&mut self, eof: bool) {
+        if self.shutdown().await.is_err() || eof {
+            return;
+        }
+        let mut rest = [0; 1024];
+        let end = async { while matches!(self.read(&mut rest).await, Ok(n) if n > 0) {} };
+        let _ = tokio::time::timeout(LINGER, end).await;
     }
 
     /// The peer's IP address; `None` for Unix sockets.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use tokio::{io::AsyncWrite, time::Sleep};
+use tokio::time::Sleep;
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 use wiremesh::{
     Frame, Kind, Peer, WriteBuf,
@@ -214,6 +214,19 @@ impl<P: Sessioned> Client<P> {
     }
 }
 
+/// Takes a client out however its task ends, a panic in a protocol's code included.
+struct Leaving<P: Sessioned> {
+    sessions: Rc<Sessions<P>>,
+    client: Rc<Client<P>>,
+}
+
+impl<P: Sessioned> Drop for Leaving<P> {
+    fn drop(&mut self) {
+        self.client.kill();
+        self.sessions.client_closed(&self.client);
+    }
+}
+
 /// Speaks the handshake, reads, decodes and dispatches the client's requests, and writes what it is owed.
 pub struct ClientTask<P: Sessioned> {
     sessions: Rc<Sessions<P>>,
@@ -250,22 +263,20 @@ impl<P: Sessioned> ClientTask<P> {
 
     /// Serves until the connection is over.
     pub async fn run(mut self) {
+        let leaving = Leaving { sessions: self.sessions.clone(), client: self.client.clone() };
         self.sessions.worker.tick();
-        if let Some(mut handshake) = self.handshake.take() {
+        if let Some(handshake) = &mut self.handshake {
             let progress = handshake.start(&self.sessions.protocol);
-            self.handshake = Some(handshake);
             self.advance(progress);
         }
         let result = std::future::poll_fn(|cx| self.poll(cx)).await;
-        if let Err(error) = result {
-            tracing::debug!(client = %self.client.peer, %error, "client connection lost");
+        drop(leaving);
+        match result {
+            Ok(()) => self.accepted.stream.linger(self.eof).await,
+            Err(error) => {
+                tracing::debug!(client = %self.client.peer, %error, "client connection lost");
+            }
         }
-        self.client.kill();
-        self.sessions.client_closed(&self.client);
-        self.client.series.connections_closed.inc();
-        // A FIN, unless the peer has reset the connection already.
-        let _ =
-            std::future::poll_fn(|cx| Pin::new(&mut self.accepted.stream).poll_shutdown(cx)).await;
     }
 
     /// Says what the handshake has to say.

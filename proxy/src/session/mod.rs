@@ -9,6 +9,7 @@
 mod client;
 mod driver;
 mod pool;
+mod probe;
 mod reply;
 mod request;
 mod ticket;
@@ -23,6 +24,7 @@ use std::{
 use rustc_hash::FxHashMap;
 use wiremesh::{Failure, Reason, correlation::Sessioned};
 
+pub use self::probe::probe;
 use self::{
     client::{Client, ClientTask},
     pool::Pool,
@@ -41,6 +43,8 @@ pub struct Sessions<P: Sessioned> {
     pub protocol: P,
     clients: RefCell<FxHashMap<u64, Rc<Client<P>>>>,
     next_client: Cell<u64>,
+    /// Bytes of requests that are kept for retries.
+    kept: Rc<Cell<usize>>,
     /// By the address of the cluster's view, which the pool keeps alive.
     pools: RefCell<FxHashMap<usize, Rc<Pool<P>>>>,
 }
@@ -53,6 +57,7 @@ impl<P: Sessioned> Sessions<P> {
             protocol,
             clients: RefCell::default(),
             next_client: Cell::new(1),
+            kept: Rc::default(),
             pools: RefCell::default(),
         }
     }
@@ -71,7 +76,7 @@ impl<P: Sessioned> Driver for Sessions<P> {
         let id = self.next_client.replace(self.next_client.get() + 1);
         let client = Rc::new(Client::new(id, &accepted, &self.protocol, self.worker.tick()));
         self.clients.borrow_mut().insert(id, client.clone());
-        if self.worker.phase() != Phase::Serving {
+        if self.worker.phase() == Phase::Closing {
             client.close();
         }
         tokio::task::spawn_local(ClientTask::new(self.clone(), client, accepted).run());

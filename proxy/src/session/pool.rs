@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     cluster::{LocalCluster, LocalEndpoint},
-    worker::{ListenerView, Worker},
+    worker::{ListenerView, Phase, Worker},
 };
 
 /// The upstream connections of one cluster.
@@ -189,6 +189,11 @@ impl<P: Sessioned> Sessions<P> {
     /// Makes a connection of this number.
     fn connect(self: &Rc<Self>, pool: &Rc<Pool<P>>, number: usize) {
         let now = self.worker.now();
+        if self.worker.phase() == Phase::Closing {
+            let told = pool.book.borrow_mut().connect_failed(number);
+            let failure = Failure::new(Reason::Draining, "the proxy is shutting down");
+            return self.not_connected(told, None, &failure);
+        }
         let failed = pool.failed.borrow().clone();
         let picked = pool.cluster.pick(None, &failed, now, &mut self.worker.rng.borrow_mut());
         let Some(endpoint) = picked else {

@@ -17,6 +17,7 @@ use crate::{
     cluster::LocalEndpoint,
     policy::Cause,
     stations::{Left, Outcome},
+    worker::Phase,
 };
 
 impl<P: Sessioned> Sessions<P> {
@@ -136,6 +137,7 @@ impl<P: Sessioned> Sessions<P> {
     /// A client's connection is over.
     pub(super) fn client_closed(self: &Rc<Self>, client: &Rc<Client<P>>) {
         self.clients.borrow_mut().remove(&client.id);
+        client.series.connections_closed.inc();
         let busy = client.is_busy();
         if let Some(ticket) = self.stop_waiting(client) {
             self.conclude_gone(client, &ticket, None);
@@ -210,17 +212,18 @@ impl<P: Sessioned> Sessions<P> {
         cause: &Cause,
     ) -> Option<Ticket<P>> {
         let (now, route) = (self.worker.now(), ticket.passage.route.clone());
-        let (Some(policy), Some(request)) =
+        let (Some(policy), Some(replay)) =
             (route.as_ref().and_then(|route| route.retry.as_ref()), &ticket.replay)
         else {
             return Some(ticket);
         };
         let backoff = policy.backoff(ticket.attempts, &mut self.worker.rng.borrow_mut());
         let remaining = ticket.passage.deadline.map(|d| d.saturating_duration_since(now + backoff));
-        if client.is_gone() || !policy.should_retry(cause, ticket.attempts, remaining, now) {
+        let leaving = client.is_gone() || self.worker.phase() >= Phase::Refusing;
+        if leaving || !policy.should_retry(cause, ticket.attempts, remaining, now) {
             return Some(ticket);
         }
-        let request = request.clone();
+        let request = replay.request.clone();
         ticket.passage.series.retries.inc();
         ticket.status = Status::Ok;
         let mut session = client.session.borrow_mut();

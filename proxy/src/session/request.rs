@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     policy::pass_on_timeout,
-    stations::{Decision, Left, Outcome},
+    stations::{Decision, Left, Outcome, Replay},
 };
 
 impl<P: Sessioned> Sessions<P> {
@@ -99,7 +99,9 @@ impl<P: Sessioned> Sessions<P> {
         if let (Some(retry), 1) = (&route.retry, ticket.attempts) {
             retry.budget().on_request(now);
             // What is part of a session cannot be tried elsewhere.
-            ticket.replay = (!tied && ticket.replies).then(|| request.clone());
+            if !tied && ticket.replies {
+                ticket.replay = Replay::keep(&request, &self.kept);
+            }
         }
         match upstream {
             Some(upstream) => self.send(client, &upstream, ticket, request),

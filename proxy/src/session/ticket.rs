@@ -2,7 +2,10 @@ use std::{rc::Rc, time::Instant};
 
 use wiremesh::{Protocol, Status};
 
-use crate::{cluster::LocalEndpoint, stations::Passage};
+use crate::{
+    cluster::LocalEndpoint,
+    stations::{Passage, Replay},
+};
 
 /// A request on its way: everything needed to answer, retry, and record it.
 pub struct Ticket<P: Protocol> {
@@ -13,7 +16,7 @@ pub struct Ticket<P: Protocol> {
     /// How many times the request was sent, this time included.
     pub attempts: u32,
     /// Kept only where the route retries, and until a part of the reply has come.
-    pub replay: Option<P::Frame>,
+    pub replay: Option<Box<Replay<P>>>,
     /// Whether the client has a part of the reply.
     pub begun: bool,
     pub bytes_out: usize,

@@ -45,6 +45,8 @@ pub struct Upstream<P: Sessioned> {
     pub rearm: Cell<bool>,
     /// Is not to be lent again.
     retiring: Cell<bool>,
+    /// Whether it was established.
+    opened: Cell<bool>,
     /// Bytes ever appended to `out`, and ever written to the socket.
     appended: Cell<u64>,
     written: Cell<u64>,
@@ -83,6 +85,7 @@ impl<P: Sessioned> Upstream<P> {
             waker: RefCell::default(),
             rearm: Cell::new(false),
             retiring: Cell::new(false),
+            opened: Cell::new(false),
             appended: Cell::new(0),
             written: Cell::new(0),
         }
@@ -180,20 +183,19 @@ impl<P: Sessioned> Upstream<P> {
 
     /// Connects, then serves until the connection is over.
     pub async fn run(self: Rc<Self>, sessions: Rc<Sessions<P>>) {
+        let mut ending = Ending { upstream: self.clone(), sessions: sessions.clone(), why: None };
         let timeout: Duration = self.pool.cluster.shared().config().connect_timeout.into();
         let opened = tokio::time::timeout(timeout, self.open()).await;
         sessions.worker.tick();
-        let ended = match opened {
+        ending.why = match opened {
             Ok(Ok((stream, _permit))) => {
                 self.series.connections_opened.inc();
-                let ended = UpstreamTask::new(sessions.clone(), self.clone(), stream).serve().await;
-                self.series.connections_closed.inc();
-                ended
+                self.opened.set(true);
+                Some(UpstreamTask::new(sessions, self, stream).serve().await)
             }
-            Ok(Err(ended)) => ended,
-            Err(_) => (Reason::ConnectFailed, format!("no connection within {timeout:?}")),
+            Ok(Err(ended)) => Some(ended),
+            Err(_) => Some((Reason::ConnectFailed, format!("no connection within {timeout:?}"))),
         };
-        self.over(&sessions, ended);
     }
 
     async fn open(&self) -> Result<(Stream, Permit), Ended> {
@@ -206,6 +208,9 @@ impl<P: Sessioned> Upstream<P> {
 
     /// The connection is over: whoever counts on it is told.
     fn over(&self, sessions: &Rc<Sessions<P>>, (reason, why): Ended) {
+        if self.opened.get() {
+            self.series.connections_closed.inc();
+        }
         let failure = |reason| Failure::new(reason, format!("{}: {why}", self.endpoint.label()));
         match self.end() {
             None => {}
@@ -220,6 +225,23 @@ impl<P: Sessioned> Upstream<P> {
                 }
             }
         }
+    }
+}
+
+/// Gives a connection up properly however its task ends: a panic in a protocol's code costs that connection, and does not
+/// leave its client without an answer.
+struct Ending<P: Sessioned> {
+    upstream: Rc<Upstream<P>>,
+    sessions: Rc<Sessions<P>>,
+    /// `None`: it did not come to its end.
+    why: Option<Ended>,
+}
+
+impl<P: Sessioned> Drop for Ending<P> {
+    fn drop(&mut self) {
+        let broken = || (Reason::BadReply, "the proxy failed on this connection".to_owned());
+        let ended = self.why.take().unwrap_or_else(broken);
+        self.upstream.over(&self.sessions, ended);
     }
 }
 

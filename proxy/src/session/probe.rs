@@ -1,0 +1,42 @@
+//! Health checks of session protocols: an endpoint is well when it completes the handshake.
+
+use bytes::BytesMut;
+use tokio::io::AsyncWriteExt;
+use wiremesh::{
+    Limits, Peer, WriteBuf,
+    correlation::{Handshake, Progress, Sessioned},
+};
+
+use crate::{cluster::Address, net::Stream};
+
+/// Connects and speaks the handshake; says what went wrong, if anything did.
+pub async fn probe<P: Sessioned>(protocol: P, address: Address) -> Result<(), String> {
+    let mut stream = Stream::connect(&address).await.map_err(|e| e.to_string())?;
+    let mut handshake = protocol.upstream_handshake();
+    let mut progress = handshake.start(&protocol);
+    let (mut input, mut decoder) = (BytesMut::new(), P::State::default());
+    loop {
+        let frame = match progress {
+            Progress::Done(_) => return Ok(()),
+            Progress::Refused(_, why) => return Err(why.into()),
+            Progress::Continue(frame) => frame,
+        };
+        if let Some(frame) = frame {
+            let mut out = WriteBuf::default();
+            protocol.encode(frame, &mut out);
+            stream.write_all_buf(&mut out).await.map_err(|e| e.to_string())?;
+        }
+        let frame = loop {
+            let limits = Limits::default();
+            let decoded = protocol.decode(Peer::Upstream, &mut decoder, &limits, &mut input);
+            if let Some(frame) = decoded.map_err(|e| e.to_string())? {
+                break frame;
+            }
+            let read = tokio_util::io::read_buf(&mut stream, &mut input).await;
+            if read.map_err(|e| e.to_string())? == 0 {
+                return Err("closed during the handshake".into());
+            }
+        };
+        progress = handshake.on_frame(&protocol, frame);
+    }
+}
