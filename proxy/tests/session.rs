@@ -8,7 +8,7 @@ use std::{
 };
 
 use wiremesh::Status;
-use wiremesh_proxy::config;
+use wiremesh_proxy::config::{self, RetryOn};
 
 use common::{
     address, block_on,
@@ -497,5 +497,54 @@ fn every_request_is_counted_once() {
                 && listener.is_some_and(|l| l.connections_active() == 0)
         })
         .await;
+    });
+}
+
+#[test]
+fn a_request_that_was_held_back_still_times_out() {
+    let server = DeskServer::start("");
+    let mut config = desk_config(&[server.address]);
+    let route = &mut config.listeners[0].routes[0];
+    route.timeout = Some(millis(300));
+    let delay = config::Delay { percent: config::Percent(100.0), duration: millis(50) };
+    route.fault = Some(config::Fault { delay: Some(delay), ..config::Fault::default() });
+    let proxy = start(config);
+    block_on(async {
+        let mut other = DeskClient::connect(address(&proxy)).await;
+        other.check("GET k", "").await;
+        // There is a clean connection now, so that nothing but the clock will wake the client.
+        let mut client = DeskClient::connect(address(&proxy)).await;
+        let answer = client.ask("NEVER").await.expect("it is told");
+        assert_eq!(answer.status, Status::Timeout);
+        client.check("GET k", "").await;
+    });
+}
+
+#[test]
+fn what_was_lost_outside_a_transaction_is_tried_again() {
+    let server = DeskServer::start("");
+    let upstream = server.address;
+    let mut config = desk_config(&[upstream]);
+    let on = vec![RetryOn::Reset, RetryOn::Connect];
+    let retry = config::Retry { attempts: 20, on, idempotent: true, ..config::Retry::default() };
+    config.listeners[0].routes[0].retry = Some(retry);
+    let proxy = start(config);
+    block_on(async {
+        let mut client = DeskClient::connect(address(&proxy)).await;
+        client.start("SLEEP 1000").await;
+        eventually("it is asked", || server.seen.count("SLEEP 1000") == 1).await;
+        drop(server);
+        let server = DeskServer::start_at(upstream, "");
+        assert_eq!(client.answer().await.expect("connected").text, "slept");
+        assert_eq!(server.seen.queries(), ["SLEEP 1000"]);
+        // Within a transaction nothing is: what went before is lost.
+        client.check("BEGIN", "").await;
+        client.start("SLEEP 1001").await;
+        eventually("it is asked", || server.seen.count("SLEEP 1001") == 1).await;
+        drop(server);
+        let server = DeskServer::start_at(upstream, "");
+        assert_eq!(client.answer().await.expect("it is told").status, Status::Unavailable);
+        assert_eq!(client.answer().await, None);
+        assert_eq!(server.seen.queries(), [""; 0]);
     });
 }

@@ -50,6 +50,8 @@ impl<P: Sessioned> Sessions<P> {
             tokio::time::sleep(delay).await;
             sessions.worker.tick();
             sessions.proceed(&client, ticket, request, refused);
+            // It has a deadline to watch now.
+            client.wake();
         });
     }
 
