@@ -118,7 +118,7 @@ impl BoltFrame {
 
     /// The Java class of the content.
     pub fn class_name(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(self.class())
+        lossy(self.class())
     }
 
     /// The content, in the serialisation that [`codec`](Self::codec) says.
@@ -169,7 +169,7 @@ impl BoltFrame {
 
     #[inline]
     fn text(&self, name: &str) -> Option<Cow<'_, str>> {
-        header::find(self.header_block(), name.as_bytes()).map(String::from_utf8_lossy)
+        header::find(self.header_block(), name.as_bytes()).map(lossy)
     }
 
     /// A string field of the SOFARPC request in the content.
@@ -264,12 +264,12 @@ impl Frame for BoltFrame {
     }
 
     fn service(&self) -> Option<Cow<'_, str>> {
-        let named = self.header.service(self.header_block()).map(String::from_utf8_lossy);
+        let named = self.header.service(self.header_block()).map(lossy);
         named.or_else(|| self.body_text(b"targetServiceUniqueName"))
     }
 
     fn method(&self) -> Option<Cow<'_, str>> {
-        let named = self.header.method(self.header_block()).map(String::from_utf8_lossy);
+        let named = self.header.method(self.header_block()).map(lossy);
         named.or_else(|| self.body_text(b"methodName"))
     }
 
@@ -301,7 +301,7 @@ impl HeaderView for BoltFrame {
 
     fn for_each_header(&self, each: &mut dyn FnMut(&str, &str)) {
         for pair in header::pairs(self.header_block()) {
-            each(&String::from_utf8_lossy(pair.name), &String::from_utf8_lossy(pair.value));
+            each(&lossy(pair.name), &lossy(pair.value));
         }
     }
 
@@ -356,4 +356,10 @@ impl HeaderView for BoltFrame {
     fn caller(&self) -> Option<Cow<'_, str>> {
         self.text("app").or_else(|| self.text(trace::CALLER_APP))
     }
+}
+
+/// As [`String::from_utf8_lossy`], which looks at every byte by itself where this, for what is sound, takes words.
+#[inline]
+fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
