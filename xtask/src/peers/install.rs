@@ -52,25 +52,34 @@ async fn runtimes() -> anyhow::Result<Outcome> {
     let mut missing = missing().await;
     if !missing.is_empty() && may_install().await {
         println!("     installing {}", missing.join(" "));
-        let apt = |args: &[&str]| {
-            let mut apt = command("apt-get");
-            apt.args(args).env("DEBIAN_FRONTEND", "noninteractive");
-            apt
-        };
-        run("apt-update", &mut apt(&["update"])).await?;
-        let mut install = apt(&["install", "-y", "--no-install-recommends"]);
-        run("apt-install", install.args(&missing)).await?;
+        install(&missing).await.with_context(|| lacking(&missing))?;
         missing = self::missing().await;
     }
     if !missing.is_empty() {
-        bail!(
-            "the real peers need a JDK (17 or later), Maven, Node with npm (18 or later) and \
-             Python 3 with venv\nmissing here, by Debian's names: {}\n(without them: cargo xtask \
-             test --only hermetic)",
-            missing.join(" ")
-        );
+        bail!("{}", lacking(&missing));
     }
     Ok(Outcome::pass("java, mvn, node, npm, python3"))
+}
+
+async fn install(packages: &[&str]) -> anyhow::Result<()> {
+    let apt = |args: &[&str]| {
+        let mut apt = command("apt-get");
+        apt.args(args).env("DEBIAN_FRONTEND", "noninteractive");
+        apt
+    };
+    run("apt-update", &mut apt(&["update"])).await?;
+    let mut install = apt(&["install", "-y", "--no-install-recommends"]);
+    run("apt-install", install.args(packages)).await?;
+    Ok(())
+}
+
+fn lacking(packages: &[&str]) -> String {
+    format!(
+        "the real peers need a JDK (17 or later), Maven, Node with npm (18 or later) and Python 3 \
+         with venv\nmissing here, by Debian's names: {}\n(without them: cargo xtask test --only \
+         hermetic)",
+        packages.join(" ")
+    )
 }
 
 async fn missing() -> Vec<&'static str> {
