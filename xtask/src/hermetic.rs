@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use tokio::process::Command;
 
-use crate::process::{answer, command, run};
+use crate::process::{answer, command, finish, run};
 use crate::report::{Outcome, Report};
 use crate::{root, target};
 
@@ -40,13 +40,16 @@ async fn lints() -> anyhow::Result<Outcome> {
 }
 
 async fn tests() -> anyhow::Result<Outcome> {
-    let text =
-        run("tests", cargo("test").args(["--workspace", "--locked", "--no-fail-fast"])).await?;
-    let passed = count(&text);
-    if passed == 0 {
-        bail!("no test ran");
+    let args = ["--workspace", "--locked", "--no-fail-fast"];
+    let done = finish("tests", cargo("test").args(args)).await?;
+    let (passed, failed) = (count(&done.text, "passed"), count(&done.text, "failed"));
+    if done.status.success() && passed > 0 {
+        return Ok(Outcome { passed, failed, detail: format!("{passed} tests") });
     }
-    Ok(Outcome { passed, failed: 0, detail: format!("{passed} tests") })
+    let complaints = done.text.lines().filter(|line| complains(line));
+    let complaints: Vec<_> = complaints.map(|line| line.get(..300).unwrap_or(line)).collect();
+    let detail = format!("{:#}", done.error(&complaints.join("\n")));
+    Ok(Outcome { passed, failed: failed.max(1), detail })
 }
 
 async fn documentation() -> anyhow::Result<Outcome> {
@@ -116,23 +119,41 @@ fn cargo(subcommand: &str) -> Command {
     cargo
 }
 
-/// How many tests the closing lines of `cargo test` say have passed.
-fn count(text: &str) -> usize {
-    text.lines()
-        .filter_map(|line| {
-            line.strip_prefix("test result: ok. ")?.split(' ').next()?.parse::<usize>().ok()
-        })
-        .sum()
+/// How many tests the closing lines of `cargo test` say have passed, or failed.
+fn count(text: &str, what: &str) -> usize {
+    let results = text.lines().filter_map(|line| line.strip_prefix("test result: "));
+    let counts = results.flat_map(|result| result.split([';', '.']));
+    counts.filter_map(|count| count.trim().strip_suffix(what)?.trim().parse::<usize>().ok()).sum()
+}
+
+/// Does this line of `cargo test` say what is wrong, be it a test or the compiler's opinion?
+fn complains(line: &str) -> bool {
+    line.starts_with("error")
+        || (line.starts_with("test ") && line.ends_with("FAILED"))
+        || (line.starts_with("thread ") && line.contains("panicked at"))
+        || line.starts_with("  left: ")
+        || line.starts_with(" right: ")
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn counts_what_cargo_says() {
         let text = "running 2 tests\n\
-                    test result: ok. 2 passed; 0 failed; 0 ignored\n\
-                    test result: ok. 40 passed; 0 failed; 1 ignored\n";
-        assert_eq!(super::count(text), 42);
-        assert_eq!(super::count("nothing"), 0);
+                    test result: ok. 2 passed; 0 failed; 0 ignored; finished in 0.05s\n\
+                    test result: FAILED. 40 passed; 3 failed; 1 ignored; finished in 1.20s\n";
+        assert_eq!(count(text, "passed"), 42);
+        assert_eq!(count(text, "failed"), 3);
+        assert_eq!(count("nothing", "passed"), 0);
+    }
+
+    #[test]
+    fn finds_the_complaints() {
+        assert!(complains("test a::b ... FAILED"));
+        assert!(complains("thread 'a::b' (1) panicked at a.rs:1:2:"));
+        assert!(complains("error[E0308]: mismatched types"));
+        assert!(!complains("test a::b ... ok"));
     }
 }

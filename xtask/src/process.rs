@@ -1,10 +1,10 @@
 //! Programs that this one starts. Whatever happens to this one, they end with it.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use tokio::process::Command;
 
 use crate::target;
@@ -25,8 +25,27 @@ pub(crate) fn log(name: &str) -> anyhow::Result<(File, PathBuf)> {
     Ok((file, path))
 }
 
-/// Runs to the end with all output in a log, and returns the log's text; an error shows its end.
-pub(crate) async fn run(name: &str, command: &mut Command) -> anyhow::Result<String> {
+/// What a program wrote, and how it ended.
+pub(crate) struct Finished {
+    pub(crate) status: ExitStatus,
+    pub(crate) text: String,
+    path: PathBuf,
+}
+
+impl Finished {
+    /// An error that shows these lines and where the rest is.
+    pub(crate) fn error(&self, lines: &str) -> anyhow::Error {
+        anyhow!("{}\n{lines}\n(all of it: {})", self.status, self.path.display())
+    }
+
+    fn tail(&self) -> String {
+        let lines: Vec<_> = self.text.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+}
+
+/// Runs to the end, well or not, with all output in a log.
+pub(crate) async fn finish(name: &str, command: &mut Command) -> anyhow::Result<Finished> {
     let (file, path) = log(name)?;
     let program = command.as_std().get_program().to_string_lossy().into_owned();
     let status = command
@@ -35,8 +54,14 @@ pub(crate) async fn run(name: &str, command: &mut Command) -> anyhow::Result<Str
         .status()
         .await
         .with_context(|| format!("cannot start {program}"))?;
-    let text = read(&path)?;
-    if status.success() { Ok(text) } else { bail!("{status}\n{}", tail(&text, &path)) }
+    let text = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
+    Ok(Finished { status, text, path })
+}
+
+/// Runs to the end and returns what it wrote; if it does not end well, an error shows the last of it.
+pub(crate) async fn run(name: &str, command: &mut Command) -> anyhow::Result<String> {
+    let done = finish(name, command).await?;
+    if done.status.success() { Ok(done.text) } else { Err(done.error(&done.tail())) }
 }
 
 /// Does the program answer, and with what?
@@ -44,15 +69,4 @@ pub(crate) async fn answer(program: &str, args: &[&str]) -> Option<String> {
     let output = command(program).args(args).output().await.ok()?;
     let text = [output.stdout, output.stderr].concat();
     output.status.success().then(|| String::from_utf8_lossy(&text).into_owned())
-}
-
-fn read(path: &Path) -> anyhow::Result<String> {
-    Ok(String::from_utf8_lossy(&fs::read(path)?).into_owned())
-}
-
-/// The last lines of a log, and where the rest is.
-fn tail(text: &str, path: &Path) -> String {
-    let lines: Vec<_> = text.lines().collect();
-    let from = lines.len().saturating_sub(60);
-    format!("{}\n(all of it: {})", lines[from..].join("\n"), path.display())
 }
