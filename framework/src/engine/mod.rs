@@ -64,6 +64,9 @@ pub trait Engine<P: Protocol, T>: Sized {
     /// Gives up on a request: its reply will be [`Received::Late`]. `None` when it is answered or given up already.
     fn abandon(&mut self, slot: Slot) -> Option<T>;
 
+    /// Gives up on every request whose token `which` says yes to, for when a client leaves. Looks at all of them.
+    fn abandon_where(&mut self, which: impl FnMut(&T) -> bool) -> Vec<T>;
+
     /// Gives up on one request whose deadline is at or before `now`. Call until `None`.
     fn expire(&mut self, now: Instant) -> Option<T>;
 

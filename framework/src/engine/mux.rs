@@ -213,6 +213,18 @@ impl<P: Multiplexed, T> Engine<P, T> for Mux<T> {
         self.give_up(index)
     }
 
+    fn abandon_where(&mut self, mut which: impl FnMut(&T) -> bool) -> Vec<T> {
+        let mut given_up = Vec::new();
+        for index in 0..self.entries.len() {
+            let Some(entry) = self.entries.get(index) else { break };
+            if matches!(&entry.state, State::Waiting(token) if which(token)) {
+                self.wheel.clear(entry.timer);
+                given_up.extend(self.give_up(index));
+            }
+        }
+        given_up
+    }
+
     fn expire(&mut self, now: Instant) -> Option<T> {
         let index = self.wheel.expire(now)?;
         self.give_up(index as usize)

@@ -124,6 +124,18 @@ impl<P: Pipelined, T> Engine<P, T> for Pipeline<T> {
         self.give_up(slot.0)
     }
 
+    fn abandon_where(&mut self, mut which: impl FnMut(&T) -> bool) -> Vec<T> {
+        let mut given_up = Vec::new();
+        for entry in &mut self.line {
+            if let Some(token) = entry.token.take_if(|token| which(token)) {
+                self.wheel.clear(mem::replace(&mut entry.timer, Timer::NONE));
+                self.abandoned = self.abandoned.saturating_add(1);
+                given_up.push(token);
+            }
+        }
+        given_up
+    }
+
     fn expire(&mut self, now: Instant) -> Option<T> {
         let number = self.wheel.expire(now)?;
         let index = usize::try_from(number.wrapping_sub(self.head)).ok()?;

@@ -160,6 +160,18 @@ impl<P: Multiplexed<Frame = Message> + Default> Simulation<P> {
                     assert_eq!(token, (!asked.given_up).then_some(asked.nonce));
                     asked.given_up = true;
                 }
+                let which = self.rng.u64(..50);
+                let theirs = |nonce: u64| nonce % 50 == which;
+                let mut given_up = Engine::<P, u64>::abandon_where(&mut self.mux, |n| theirs(*n));
+                let asked = self.asked.values_mut().filter(|a| !a.given_up && theirs(a.nonce));
+                let mut expected: Vec<_> = asked
+                    .map(|asked| {
+                        asked.given_up = true;
+                        asked.nonce
+                    })
+                    .collect();
+                (given_up.sort_unstable(), expected.sort_unstable());
+                assert_eq!(given_up, expected);
             }
             _ => {
                 self.now += Duration::from_micros(self.rng.u64(..10_000));

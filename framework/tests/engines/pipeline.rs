@@ -134,6 +134,19 @@ impl Simulation {
                     assert_eq!(token, (!asked.given_up).then_some(asked.nonce));
                     asked.given_up = true;
                 }
+                let which = self.rng.u64(..50);
+                let theirs = |nonce: u64| nonce % 50 == which;
+                let given_up = Engine::<Ordered, u64>::abandon_where(&mut self.pipeline, |nonce| {
+                    theirs(*nonce)
+                });
+                let asked = self.line.iter_mut().filter(|a| !a.given_up && theirs(a.nonce));
+                let expected: Vec<_> = asked
+                    .map(|asked| {
+                        asked.given_up = true;
+                        asked.nonce
+                    })
+                    .collect();
+                assert_eq!(given_up, expected);
                 if let Some(slot) = self.past.pop() {
                     assert_eq!(self.engine().abandon(slot), None, "answered already");
                 }

@@ -14,10 +14,10 @@ use tokio_util::io::{poll_read_buf, poll_write_buf};
 use wiremesh::{
     Failure, Frame, Kind, Peer, Protocol, Reason, WriteBuf,
     correlation::{Exchange, Expect},
-    engine::{Inbox, Place},
+    engine::Inbox,
 };
 
-use super::{Mesh, reverse::Reverse, upstream::Upstream};
+use super::{Mesh, reverse::Reverse, ticket::Ticket, upstream::Upstream};
 use crate::worker::{Accepted, ListenerView, OWED_HIGH, OWED_LOW, Overdue, Pace};
 
 /// One client connection, as its requests' replies see it.
@@ -157,15 +157,22 @@ where
         }
     }
 
+    /// Whether an upstream waits for an answer of the client's.
+    pub fn owes_answers(&self) -> bool {
+        self.reverse.borrow().as_ref().is_some_and(|reverse| reverse.pending() > 0)
+    }
+
     /// What is wrong with the client's pace, if anything: it neither sends nor takes what it should.
     pub fn overdue(&self, now: Instant) -> Option<Overdue> {
-        let busy = self.in_flight.get() > 0 || !self.out.borrow().is_empty();
+        let asked = self.in_flight.get() > 0 || self.owes_answers();
+        let busy = asked || !self.out.borrow().is_empty();
         self.pace.overdue(&self.listener.borrow().config, busy, now)
     }
 
     /// Whether nothing is in progress, and has not been since `since`.
     pub fn is_quiet_since(&self, since: Instant) -> bool {
         self.in_flight.get() == 0
+            && !self.owes_answers()
             && self.pace.partial_since.get().is_none()
             && self.pace.last_activity.get() <= since
             && self.out.borrow().is_empty()
@@ -319,6 +326,7 @@ where
         if let Poll::Ready(Ok(n)) = &read {
             if *n == 0 {
                 self.eof = true;
+                self.client.pace.ended_since.set(Some(self.mesh.worker.now()));
             } else {
                 self.client.pace.last_activity.set(self.mesh.worker.now());
                 self.accepted.series.bytes_received.add(*n as u64);
@@ -387,12 +395,23 @@ where
     }
 
     /// Answers a request by the proxy's own failure.
-    pub fn answer(&self, client: &Client<P>, place: Place, head: &P::Head, failure: &Failure) {
+    pub fn answer(&self, ticket: &Ticket<P>, failure: &Failure) {
+        let Ticket { client, place, head, .. } = ticket;
         if client.is_gone() {
             return;
         }
+        let filters = &ticket.passage.listener.filters;
         let told = client.owe(self, |out| {
-            client.inbox.borrow_mut().fail(&self.protocol, place, head, failure, out)
+            let mut inbox = client.inbox.borrow_mut();
+            // A part of a request has no reply of its own that could be shown to filters.
+            if ticket.whole && !filters.is_empty() {
+                let Some(mut reply) = self.protocol.reply(head, failure) else { return false };
+                filters.on_response(&mut reply);
+                inbox.reply(&self.protocol, *place, reply, true, out);
+                true
+            } else {
+                inbox.fail(&self.protocol, *place, head, failure, out)
+            }
         });
         if !told && failure.reason != Reason::Direct {
             client.close();

@@ -152,12 +152,22 @@ where
     ) {
         ticket.client.end();
         if !ticket.expect.is_none() {
-            self.answer(&ticket.client, ticket.place, &ticket.head, failure);
+            self.answer(&ticket, failure);
         } else {
             ticket.client.wake();
         }
         let (status, reason) = (failure.status, Some(failure.reason));
         self.record(&ticket, endpoint, Outcome { status, reason, bytes_out: ticket.bytes_out });
+    }
+
+    /// A request's client has left.
+    pub(super) fn unheard(&self, ticket: Ticket<P>, endpoint: &Rc<LocalEndpoint>) {
+        let now = self.worker.now();
+        ticket.passage.leave(&self.worker, endpoint, now, now, Left::Unheard);
+        ticket.client.end();
+        let outcome =
+            Outcome { status: Status::Unknown, reason: None, bytes_out: ticket.bytes_out };
+        self.record(&ticket, Some(endpoint), outcome);
     }
 
     /// Records a request whose client has left before it was sent.

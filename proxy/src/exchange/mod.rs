@@ -135,6 +135,9 @@ where
     fn client_closed(&self, client: &Rc<Client<P>>) {
         self.clients.borrow_mut().remove(&client.id);
         for (key, pool) in &*self.pools.borrow() {
+            if client.in_flight() > 0 {
+                pool.iter().for_each(|upstream| upstream.forget(self, client));
+            }
             if key.client == client.id {
                 pool.iter().for_each(|upstream| upstream.retire());
             }

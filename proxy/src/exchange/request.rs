@@ -13,6 +13,7 @@ use crate::{
     cluster::hash_key,
     policy::pass_on_timeout,
     stations::{Decision, Replay},
+    worker::Phase,
 };
 
 impl<P: Protocol> Mesh<P>
@@ -28,14 +29,14 @@ where
         match <Shape<P> as Exchange<P>>::split(&self.protocol, request) {
             Split::Whole(request) => {
                 let place = self.admit(client, |inbox| inbox.admit(expect));
-                self.station(client, request, place, Target::Any);
+                self.station(client, request, place, None);
             }
             Split::Parts(parts, gather) => {
                 let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
                 let first = self.admit(client, |inbox| inbox.admit_split(count, gather));
                 for (part, number) in parts.into_iter().zip(0..) {
                     let place = Place { part: number, ..first };
-                    self.station(client, part.request, place, part.target);
+                    self.station(client, part.request, place, Some(part.target));
                 }
             }
         }
@@ -55,8 +56,9 @@ where
         client: &Rc<Client<P>>,
         mut request: P::Frame,
         place: Place,
-        target: Target,
+        part: Option<Target>,
     ) {
+        let target = part.unwrap_or(Target::Any);
         let listener = client.listener.borrow().clone();
         client.begin();
         let head = self.protocol.head(&request);
@@ -74,8 +76,10 @@ where
             expect,
             lane: client.lane.get(),
             target,
+            whole: part.is_none(),
             passage,
             bytes_out: 0,
+            try_deadline: None,
             attempts: 0,
             replay: None,
         };
@@ -105,6 +109,10 @@ where
         let now = self.worker.now();
         if ticket.client.is_gone() {
             return self.conclude_gone(ticket);
+        }
+        if self.worker.phase() >= Phase::Refusing {
+            let failure = Failure::new(Reason::Draining, "the proxy is shutting down");
+            return self.refuse_request(ticket, &failure);
         }
         let (Some(cluster), Some(route)) =
             (ticket.passage.cluster.clone(), ticket.passage.route.clone())
@@ -162,7 +170,8 @@ where
             retry.budget().on_request(now);
             ticket.replay = Replay::keep(&request, &self.kept);
         }
-        pass_on_timeout(&mut request, ticket.passage.attempt_deadline(now), now);
+        ticket.try_deadline = ticket.passage.attempt_deadline(now);
+        pass_on_timeout(&mut request, ticket.try_deadline, now);
         let client = ticket.client.clone();
         upstream.send(self, request, ticket);
         upstream.hold_back(&client);

@@ -21,6 +21,16 @@ where
     engine: <P::Correlation as Exchange<P>>::Engine<Rc<Upstream<P>>>,
 }
 
+impl<P: Protocol> Reverse<P>
+where
+    P::Correlation: Exchange<P>,
+{
+    /// How many of them there are.
+    pub fn pending(&self) -> usize {
+        self.engine.in_flight()
+    }
+}
+
 impl<P: Protocol> Mesh<P>
 where
     P::Correlation: Exchange<P>,

@@ -23,9 +23,13 @@ where
     pub expect: Expect,
     pub lane: u8,
     pub target: Target,
+    /// Not a part of a request that was split.
+    pub whole: bool,
     pub passage: Passage,
     /// Bytes of replies so far, where there are several.
     pub bytes_out: usize,
+    /// When this attempt is given up.
+    pub try_deadline: Option<Instant>,
     /// How many times the request was sent, this time included.
     pub attempts: u32,
     /// Kept only where the route retries, and until the first of several replies.

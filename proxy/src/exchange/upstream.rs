@@ -29,6 +29,7 @@ use crate::{
     cluster::{LocalCluster, LocalEndpoint},
     config,
     net::Stream,
+    policy::pass_on_timeout,
     telemetry::EndpointSeries,
     worker::{ListenerView, OWED_HIGH, OWED_LOW},
 };
@@ -64,6 +65,8 @@ where
     /// Bytes ever appended to `out`, and ever written to the socket.
     appended: Cell<u64>,
     written: Cell<u64>,
+    /// Those of `appended` that serve no request: heartbeats do not keep a connection from being idle.
+    own: Cell<u64>,
     /// Clients that are not read while `out` is too full.
     clogged: RefCell<Vec<Rc<Client<P>>>>,
     state: Cell<State>,
@@ -104,6 +107,7 @@ where
             out: RefCell::default(),
             appended: Cell::new(0),
             written: Cell::new(0),
+            own: Cell::new(0),
             clogged: RefCell::default(),
             state: Cell::new(State::Connecting),
             waker: RefCell::default(),
@@ -144,7 +148,7 @@ where
             mesh.sent_one_way(self, ticket, now);
             return;
         }
-        let deadline = ticket.passage.attempt_deadline(now);
+        let deadline = ticket.try_deadline;
         let expect = ticket.expect;
         let end = self.appended.get() + frame.wire_len() as u64;
         let sent = Sent { ticket, endpoint: self.endpoint.clone(), at: now, end };
@@ -180,7 +184,14 @@ where
     /// Appends a frame that is not a request of any client's: a probe, a go-away.
     fn append_own(&self, mesh: &Mesh<P>, mut frame: P::Frame) {
         self.engine.borrow_mut().stamp(&mesh.protocol, &mut frame);
+        self.append_unused(mesh, frame);
+    }
+
+    /// Appends a frame that is no use of the connection.
+    fn append_unused(&self, mesh: &Mesh<P>, frame: P::Frame) {
+        let before = self.appended.get();
         self.append(mesh, frame);
+        self.own.set(self.own.get() + (self.appended.get() - before));
     }
 
     /// Stops reading from `client` while too much waits to be written here.
@@ -263,7 +274,8 @@ where
     }
 
     /// A request that waited while the connection was made.
-    fn send_waiting(self: &Rc<Self>, mesh: &Rc<Mesh<P>>, frame: P::Frame, ticket: Ticket<P>) {
+    fn send_waiting(self: &Rc<Self>, mesh: &Rc<Mesh<P>>, mut frame: P::Frame, ticket: Ticket<P>) {
+        pass_on_timeout(&mut frame, ticket.try_deadline, mesh.worker.now());
         if self.state.get() == State::Open {
             self.send(mesh, frame, ticket);
         } else {
@@ -296,7 +308,7 @@ where
         let mut late = Vec::new();
         let mut kept = VecDeque::new();
         for (frame, ticket) in self.waiting.take() {
-            if ticket.passage.deadline.is_some_and(|d| d <= now) {
+            if ticket.try_deadline.is_some_and(|d| d <= now) {
                 late.push(ticket);
             } else {
                 kept.push_back((frame, ticket));
@@ -309,7 +321,7 @@ where
                 Reason::Timeout,
                 format!("no connection to {} in time", self.endpoint.label()),
             );
-            mesh.never_sent(ticket, &self.endpoint, &failure);
+            mesh.connect_failed(ticket, &self.endpoint, &failure);
         }
     }
 
@@ -331,6 +343,24 @@ where
             };
             mesh.failed(sent, &failure, retry);
         }
+    }
+
+    /// Gives up on the requests of a client that has left: nobody waits for their replies any more.
+    pub fn forget(&self, mesh: &Mesh<P>, client: &Rc<Client<P>>) {
+        let theirs = |ticket: &Ticket<P>| Rc::ptr_eq(&ticket.client, client);
+        let (gone, kept) = self.waiting.take().into_iter().partition(|(_, t)| theirs(t));
+        *self.waiting.borrow_mut() = kept;
+        let gone: VecDeque<(P::Frame, Ticket<P>)> = gone;
+        for (_, ticket) in gone {
+            self.cluster.shared().pending().release();
+            mesh.unheard(ticket, &self.endpoint);
+        }
+        let gone = self.engine.borrow_mut().abandon_where(|sent| theirs(&sent.ticket));
+        for sent in gone {
+            mesh.unheard(sent.ticket, &self.endpoint);
+        }
+        self.rearm.set(true);
+        self.wake();
     }
 
     /// Answers everything that is still on it by `failure`, and retires it.
@@ -373,7 +403,7 @@ where
             }
             Kind::Heartbeat => {
                 if let Some(reply) = mesh.protocol.heartbeat_reply(&frame) {
-                    self.append(mesh, reply);
+                    self.append_unused(mesh, reply);
                 }
             }
             Kind::HeartbeatReply => {}
@@ -532,8 +562,9 @@ where
         if engine.abandoned() > ABANDONED_MAX {
             upstream.retire();
         }
-        let used = upstream.appended.get();
-        let busy = engine.in_flight() > 0 || used != self.seen_appended;
+        let used = upstream.appended.get() - upstream.own.get();
+        let asked = upstream.owner.as_ref().is_some_and(|client| client.owes_answers());
+        let busy = engine.in_flight() > 0 || asked || used != self.seen_appended;
         self.seen_appended = used;
         let mut next = now + Duration::from_secs(60);
         if let Some(deadline) = engine.next_deadline() {
@@ -544,9 +575,8 @@ where
             self.last_use = now;
         } else if now.saturating_duration_since(self.last_use) >= self.idle_timeout {
             return Err((Reason::UpstreamReset, "idle".into()));
-        } else {
-            next = next.min(self.last_use + self.idle_timeout);
         }
+        next = next.min(self.last_use + self.idle_timeout);
         // While its reader is held back a connection that says nothing is not dead.
         if self.probes && self.held_by.is_empty() {
             match self.keepalive.poll(now) {

@@ -393,6 +393,7 @@ impl<P: Sessioned> ClientTask<P> {
         if let Poll::Ready(Ok(n)) = &read {
             if *n == 0 {
                 self.eof = true;
+                self.client.pace.ended_since.set(Some(self.sessions.worker.now()));
             } else {
                 self.client.pace.last_activity.set(self.sessions.worker.now());
                 self.client.series.bytes_received.add(*n as u64);

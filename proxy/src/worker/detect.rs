@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use bytes::BytesMut;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::io::read_buf;
 use wiremesh::Detection;
 
-use super::{Accepted, Worker};
+use super::{Accepted, Phase, Worker};
 use crate::registry::Entry;
 
 /// No detection looks at more than this.
@@ -18,31 +19,61 @@ pub(super) async fn detect(worker: Rc<Worker>, mut accepted: Accepted) {
     let names = &listener.config.protocols;
     let entries: Vec<_> = names.iter().filter_map(|name| worker.registry.get(name)).collect();
     let candidates: Vec<&dyn Entry> = entries.iter().map(|entry| &***entry).collect();
-    let found = async {
-        loop {
-            match choose(&candidates, &accepted.prefix) {
-                Choice::Found(index) => return Some(index),
-                Choice::None => return None,
-                Choice::NeedMore if accepted.prefix.len() >= PREFIX_MAX => return None,
-                Choice::NeedMore => {}
-            }
-            let mut prefix = BytesMut::from(&accepted.prefix[..]);
-            prefix.reserve(PREFIX_MAX);
-            match read_buf(&mut accepted.stream, &mut prefix).await {
-                Ok(n) if n > 0 => accepted.prefix = prefix,
-                _ => return None,
-            }
+    let (idle, frame) = (listener.config.idle_timeout, listener.config.frame_timeout);
+    let mut end = Instant::now() + idle.0;
+    let why = loop {
+        match choose(&candidates, &accepted.prefix) {
+            Choice::Found(index) => match listener.drivers.get(index) {
+                Some(driver) => return driver.clone().serve(accepted),
+                None => break Ended::Unknown,
+            },
+            Choice::None => break Ended::Unknown,
+            Choice::NeedMore if accepted.prefix.len() >= PREFIX_MAX => break Ended::Unknown,
+            Choice::NeedMore => {}
+        }
+        let silent = accepted.prefix.is_empty();
+        let mut prefix = BytesMut::from(&accepted.prefix[..]);
+        prefix.reserve(PREFIX_MAX);
+        let read = tokio::select! {
+            biased;
+            read = read_buf(&mut accepted.stream, &mut prefix) => read,
+            () = sleep_until(end) => break if silent { Ended::Idle } else { Ended::Unknown },
+            // Nobody is waited for who has not asked for anything.
+            () = draining(&worker), if silent => break Ended::Silent,
+        };
+        match read {
+            Ok(n) if n > 0 => accepted.prefix = prefix,
+            _ => break if silent { Ended::Silent } else { Ended::Unknown },
+        }
+        if silent {
+            end = Instant::now() + frame.0;
         }
     };
-    let found = tokio::time::timeout(listener.config.frame_timeout.into(), found).await;
-    match found.ok().flatten().and_then(|index| listener.drivers.get(index)) {
-        Some(driver) => driver.clone().serve(accepted),
-        None => {
+    accepted.series.connections_closed.inc();
+    match why {
+        Ended::Silent => {}
+        Ended::Idle => accepted.series.idle_timeouts.inc(),
+        Ended::Unknown => {
             accepted.series.undetected.inc();
-            accepted.series.connections_closed.inc();
             tracing::info!(client = %accepted.peer, listener = %listener.name,
                 "the first bytes are none of the listener's protocols");
         }
+    }
+}
+
+/// Why a connection is closed before its protocol is known.
+enum Ended {
+    /// It left, or the proxy does, before it said anything.
+    Silent,
+    /// It said nothing for too long.
+    Idle,
+    /// What it said is not known, or not enough.
+    Unknown,
+}
+
+async fn draining(worker: &Worker) {
+    while worker.phase() == Phase::Serving {
+        worker.leaving.notified().await;
     }
 }
 

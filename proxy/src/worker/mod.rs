@@ -17,6 +17,7 @@ use std::{
 
 use bytes::BytesMut;
 use rustc_hash::FxHashMap;
+use tokio::sync::Notify;
 use wiremesh::Limits;
 
 pub use self::{
@@ -119,6 +120,8 @@ pub struct Worker {
     registry: Registry,
     clock: Cell<Instant>,
     phase: Cell<Phase>,
+    /// Told when the phase changes.
+    leaving: Notify,
     access_log: RefCell<Option<WorkerLog>>,
     clusters: RefCell<FxHashMap<Arc<str>, Rc<LocalCluster>>>,
     listeners: RefCell<FxHashMap<Arc<str>, Rc<ListenerView>>>,
@@ -139,6 +142,7 @@ impl Worker {
             registry,
             clock: Cell::new(Instant::now()),
             phase: Cell::new(Phase::Serving),
+            leaving: Notify::new(),
             access_log: RefCell::new(None),
             clusters: RefCell::default(),
             listeners: RefCell::default(),

@@ -17,6 +17,8 @@ pub struct Pace {
     pub partial_since: Cell<Option<Instant>>,
     /// Since when too much has been owed.
     pub stalled_since: Cell<Option<Instant>>,
+    /// Since when it has sent its last byte. It may still read, or be gone for good.
+    pub ended_since: Cell<Option<Instant>>,
 }
 
 /// Why a client is closed by the clock.
@@ -26,6 +28,8 @@ pub enum Overdue {
     Stalled,
     /// It began a frame and does not finish it.
     Frame,
+    /// It sends nothing more, and what it asked for does not come.
+    Gone,
     /// It does nothing.
     Idle,
 }
@@ -37,6 +41,7 @@ impl Pace {
             last_activity: Cell::new(now),
             partial_since: Cell::new(None),
             stalled_since: Cell::new(None),
+            ended_since: Cell::new(None),
         }
     }
 
@@ -59,6 +64,8 @@ impl Pace {
             Some(Overdue::Stalled)
         } else if over(self.partial_since.get(), config.frame_timeout) {
             Some(Overdue::Frame)
+        } else if over(self.ended_since.get(), config.stall_timeout) {
+            Some(Overdue::Gone)
         } else if !busy && over(Some(self.last_activity.get()), config.idle_timeout) {
             Some(Overdue::Idle)
         } else {
@@ -73,6 +80,7 @@ impl Overdue {
         match self {
             Self::Stalled => series.stall_timeouts.inc(),
             Self::Frame => series.frame_timeouts.inc(),
+            Self::Gone => {}
             Self::Idle => series.idle_timeouts.inc(),
         }
     }

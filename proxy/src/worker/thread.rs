@@ -156,6 +156,7 @@ impl Worker {
     fn enter(self: &Rc<Self>, phase: Phase) {
         self.tick();
         self.phase.set(phase);
+        self.leaving.notify_waiters();
         let drivers: Vec<_> = self.drivers.borrow().values().cloned().collect();
         for driver in drivers {
             match phase {

@@ -3,9 +3,12 @@
 
 #![allow(dead_code)] // each test binary uses its own part
 
+pub mod bolt;
 pub mod client;
 pub mod desk;
 pub mod kv;
+pub mod peer;
+pub mod process;
 pub mod thread;
 pub mod upstream;
 
