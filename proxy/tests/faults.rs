@@ -10,7 +10,7 @@ use std::{
 
 use wiremesh::Status;
 use wiremesh_proxy::{
-    config::{self, Backoff, Config, Retry, RetryOn},
+    config::{self, Backoff, Budget, Config, Retry, RetryOn},
     telemetry::ListenerTotals,
 };
 
@@ -215,6 +215,7 @@ fn retry(on: &[RetryOn], idempotent: bool) -> Retry {
         on: on.to_vec(),
         idempotent,
         backoff: Backoff { base: millis(1), max: millis(5) },
+        budget: Budget { percent: config::Percent(100.0), min_per_second: 100 },
         ..Retry::default()
     }
 }

@@ -299,7 +299,6 @@ fn what_is_tried_again_and_what_is_not() {
         (ResponseStatus::ServerThreadPoolBusy, "overloaded", false, 3),
         (ResponseStatus::ServerThreadPoolBusy, "unavailable", true, 1),
         (ResponseStatus::ErrorComm, "unavailable", true, 3),
-        (ResponseStatus::ErrorComm, "unavailable", false, 1),
         (ResponseStatus::Timeout, "timeout", true, 3),
         (
             ResponseStatus::ServerException,
