@@ -216,7 +216,6 @@ fn retry(on: &[RetryOn], idempotent: bool) -> Retry {
         idempotent,
         backoff: Backoff { base: millis(1), max: millis(5) },
         budget: Budget { percent: config::Percent(100.0), min_per_second: 100 },
-        ..Retry::default()
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use wiremesh_bolt::BoltFrame;
-use wiremesh_proxy::telemetry::Format;
+use wiremesh_proxy::telemetry::{Format, ListenerTotals};
 
 use common::{
     bolt::{BoltServer, address_of, connect, mesh, named, outcome, request, routes, silent, until},
@@ -330,7 +330,8 @@ fn connections_are_spread_evenly_over_the_workers() {
     callers.retain(|_| numbered.next().expect("one each") < WORKERS / 2);
     until("they are gone", || {
         let totals = proxy.metrics().snapshot();
-        totals.listener("l").map(|l| l.connections_active()) == Some(10 * WORKERS as u64 / 2)
+        totals.listener("l").map(ListenerTotals::connections_active)
+            == Some(10 * WORKERS as u64 / 2)
     });
     // The slot of a connection is given back just after it is counted out.
     let even = || {

@@ -170,7 +170,8 @@ impl<P: Multiplexed<Frame = Message> + Default> Simulation<P> {
                         asked.nonce
                     })
                     .collect();
-                (given_up.sort_unstable(), expected.sort_unstable());
+                given_up.sort_unstable();
+                expected.sort_unstable();
                 assert_eq!(given_up, expected);
             }
             _ => {

@@ -259,7 +259,10 @@ impl<P: Sessioned> Sessions<P> {
             .then(|| self.protocol.reply(&ticket.head, failure))
             .flatten();
         match reply {
-            Some(reply) => client.owe(self, |out| self.protocol.encode(reply, out)),
+            Some(mut reply) => {
+                client.listener.borrow().filters.on_response(&mut reply);
+                client.owe(self, |out| self.protocol.encode(reply, out));
+            }
             None if failure.reason == Reason::Direct => client.wake(),
             None => client.close(),
         }

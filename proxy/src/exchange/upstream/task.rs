@@ -1,0 +1,275 @@
+//! What a task does for one upstream connection: reads, writes, and keeps the time.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+use tokio::time::Sleep;
+use tokio_util::io::{poll_read_buf, poll_write_buf};
+use wiremesh::{
+    Peer, Protocol, Reason,
+    correlation::Exchange,
+    engine::{Action, Engine, Keepalive, KeepaliveConfig},
+};
+
+use super::{ABANDONED_MAX, State, Upstream};
+use crate::{
+    config,
+    exchange::{Mesh, client::Client},
+    net::Stream,
+    worker::{ListenerView, OWED_LOW},
+};
+
+/// Reads, decodes and dispatches the upstream's replies, and writes the requests.
+pub(super) struct UpstreamTask<P: Protocol>
+where
+    P::Correlation: Exchange<P>,
+{
+    mesh: Rc<Mesh<P>>,
+    upstream: Rc<Upstream<P>>,
+    listener: Rc<ListenerView>,
+    stream: Stream,
+    decoder: P::State,
+    input: BytesMut,
+    timer: Option<Pin<Box<Sleep>>>,
+    keepalive: Keepalive,
+    probes: bool,
+    idle_timeout: Duration,
+    last_use: Instant,
+    /// What had been appended when the clock was last looked at: more means that the connection is in use.
+    seen_appended: u64,
+    /// Clients that are owed too much for more to be read here.
+    held_by: Vec<Rc<Client<P>>>,
+}
+
+impl<P: Protocol> UpstreamTask<P>
+where
+    P::Correlation: Exchange<P>,
+{
+    pub(super) fn new(
+        upstream: Rc<Upstream<P>>,
+        mesh: Rc<Mesh<P>>,
+        listener: Rc<ListenerView>,
+        stream: Stream,
+        config: &config::Cluster,
+    ) -> Self {
+        let now = mesh.worker.now();
+        Self {
+            keepalive: Keepalive::new(config.keepalive.unwrap_or_default().into(), now),
+            probes: config.keepalive.is_some()
+                && mesh.protocol.heartbeat(upstream.key.lane).is_some(),
+            idle_timeout: config.idle_timeout.into(),
+            last_use: now,
+            seen_appended: 0,
+            decoder: P::State::default(),
+            input: BytesMut::new(),
+            timer: None,
+            held_by: Vec::new(),
+            stream,
+            listener,
+            mesh,
+            upstream,
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let upstream = &self.upstream;
+        let mut out = upstream.out.borrow_mut();
+        while !out.is_empty() {
+            match poll_write_buf(Pin::new(&mut self.stream), cx, &mut *out) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(n)) => {
+                    upstream.written.set(upstream.written.get() + n as u64);
+                    upstream.series.bytes_sent.add(n as u64);
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => break,
+            }
+            if out.len() <= OWED_LOW && !upstream.clogged.borrow().is_empty() {
+                upstream.release_clogged();
+            }
+        }
+        if out.is_empty() {
+            self.mesh.worker.buffers.reclaim(&mut out);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes frames until bytes are wanted, or a client must be waited for.
+    fn take_frames(&mut self, input: &mut BytesMut) -> Result<(), Ended> {
+        while !input.is_empty() && self.held_by.is_empty() {
+            let limits = &self.listener.limits;
+            match self.mesh.protocol.decode(Peer::Upstream, &mut self.decoder, limits, input) {
+                Ok(Some(frame)) => {
+                    if let Some(client) = self.upstream.on_frame(&self.mesh, frame) {
+                        self.held_by.push(client);
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    return Err((Reason::BadReply, format!("undecodable reply: {error}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        if !self.held_by.is_empty() {
+            self.held_by.retain(|client| client.holds_back(&self.upstream));
+            if !self.held_by.is_empty() {
+                return Poll::Pending;
+            }
+            // Nothing was received because nothing was read: that says nothing against the upstream.
+            self.keepalive.on_traffic(self.mesh.worker.now());
+        }
+        if !self.input.is_empty() {
+            let mut input = std::mem::take(&mut self.input);
+            let taken = self.take_frames(&mut input);
+            self.input = input;
+            taken?;
+            if !self.held_by.is_empty() {
+                return Poll::Pending;
+            }
+        }
+        let mut input = self.mesh.worker.buffers.begin_read(&mut self.input);
+        let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut input);
+        let taken = match &read {
+            Poll::Ready(Ok(n)) if *n > 0 => {
+                self.keepalive.on_traffic(self.mesh.worker.now());
+                self.upstream.series.bytes_received.add(*n as u64);
+                self.take_frames(&mut input)
+            }
+            _ => Ok(()),
+        };
+        self.mesh.worker.buffers.end_read(input, &mut self.input);
+        taken?;
+        Poll::Ready(match ready!(read) {
+            Ok(0) => Err((Reason::UpstreamReset, "closed by the upstream".into())),
+            Ok(_) => Ok(()),
+            Err(error) => Err((Reason::UpstreamReset, error.to_string())),
+        })
+    }
+
+    /// Deadlines, probes and idleness. Says when to look again.
+    fn check_time(&mut self, now: Instant) -> Result<Instant, Ended> {
+        let upstream = self.upstream.clone();
+        loop {
+            let Some(sent) = upstream.engine.borrow_mut().expire(now) else { break };
+            self.mesh.timed_out(sent);
+        }
+        let engine = upstream.engine.borrow();
+        if engine.abandoned() > ABANDONED_MAX {
+            upstream.retire();
+        }
+        let used = upstream.appended.get() - upstream.own.get();
+        let asked = upstream.owner.as_ref().is_some_and(|client| client.owes_answers());
+        let busy = engine.in_flight() > 0 || asked || used != self.seen_appended;
+        self.seen_appended = used;
+        let mut next = now + Duration::from_secs(60);
+        if let Some(deadline) = engine.next_deadline() {
+            next = next.min(deadline);
+        }
+        drop(engine);
+        if busy {
+            self.last_use = now;
+        } else if now.saturating_duration_since(self.last_use) >= self.idle_timeout {
+            return Err((Reason::UpstreamReset, "idle".into()));
+        }
+        next = next.min(self.last_use + self.idle_timeout);
+        // While its reader is held back a connection that says nothing is not dead.
+        if self.probes && self.held_by.is_empty() {
+            match self.keepalive.poll(now) {
+                Action::Wait(until) => next = next.min(until),
+                Action::Probe => {
+                    if let Some(probe) = self.mesh.protocol.heartbeat(upstream.key.lane) {
+                        upstream.series.heartbeats_sent.inc();
+                        upstream.append_own(&self.mesh, probe);
+                    }
+                    if let Action::Wait(until) = self.keepalive.poll(now) {
+                        next = next.min(until);
+                    }
+                }
+                Action::Dead => {
+                    upstream.series.heartbeats_failed.inc();
+                    return Err((Reason::UpstreamReset, "no answer to heartbeats".into()));
+                }
+            }
+        }
+        Ok(next)
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
+        loop {
+            let due = self.upstream.rearm.replace(false)
+                || match &mut self.timer {
+                    Some(timer) => timer.as_mut().poll(cx).is_ready(),
+                    None => true,
+                };
+            if !due {
+                return Ok(());
+            }
+            let next = tokio::time::Instant::from_std(self.check_time(self.mesh.worker.now())?);
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(next),
+                None => self.timer = Some(Box::pin(tokio::time::sleep_until(next))),
+            }
+        }
+    }
+}
+
+impl From<config::Keepalive> for KeepaliveConfig {
+    fn from(config: config::Keepalive) -> Self {
+        Self {
+            interval: config.interval.into(),
+            timeout: config.timeout.into(),
+            failures: config.failures,
+        }
+    }
+}
+
+/// Why a connection ended: for its requests, and in words.
+pub(super) type Ended = (Reason, String);
+
+impl<P: Protocol> UpstreamTask<P>
+where
+    P::Correlation: Exchange<P>,
+{
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        let this = self;
+        this.mesh.worker.tick();
+        {
+            let mut waker = this.upstream.waker.borrow_mut();
+            if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+                *waker = Some(cx.waker().clone());
+            }
+        }
+        loop {
+            if let Poll::Ready(Err(error)) = this.poll_write(cx) {
+                return Poll::Ready((Reason::UpstreamReset, error.to_string()));
+            }
+            match this.poll_read(cx) {
+                Poll::Ready(Ok(())) => continue,
+                Poll::Ready(Err(ended)) => return Poll::Ready(ended),
+                Poll::Pending => {}
+            }
+            if let Err(ended) = this.poll_timer(cx) {
+                return Poll::Ready(ended);
+            }
+            let upstream = &this.upstream;
+            if upstream.state.get() == State::Retiring && upstream.load() == 0 {
+                let unwritten = !upstream.out.borrow().is_empty();
+                if !unwritten {
+                    return Poll::Ready((Reason::UpstreamReset, "retired".into()));
+                }
+            }
+            return Poll::Pending;
+        }
+    }
+}
