@@ -296,6 +296,23 @@ fn go_away_is_said_only_where_it_was_asked_for() {
 }
 
 #[test]
+fn a_frame_over_the_limit_is_refused_before_it_is_there() {
+    let server = named("a");
+    let yaml = to(&server, "")
+        .replace("protocols:", "limits: { max_frame: 64KiB, max_header: 32KiB }, protocols:");
+    let proxy = mesh(&yaml);
+    let mut caller = connect(&proxy);
+    assert_eq!(outcome(&mut caller, any()), "a");
+    let content = vec![0; 128 << 10];
+    let huge = Builder { content: &content, ..Builder::default() }.build().expect("short");
+    // The head alone says too much.
+    caller.socket.write_all(&huge.as_bytes()[..64]).expect("written");
+    assert!(caller.receive().is_none());
+    assert_eq!(proxy.metrics().snapshot().listener("l").map(|l| l.decode_errors), Some(1));
+    assert_eq!(server.requests(), 1);
+}
+
+#[test]
 fn a_request_that_cannot_be_read_ends_its_own_connection_only() {
     let server = named("a");
     let proxy = mesh(&to(&server, ""));

@@ -289,7 +289,7 @@ fn upstream_connections_stay_while_a_request_waits() {
     let mut caller = connect(&proxy);
     caller.ask(any());
     until("it is there", || server.requests() == 1);
-    // A connection of another cluster's age closes meanwhile; this one must not.
+    // Longer than a connection without requests may be idle.
     std::thread::sleep(Duration::from_millis(400));
     let seen = server.seen().pop().expect("it is there");
     server.send(seen.connection, reply(&seen.frame, ResponseStatus::Success, b"late"));
@@ -472,4 +472,17 @@ fn statuses_that_are_no_fault_of_the_endpoint_eject_nobody() {
     ));
     ask_all(&mut connect(&proxy), 20);
     assert_eq!(requests(&servers), [10, 10]);
+}
+
+#[test]
+fn a_name_that_comes_with_a_reload_is_resolved_by_the_running_proxy() {
+    let servers = ["old", "new"].map(named);
+    let proxy = mesh(&of(&[&servers[0]], ""));
+    let mut caller = connect(&proxy);
+    assert_eq!(outcome(&mut caller, any()), "old");
+    let port = servers[1].address.rsplit_once(':').expect("a port").1;
+    let changed = one_cluster(&[&format!("localhost:{port}")], "dns_refresh: 1s");
+    proxy.reload(parse(&changed)).expect("valid");
+    // Until the answer comes there is nobody; where the name is IPv6 first, nobody listens there.
+    until("it is resolved", || outcome(&mut caller, any()) == "new");
 }

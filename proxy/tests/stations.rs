@@ -239,6 +239,28 @@ fn requests_at_a_time_are_limited() {
 }
 
 #[test]
+fn a_client_with_enough_in_flight_is_not_read() {
+    let server = silent();
+    let yaml = routes("[{ name: r, cluster: c }]", &cluster(&[&server]));
+    let proxy = mesh(&yaml.replace("protocols:", "max_in_flight: 2, protocols:"));
+    let (mut busy, mut other) = (connect(&proxy), connect(&proxy));
+    for _ in 0..4 {
+        busy.ask(any());
+    }
+    until("two are there", || server.requests() == 2);
+    // What another client asks later overtakes the third.
+    other.ask(request("s", "other", &[]));
+    until("the other's is there", || server.requests() == 3);
+    assert_eq!(server.seen()[2].frame.method().as_deref(), Some("other"));
+    for answered in 0..2 {
+        let seen = server.seen()[answered].clone();
+        server.send(seen.connection, reply(&seen.frame, ResponseStatus::Success, b"done"));
+        assert_eq!(text(&busy.receive().expect("answered")), "done");
+        until("one more is read", || server.requests() == 4 + answered);
+    }
+}
+
+#[test]
 fn the_route_and_the_caller_bound_the_time() {
     let server = silent();
     let proxy = mesh(&routes("[{ name: r, cluster: c, timeout: 150ms }]", &cluster(&[&server])));
