@@ -60,11 +60,13 @@ impl Pace {
         let over = |since: Option<Instant>, limit: config::Duration| {
             since.is_some_and(|since| now.saturating_duration_since(since) > limit.into())
         };
+        // Replies that still reach it are a sign that somebody reads them.
+        let ended = self.ended_since.get().map(|at| at.max(self.last_activity.get()));
         if over(self.stalled_since.get(), config.stall_timeout) {
             Some(Overdue::Stalled)
         } else if over(self.partial_since.get(), config.frame_timeout) {
             Some(Overdue::Frame)
-        } else if over(self.ended_since.get(), config.stall_timeout) {
+        } else if over(ended, config.stall_timeout) {
             Some(Overdue::Gone)
         } else if !busy && over(Some(self.last_activity.get()), config.idle_timeout) {
             Some(Overdue::Idle)
