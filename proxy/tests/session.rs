@@ -319,7 +319,9 @@ fn an_upstream_that_is_not_there_is_reported_and_another_tried() {
     });
     let server = DeskServer::start("");
     let mut config = desk_config(&[gone, server.address]);
-    let retry = config::Retry { attempts: 3, ..config::Retry::default() };
+    // All of them may meet the dead one first.
+    let budget = config::Budget { percent: config::Percent(100.0), min_per_second: 100 };
+    let retry = config::Retry { attempts: 3, budget, ..config::Retry::default() };
     config.listeners[0].routes[0].retry = Some(retry);
     let proxy = start(config);
     block_on(async {
