@@ -85,6 +85,30 @@ fn reload_under_load_loses_nothing() {
 }
 
 #[test]
+fn a_cluster_that_is_gone_leaves_no_connection() {
+    let (first, second) = (Upstream::start(), Upstream::start());
+    let original = config(&[first.address]);
+    let proxy = start(original.clone());
+    let mut changed = original;
+    changed.clusters[0].name = "other".into();
+    changed.clusters[0].endpoints = config(&[second.address]).clusters[0].endpoints.clone();
+    changed.listeners[0].routes = vec![Route::to_cluster("other", "other")];
+    block_on(async {
+        let client = Client::connect(address(&proxy)).await.expect("connect");
+        client.check("echo", "before").await;
+        proxy.reload(changed).expect("a valid configuration");
+        eventually("its connection is closed", || {
+            let totals = proxy.metrics().snapshot();
+            let endpoint = totals.endpoint(common::NAME, &first.address.to_string());
+            endpoint.is_some_and(|e| e.connections_active() == 0 && e.connections_opened == 1)
+        })
+        .await;
+        client.check("echo", "after").await;
+    });
+    assert_eq!((first.requests(), second.requests()), (1, 1));
+}
+
+#[test]
 fn a_refused_reload_changes_nothing() {
     let upstream = Upstream::start();
     let original = config(&[upstream.address]);

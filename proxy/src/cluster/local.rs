@@ -121,6 +121,11 @@ impl LocalCluster {
         true
     }
 
+    /// The cluster is gone: all its endpoints are retired.
+    pub fn dissolve(&self) {
+        self.view.borrow().endpoints.iter().for_each(|endpoint| endpoint.retired.set(true));
+    }
+
     /// The endpoints, as of the last pick or refresh.
     pub fn endpoints(&self) -> Vec<Rc<LocalEndpoint>> {
         self.view.borrow().endpoints.clone()

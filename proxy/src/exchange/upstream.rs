@@ -7,7 +7,7 @@ use std::{
     collections::VecDeque,
     rc::Rc,
     task::Waker,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use wiremesh::{
@@ -69,6 +69,8 @@ where
     waker: RefCell<Option<Waker>>,
     /// Set when the timer may have to be earlier than it is.
     rearm: Cell<bool>,
+    /// When the timer goes off.
+    armed: Cell<Option<Instant>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +110,7 @@ where
             state: Cell::new(State::Connecting),
             waker: RefCell::default(),
             rearm: Cell::new(false),
+            armed: Cell::new(None),
         }
     }
 
@@ -149,10 +152,10 @@ where
         let end = self.appended.get() + frame.wire_len() as u64;
         let sent = Sent { ticket, endpoint: self.endpoint.clone(), at: now, end };
         let mut engine = self.engine.borrow_mut();
-        let was = engine.next_deadline();
         match engine.send(&mesh.protocol, &mut frame, expect, deadline, sent) {
             Ok(_) => {
-                if deadline.is_some_and(|d| was.is_none_or(|was| d < was)) {
+                let armed = self.armed.get();
+                if deadline.is_some_and(|d| armed.is_none_or(|armed| d < armed)) {
                     self.rearm.set(true);
                 }
                 drop(engine);
@@ -419,6 +422,10 @@ where
     fn drop(&mut self) {
         let broken = || (Reason::BadReply, "the proxy failed on this connection".to_owned());
         let (reason, why) = self.why.take().unwrap_or_else(broken);
+        if self.opened {
+            let endpoint = self.upstream.endpoint.label();
+            tracing::info!(%endpoint, %why, "upstream connection ended");
+        }
         self.upstream.close(&self.mesh, reason, &why);
         if self.opened {
             self.upstream.series.connections_closed.inc();

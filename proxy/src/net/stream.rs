@@ -2,7 +2,7 @@ use std::{
     io::{self, IoSlice},
     net::IpAddr,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -10,6 +10,9 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpStream, UnixStream},
 };
+
+use bytes::Buf;
+use wiremesh::WriteBuf;
 
 use crate::cluster::Address;
 
@@ -47,6 +50,22 @@ impl Stream {
         let mut rest = [0; 1024];
         let end = async { while matches!(self.read(&mut rest).await, Ok(n) if n > 0) {} };
         let _ = tokio::time::timeout(LINGER, end).await;
+    }
+
+    /// Writes of `out` what one system call takes.
+    pub fn poll_write_out(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut WriteBuf,
+    ) -> Poll<io::Result<usize>> {
+        let mut slices = [IoSlice::new(&[]); 16];
+        let written = match out.chunks_vectored(&mut slices) {
+            0 | 1 => Pin::new(self).poll_write(cx, out.chunk()),
+            filled => Pin::new(self).poll_write_vectored(cx, &slices[..filled]),
+        };
+        let written = ready!(written)?;
+        out.advance(written);
+        Poll::Ready(Ok(written))
     }
 
     /// The peer's IP address; `None` for Unix sockets.

@@ -182,6 +182,9 @@ impl Control {
             new.listeners.iter().filter(|plan| !self.acceptors.iter().any(|a| a.serves(plan)));
         let bound = bind_all(fresh)?;
         // From here on nothing fails.
+        if (new.config.workers, new.config.admin) != (old.config.workers, old.config.admin) {
+            tracing::warn!("a change of workers or admin takes effect at the next start only");
+        }
         for shared in &new.clusters {
             let wanted = new.config.clusters.iter().find(|c| *c.name == **shared.name());
             if let Some(config) = wanted.filter(|config| **config != *shared.config()) {

@@ -12,7 +12,7 @@ use std::{
 
 use bytes::BytesMut;
 use tokio::time::Sleep;
-use tokio_util::io::{poll_read_buf, poll_write_buf};
+use tokio_util::io::poll_read_buf;
 use wiremesh::{
     Frame, Kind, Peer, WriteBuf,
     correlation::{Handshake, Progress, Sessioned},
@@ -322,8 +322,7 @@ impl<P: Sessioned> ClientTask<P> {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut out = self.client.out.borrow_mut();
         while !out.is_empty() {
-            let stream = Pin::new(&mut self.accepted.stream);
-            match poll_write_buf(stream, cx, &mut *out) {
+            match self.accepted.stream.poll_write_out(cx, &mut out) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(n)) => {
                     self.client.series.bytes_sent.add(n as u64);

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::BytesMut;
 use tokio::time::Sleep;
-use tokio_util::io::{poll_read_buf, poll_write_buf};
+use tokio_util::io::poll_read_buf;
 use wiremesh::{
     Frame, Kind, Peer, Reason, Status,
     correlation::{Handshake, Hold, Progress, SessionMachine, Sessioned},
@@ -146,7 +146,7 @@ impl<P: Sessioned> UpstreamTask<P> {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let mut out = self.upstream.out.borrow_mut();
         while !out.is_empty() {
-            match poll_write_buf(Pin::new(&mut self.stream), cx, &mut *out) {
+            match self.stream.poll_write_out(cx, &mut out) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(n)) => self.upstream.wrote(n, out.len()),
                 Poll::Ready(Err(error)) => return Err(error),

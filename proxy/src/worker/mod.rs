@@ -224,12 +224,24 @@ impl Worker {
     /// Puts a configuration in force.
     fn apply(self: &Rc<Self>, snapshot: &Snapshot) {
         let mut clusters = self.clusters.borrow_mut();
-        clusters.retain(|name, _| snapshot.clusters.iter().any(|c| c.name() == name));
+        clusters.retain(|name, cluster| {
+            let kept = snapshot.clusters.iter().any(|c| c.name() == name);
+            if !kept {
+                cluster.dissolve();
+            }
+            kept
+        });
         for shared in &snapshot.clusters {
-            let known =
-                clusters.get(shared.name()).is_some_and(|c| Arc::ptr_eq(c.shared(), shared));
-            if !known {
-                clusters.insert(shared.name().clone(), LocalCluster::new(shared.clone()));
+            match clusters.get(shared.name()).filter(|c| Arc::ptr_eq(c.shared(), shared)) {
+                // A worker without requests would not notice otherwise.
+                Some(known) => drop(known.refresh()),
+                None => {
+                    let old =
+                        clusters.insert(shared.name().clone(), LocalCluster::new(shared.clone()));
+                    if let Some(old) = old {
+                        old.dissolve();
+                    }
+                }
             }
         }
         drop(clusters);

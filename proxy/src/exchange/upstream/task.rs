@@ -11,7 +11,7 @@ use std::{
 
 use bytes::BytesMut;
 use tokio::time::Sleep;
-use tokio_util::io::{poll_read_buf, poll_write_buf};
+use tokio_util::io::poll_read_buf;
 use wiremesh::{
     Peer, Protocol, Reason,
     correlation::Exchange,
@@ -82,7 +82,7 @@ where
         let upstream = &self.upstream;
         let mut out = upstream.out.borrow_mut();
         while !out.is_empty() {
-            match poll_write_buf(Pin::new(&mut self.stream), cx, &mut *out) {
+            match self.stream.poll_write_out(cx, &mut out) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(n)) => {
                     upstream.written.set(upstream.written.get() + n as u64);
@@ -215,7 +215,9 @@ where
             if !due {
                 return Ok(());
             }
-            let next = tokio::time::Instant::from_std(self.check_time(self.mesh.worker.now())?);
+            let next = self.check_time(self.mesh.worker.now())?;
+            self.upstream.armed.set(Some(next));
+            let next = tokio::time::Instant::from_std(next);
             match &mut self.timer {
                 Some(timer) => timer.as_mut().reset(next),
                 None => self.timer = Some(Box::pin(tokio::time::sleep_until(next))),
