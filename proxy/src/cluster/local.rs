@@ -93,6 +93,10 @@ impl LocalCluster {
     ) -> Option<Rc<LocalEndpoint>> {
         self.refresh();
         let view = &mut *self.view.borrow_mut();
+        if let [only] = &view.endpoints[..] {
+            // Nothing to choose: avoided, ejected or draining, it is the one that is taken in the end.
+            return only.endpoint.is_healthy().then(|| only.clone());
+        }
         let candidates = Candidates {
             endpoints: &view.endpoints,
             weights: &view.weights,

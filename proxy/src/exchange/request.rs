@@ -164,7 +164,7 @@ where
             return self.refuse_request(ticket, &failure);
         }
         endpoint.started();
-        self.worker.endpoint_series(cluster.name(), &endpoint).sent();
+        upstream.series.sent();
         ticket.attempts += 1;
         if let (Some(retry), 1) = (&route.retry, ticket.attempts) {
             retry.budget().on_request(now);

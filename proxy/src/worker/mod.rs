@@ -110,6 +110,13 @@ pub struct ListenerView {
 /// The requests of a listener to a cluster, and the names that keep their key's addresses taken.
 type KnownRequests = (Requests, [Arc<str>; 2]);
 
+struct LastSeries {
+    key: [usize; 2],
+    service: String,
+    method: String,
+    series: Arc<RequestSeries>,
+}
+
 /// Everything that lives on one worker.
 pub struct Worker {
     pub buffers: Buffers,
@@ -128,6 +135,8 @@ pub struct Worker {
     drivers: RefCell<FxHashMap<(String, Options), Rc<dyn Driver>>>,
     /// By the addresses of listener's and cluster's names.
     requests: RefCell<FxHashMap<[usize; 2], KnownRequests>>,
+    /// The series asked for last: the next request is often of the same method.
+    last_series: RefCell<Option<LastSeries>>,
     endpoints: RefCell<FxHashMap<u64, Arc<EndpointSeries>>>,
 }
 
@@ -148,6 +157,7 @@ impl Worker {
             listeners: RefCell::default(),
             drivers: RefCell::default(),
             requests: RefCell::default(),
+            last_series: RefCell::default(),
             endpoints: RefCell::default(),
         }
     }
@@ -207,11 +217,31 @@ impl Worker {
     ) -> Arc<RequestSeries> {
         let names = [&listener.name, cluster.map_or(&self.no_cluster, |c| c.name())];
         let key = names.map(|name| name.as_ptr().addr());
+        let mut last = self.last_series.borrow_mut();
+        if let Some(last) = &*last
+            && last.key == key
+            && last.method == method
+            && last.service == service
+        {
+            return last.series.clone();
+        }
         let mut known = self.requests.borrow_mut();
         let (requests, _) = known
             .entry(key)
             .or_insert_with(|| (self.metrics.requests(names[0], names[1]), names.map(Arc::clone)));
-        requests.series(service, method)
+        let series = requests.series(service, method);
+        // The texts' storage is used again: methods that alternate must not cost an allocation each.
+        let (mut last_service, mut last_method) =
+            last.take().map(|last| (last.service, last.method)).unwrap_or_default();
+        service.clone_into(&mut last_service);
+        method.clone_into(&mut last_method);
+        *last = Some(LastSeries {
+            key,
+            service: last_service,
+            method: last_method,
+            series: series.clone(),
+        });
+        series
     }
 
     /// The series that an endpoint is counted in.
@@ -246,6 +276,7 @@ impl Worker {
         }
         drop(clusters);
         self.requests.borrow_mut().clear();
+        self.last_series.borrow_mut().take();
         self.endpoints.borrow_mut().clear();
         let views = snapshot.listeners.iter().map(|plan| (plan.name.clone(), self.view(plan)));
         *self.listeners.borrow_mut() = views.collect();
