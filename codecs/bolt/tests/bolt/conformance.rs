@@ -1,8 +1,10 @@
 //! The framework's rules, with the recorded connections as samples.
 
+use std::path::Path;
+
 use wiremesh::{
     Kind, Peer, Protocol,
-    kit::{Rule, Samples, check, conformance},
+    kit::{Rule, Samples, check, conformance, replay},
 };
 use wiremesh_bolt::{Bolt, Builder, Version};
 
@@ -30,6 +32,13 @@ fn samples() -> Samples {
         .foreign("kafka", b"\x00\x00\x00\x23\x00\x12\x00\x04\x00\x00\x00\x01\x00\x0dkafka-python")
         .foreign("mqtt", b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04test")
         .foreign("amqp", b"AMQP\x00\x00\x09\x01")
+}
+
+/// The fuzz body over the samples, changes to them, and what a fuzzer has found.
+#[test]
+fn what_the_fuzzer_does_is_survived() {
+    let corpus = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/bolt"));
+    assert!(replay(&Bolt::default(), &samples(), corpus).unwrap() > 1000);
 }
 
 #[test]
