@@ -132,9 +132,10 @@ async function protobuf() {
     });
   }
   if (isJava) {
-    // sofa-bolt-node reads the text of a Java server's error as a message, and gives up on it.
+    // sofa-bolt-node reads the text of a Java server's error as a message. Whether it gives up on it depends on the
+    // text: on this one it does, since no field begins with a `g`.
     await step('protobuf exception (closes the connection, also without a proxy)', async () => {
-      const err = await thrown(protoCall('fail', nonce()));
+      const err = await thrown(protoCall('fail', 'gggggggg'));
       equal('RpcSocketCloseError', err.name);
       return err.name;
     });
