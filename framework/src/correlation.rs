@@ -5,8 +5,9 @@
 //! cannot be asked for.
 
 use crate::{
-    Failure, Frame, Kind, Protocol,
+    Failure, Frame, Kind, Lane, Protocol,
     engine::{Engine, Inbox, Mux, Passthrough, Pipeline, Reorder},
+    topology::{Redirect, Topology},
 };
 
 /// Replies carry their request's id and may come in any order.
@@ -55,6 +56,13 @@ pub trait Multiplexed: Protocol<Correlation = ById> {
 
 /// A protocol whose replies come in the order of the requests.
 pub trait Pipelined: Protocol<Correlation = InOrder> {
+    /// Follows one client; `()` where nothing has to be remembered from one request to the next.
+    type Client: ClientMachine<Self>;
+
+    /// Whether the endpoints of a cluster hold different data, so that none may stand in for another unless a
+    /// [`Topology`] says so.
+    const STATEFUL: bool = false;
+
     /// How many replies this request will have.
     fn expects(&self, request: &Self::Frame) -> Expect;
 
@@ -63,18 +71,106 @@ pub trait Pipelined: Protocol<Correlation = InOrder> {
         true
     }
 
-    /// Takes a request apart into several where it must be. The default leaves it whole.
-    fn split(&self, request: Self::Frame) -> Split<Self> {
-        Split::Whole(request)
+    /// What becomes of a request, for clients that are not followed (`()`). The default shares it as it is.
+    fn step(&self, request: Self::Frame) -> Step<Self> {
+        Step::Shared(request, Target::Any)
+    }
+
+    /// Speaks with an upstream before the first request of this lane; `None`: there is nothing to say.
+    fn greet(&self, _lane: Lane) -> Option<Box<dyn Handshake<Self>>> {
+        None
+    }
+
+    /// Learns the topology of this kind, as the configuration names it; `None`: no such kind.
+    fn topology(&self, _kind: &str) -> Option<Box<dyn Topology<Self>>> {
+        None
+    }
+
+    /// Whether this reply says to ask elsewhere.
+    fn redirect(&self, _reply: &Self::Frame) -> Option<Redirect<Self>> {
+        None
     }
 }
 
-/// A request, or the several that stand for it.
-pub enum Split<P: Protocol> {
-    /// Goes out as it came.
-    Whole(P::Frame),
-    /// Goes out in parts; the one answer is built from theirs.
+/// Follows one client of a [`Pipelined`] protocol: says for every request which kind of upstream connection it needs.
+///
+/// A client that is *attached* has an upstream connection for itself, from the first [`Step::Private`] until
+/// [`release`](Self::release) gives it back. Time, sockets and pools are the proxy's.
+pub trait ClientMachine<P: Pipelined>: Default + 'static {
+    /// What becomes of this request. Called in the order in which the client sent them.
+    fn on_request(&mut self, protocol: &P, view: &View<'_>, request: P::Frame) -> Step<P>;
+
+    /// Sees the reply of a [`Step::Alone`], and everything that comes from the client's own connection, before it is
+    /// passed on. It may edit the frame, and mark it as a push or as one that more will follow.
+    fn on_reply(&mut self, _protocol: &P, _view: &View<'_>, _reply: &mut P::Frame) {}
+
+    /// Notes that the [`Step::Alone`] in progress was answered by the proxy, with an error.
+    fn on_failed(&mut self, _protocol: &P) {}
+
+    /// What may become of the client's own connection, asked when nothing is owed on it. `gone`: the client has left.
+    fn release(&mut self, _protocol: &P, _gone: bool) -> Release<P> {
+        Release::Clean(0)
+    }
+}
+
+impl<P: Pipelined> ClientMachine<P> for () {
+    fn on_request(&mut self, protocol: &P, _view: &View<'_>, request: P::Frame) -> Step<P> {
+        protocol.step(request)
+    }
+}
+
+/// What a [`ClientMachine`] is told of its client and of the cluster that the request at hand goes to.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The client's number, never used again in this process.
+    pub client: u64,
+    /// The client's address.
+    pub peer: &'a str,
+    /// How many shards the cluster has; 0 where it is not sharded.
+    pub shards: usize,
+    /// How many endpoints it has.
+    pub nodes: usize,
+}
+
+/// What becomes of a request.
+pub enum Step<P: Protocol> {
+    /// It goes to an upstream connection that others use too.
+    Shared(P::Frame, Target),
+    /// As [`Shared`](Self::Shared), and it is the client's only one: it waits until all before it are answered, and the
+    /// next is not looked at before this one is.
+    Alone(P::Frame, Target),
+    /// It goes out in parts, to shared connections; the one answer is built from theirs.
     Parts(Vec<Part<P>>, Box<dyn Gather<P>>),
+    /// It goes to the connection that is the client's own. One is taken if there is none, as soon as everything before
+    /// it is answered; `target` is looked at only then.
+    Private {
+        /// Requests to send before it, whose replies nobody is told.
+        before: Vec<P::Frame>,
+        /// The request.
+        request: P::Frame,
+        /// Where to.
+        target: Target,
+        /// No deadline applies: the request waits for something to happen.
+        patient: bool,
+    },
+    /// It is answered by this, in its turn.
+    Answer(P::Frame),
+    /// It is answered by this, in its turn, and the connection is closed after it.
+    Bye(P::Frame),
+    /// It has no answer, and goes nowhere.
+    Nothing,
+}
+
+/// What may become of a connection that a client had for itself.
+pub enum Release<P: Protocol> {
+    /// The client's state is on it.
+    Hold,
+    /// It is as good as new, and of this lane.
+    Clean(Lane),
+    /// It is as good as new, and of this lane, once these requests are answered.
+    Reset(Vec<P::Frame>, Lane),
+    /// It cannot be used again.
+    Close,
 }
 
 /// One part of a request that was split.
@@ -85,15 +181,28 @@ pub struct Part<P: Protocol> {
     pub target: Target,
 }
 
-/// Where a part of a split request goes.
+/// Where a request, or a part of one, goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Any endpoint of the cluster.
+    /// Any endpoint of the cluster, as its balancer says.
     Any,
     /// The endpoint that this hash falls on.
     Hash(u64),
     /// The n-th endpoint, modulo their number.
     Index(usize),
+    /// The shard that this slot belongs to.
+    Slot(u16, Access),
+    /// The n-th shard, modulo their number.
+    Shard(usize, Access),
+}
+
+/// What a request wants of its shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Only the primary will do.
+    Write,
+    /// A replica will do, if the cluster's configuration says so.
+    Read,
 }
 
 impl Target {
@@ -106,7 +215,7 @@ impl Target {
 
 /// Builds the one answer of a split request.
 pub trait Gather<P: Protocol> {
-    /// Takes the answer of part `part`, as numbered in [`Split::Parts`].
+    /// Takes the answer of part `part`, as numbered in [`Step::Parts`].
     fn reply(&mut self, protocol: &P, part: usize, reply: P::Frame);
 
     /// Notes that a part failed.
@@ -196,36 +305,100 @@ pub trait Exchange<P: Protocol>: 'static {
     type Engine<T>: Engine<P, T>;
     /// Puts replies into the order that the client expects.
     type Inbox: Inbox<P>;
+    /// Follows one client.
+    type Client: Default + 'static;
+    /// A client's requests are executed in the order it sent them, and every frame of an upstream's but a push has its
+    /// place in the line.
+    const ORDERED: bool;
+    /// [`Pipelined::STATEFUL`].
+    const STATEFUL: bool;
 
     /// How many replies the request will have.
     fn expects(protocol: &P, request: &P::Frame) -> Expect;
 
-    /// The request, or its parts.
-    fn split(protocol: &P, request: P::Frame) -> Split<P>;
+    /// [`ClientMachine::on_request`].
+    fn step(protocol: &P, client: &mut Self::Client, view: &View<'_>, request: P::Frame)
+    -> Step<P>;
+
+    /// [`ClientMachine::on_reply`].
+    fn on_reply(_: &P, _client: &mut Self::Client, _: &View<'_>, _reply: &mut P::Frame) {}
+
+    /// [`ClientMachine::on_failed`].
+    fn on_failed(_: &P, _client: &mut Self::Client) {}
+
+    /// [`ClientMachine::release`].
+    fn release(_: &P, _client: &mut Self::Client, _gone: bool) -> Release<P> {
+        Release::Close
+    }
+
+    /// [`Pipelined::greet`].
+    fn greet(_: &P, _lane: Lane) -> Option<Box<dyn Handshake<P>>> {
+        None
+    }
+
+    /// [`Pipelined::topology`].
+    fn topology(_: &P, _kind: &str) -> Option<Box<dyn Topology<P>>> {
+        None
+    }
+
+    /// [`Pipelined::redirect`].
+    fn redirect(_: &P, _reply: &P::Frame) -> Option<Redirect<P>> {
+        None
+    }
 }
 
 impl<P: Multiplexed> Exchange<P> for ById {
     type Engine<T> = Mux<T>;
     type Inbox = Passthrough;
+    type Client = ();
+    const ORDERED: bool = false;
+    const STATEFUL: bool = false;
 
     fn expects(_protocol: &P, request: &P::Frame) -> Expect {
         if request.kind() == Kind::Request { Expect::One } else { Expect::None }
     }
 
-    fn split(_protocol: &P, request: P::Frame) -> Split<P> {
-        Split::Whole(request)
+    fn step(_: &P, _client: &mut (), _: &View<'_>, request: P::Frame) -> Step<P> {
+        Step::Shared(request, Target::Any)
     }
 }
 
 impl<P: Pipelined> Exchange<P> for InOrder {
     type Engine<T> = Pipeline<T>;
     type Inbox = Reorder<P>;
+    type Client = P::Client;
+    const ORDERED: bool = true;
+    const STATEFUL: bool = P::STATEFUL;
 
     fn expects(protocol: &P, request: &P::Frame) -> Expect {
         protocol.expects(request)
     }
 
-    fn split(protocol: &P, request: P::Frame) -> Split<P> {
-        protocol.split(request)
+    fn step(protocol: &P, client: &mut P::Client, view: &View<'_>, request: P::Frame) -> Step<P> {
+        client.on_request(protocol, view, request)
+    }
+
+    fn on_reply(protocol: &P, client: &mut P::Client, view: &View<'_>, reply: &mut P::Frame) {
+        client.on_reply(protocol, view, reply);
+    }
+
+    fn on_failed(protocol: &P, client: &mut P::Client) {
+        client.on_failed(protocol);
+    }
+
+    fn release(protocol: &P, client: &mut P::Client, gone: bool) -> Release<P> {
+        client.release(protocol, gone)
+    }
+
+    fn greet(protocol: &P, lane: Lane) -> Option<Box<dyn Handshake<P>>> {
+        protocol.greet(lane)
+    }
+
+    fn topology(protocol: &P, kind: &str) -> Option<Box<dyn Topology<P>>> {
+        protocol.topology(kind)
+    }
+
+    fn redirect(protocol: &P, reply: &P::Frame) -> Option<Redirect<P>> {
+        protocol.redirect(reply)
     }
 }

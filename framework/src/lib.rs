@@ -31,6 +31,7 @@ pub mod kit;
 mod limits;
 mod protocol;
 mod status;
+pub mod topology;
 mod write_buf;
 
 pub use detect::Detection;
@@ -38,6 +39,6 @@ pub use error::{Blame, DecodeError, EditError, OptionError, Peer, Retry, Scope, 
 pub use frame::{Frame, Kind};
 pub use header::{HeaderSupport, HeaderView, TraceContext};
 pub use limits::Limits;
-pub use protocol::Protocol;
+pub use protocol::{Lane, Protocol};
 pub use status::{Failure, Reason, Status};
 pub use write_buf::WriteBuf;

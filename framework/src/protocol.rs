@@ -4,6 +4,9 @@ use crate::{
     DecodeError, Detection, Failure, Frame, HeaderSupport, Limits, OptionError, Peer, WriteBuf,
 };
 
+/// Names what frames must have in common to share an upstream connection, in a protocol's own way.
+pub type Lane = u32;
+
 /// One wire protocol.
 ///
 /// The value itself holds the protocol's options and is shared by all connections of a listener or cluster.
@@ -50,12 +53,12 @@ pub trait Protocol: Clone + Sized + 'static {
 
     /// Which frames may share an upstream connection: only those of one lane. For protocols whose peer fixes something
     /// for the whole connection (a version) by the first frame it sees.
-    fn lane(&self, _request: &Self::Frame) -> u8 {
+    fn lane(&self, _request: &Self::Frame) -> Lane {
         0
     }
 
     /// A probe for a connection of this lane.
-    fn heartbeat(&self, _lane: u8) -> Option<Self::Frame> {
+    fn heartbeat(&self, _lane: Lane) -> Option<Self::Frame> {
         None
     }
 
@@ -65,7 +68,7 @@ pub trait Protocol: Clone + Sized + 'static {
     }
 
     /// Asks the peer to start nothing new on a connection of this lane.
-    fn go_away(&self, _lane: u8) -> Option<Self::Frame> {
+    fn go_away(&self, _lane: Lane) -> Option<Self::Frame> {
         None
     }
 

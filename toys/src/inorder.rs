@@ -4,7 +4,6 @@ use bytes::BytesMut;
 use std::{borrow::Cow, str::from_utf8};
 use wiremesh::{Kind::*, correlation::*, framing::*, *};
 type Decoded = Result<Option<Line>, DecodeError>;
-
 /// The protocol; it has no options.
 #[derive(Clone, Debug, Default)]
 pub struct Kv;
@@ -33,9 +32,9 @@ impl Protocol for Kv {
     fn decode(&self, from: Peer, at: &mut usize, limits: &Limits, input: &mut BytesMut) -> Decoded {
         let Some(bytes) = take_line(limits, at, input)? else { return Ok(None) };
         let line = Line(if from == Peer::Client { Request } else { Response }, bytes);
-        let special = [("LOG", OneWay), ("PING", Heartbeat), ("PONG", HeartbeatReply)];
-        let special = special.into_iter().find(|(word, _)| line.words().next() == Some(word));
-        Ok(Some(Line(special.map_or(line.0, |(_, kind)| kind), line.1)))
+        let mut special = [("LOG", OneWay), ("PING", Heartbeat), ("PONG", HeartbeatReply)].iter();
+        let special = special.find(|(word, _)| line.words().next() == Some(word));
+        Ok(Some(Line(special.map_or(line.0, |special| special.1), line.1)))
     }
     fn encode(&self, line: Line, out: &mut WriteBuf) {
         out.put(line.1);
@@ -44,7 +43,7 @@ impl Protocol for Kv {
     fn reply(&self, _request: &(), why: &Failure) -> Option<Line> {
         Some(Line::new(Response, &format!("ERR {} {why}", why.status)))
     }
-    fn heartbeat(&self, _lane: u8) -> Option<Line> {
+    fn heartbeat(&self, _lane: u32) -> Option<Line> {
         Some(Line::new(Heartbeat, "PING"))
     }
     fn heartbeat_reply(&self, _probe: &Line) -> Option<Line> {
@@ -52,6 +51,7 @@ impl Protocol for Kv {
     }
 }
 impl Pipelined for Kv {
+    type Client = ();
     fn expects(&self, request: &Line) -> Expect {
         let some = if &*request.1 == b"SCAN\n" { Expect::Stream } else { Expect::One };
         if request.0 == OneWay { Expect::None } else { some }
@@ -59,12 +59,12 @@ impl Pipelined for Kv {
     fn is_last(&self, reply: &Line) -> bool {
         reply.words().next() != Some("ITEM")
     }
-    fn split(&self, request: Line) -> Split<Self> {
+    fn step(&self, request: Line) -> Step<Self> {
         let get = |key| Line::new(Request, &format!("GET {key}"));
         let keys = request.words().skip(1).filter(|_| request.1.starts_with(b"GET "));
         let parts: Vec<_> = keys.map(|k| Part { request: get(k), target: Target::of(k) }).collect();
-        let none = vec![None::<Line>; parts.len()];
-        if parts.len() < 2 { Split::Whole(request) } else { Split::Parts(parts, Box::new(none)) }
+        let (whole, none) = (parts.len() < 2, vec![None::<Line>; parts.len()]);
+        if whole { Step::Shared(request, Target::Any) } else { Step::Parts(parts, Box::new(none)) }
     }
 }
 impl Gather<Kv> for Vec<Option<Line>> {

@@ -54,13 +54,13 @@ impl Protocol for Mx {
     fn reply(&self, id: &u64, why: &Failure) -> Option<Message> {
         Some(Message::new(Kind::Response, why.status, *id, ["", ""], why.to_string().as_bytes()))
     }
-    fn heartbeat(&self, _lane: u8) -> Option<Message> {
+    fn heartbeat(&self, _lane: u32) -> Option<Message> {
         Some(Message::new(Kind::Heartbeat, Status::Ok, 0, ["", ""], b""))
     }
     fn heartbeat_reply(&self, probe: &Message) -> Option<Message> {
         Some(Message::new(Kind::HeartbeatReply, Status::Ok, self.id(probe), ["", ""], b""))
     }
-    fn go_away(&self, _lane: u8) -> Option<Message> {
+    fn go_away(&self, _lane: u32) -> Option<Message> {
         Some(Message::new(Kind::GoAway, Status::Ok, 0, ["", ""], b""))
     }
 }

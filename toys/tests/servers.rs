@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use wiremesh::correlation::{
-    Attachment, Expect, Handshake, Hold, Pipelined, Progress, SessionMachine, Sessioned, Split,
+    Attachment, Expect, Handshake, Hold, Pipelined, Progress, SessionMachine, Sessioned, Step,
     Target,
 };
 use wiremesh::{Failure, Frame, Kind, Limits, Peer, Protocol, Reason, Status, WriteBuf};
@@ -79,7 +79,7 @@ fn lines_say_how_many_replies_they_expect() {
 fn a_get_of_several_keys_is_split_and_gathered() {
     let mut store = server::Store::default();
     ask(&mut store, "SET a 1");
-    let Split::Parts(parts, mut gather) = Kv.split(Line::new(Kind::Request, "GET a b a")) else {
+    let Step::Parts(parts, mut gather) = Kv.step(Line::new(Kind::Request, "GET a b a")) else {
         panic!("not split");
     };
     let targets: Vec<_> = parts.iter().map(|part| part.target).collect();
@@ -91,14 +91,17 @@ fn a_get_of_several_keys_is_split_and_gathered() {
     assert_eq!(gather.finish(&Kv).words().collect::<Vec<_>>(), ["VALUES", "1", "-", "1"]);
 
     for whole in ["GET a", "SET a b", "SCAN"] {
-        assert!(matches!(Kv.split(Line::new(Kind::Request, whole)), Split::Whole(_)), "{whole}");
+        assert!(
+            matches!(Kv.step(Line::new(Kind::Request, whole)), Step::Shared(_, Target::Any)),
+            "{whole}"
+        );
     }
 }
 
 #[test]
 fn a_failed_part_fails_the_whole() {
     for by_reply in [true, false] {
-        let Split::Parts(_, mut gather) = Kv.split(Line::new(Kind::Request, "GET a b")) else {
+        let Step::Parts(_, mut gather) = Kv.step(Line::new(Kind::Request, "GET a b")) else {
             panic!("not split");
         };
         gather.reply(&Kv, 0, Line::new(Kind::Response, "VALUES 1"));

@@ -64,12 +64,12 @@ impl Protocol for Bolt {
 
     /// The [`Version`]: a Java server answers a connection in the version of the first frame it read there.
     #[inline]
-    fn lane(&self, request: &BoltFrame) -> u8 {
+    fn lane(&self, request: &BoltFrame) -> u32 {
         request.version().lane()
     }
 
     /// As SOFABolt sends it: without timeout, switch and CRC.
-    fn heartbeat(&self, lane: u8) -> Option<BoltFrame> {
+    fn heartbeat(&self, lane: u32) -> Option<BoltFrame> {
         let version = Version::from_lane(lane)?;
         Builder { version, kind: Kind::Heartbeat, ..Builder::default() }.build().ok()
     }
@@ -80,7 +80,7 @@ impl Protocol for Bolt {
     }
 
     /// Only with the option `go_away`: SOFABolt for Java closes the connection on it.
-    fn go_away(&self, lane: u8) -> Option<BoltFrame> {
+    fn go_away(&self, lane: u32) -> Option<BoltFrame> {
         let version = Version::from_lane(lane).filter(|_| self.go_away)?;
         Builder { version, kind: Kind::GoAway, timeout: 0, ..Builder::default() }.build().ok()
     }

@@ -56,7 +56,7 @@ impl Version {
     pub const ALL: [Self; 3] = [Self::V1, Self::V2, Self::V2Crc];
 
     /// The version as a [lane](wiremesh::Protocol::lane): 0, 1 or 2.
-    pub fn lane(self) -> u8 {
+    pub fn lane(self) -> u32 {
         match self {
             Self::V1 => 0,
             Self::V2 => 1,
@@ -65,8 +65,8 @@ impl Version {
     }
 
     /// The version of a lane.
-    pub fn from_lane(lane: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(lane)).copied()
+    pub fn from_lane(lane: u32) -> Option<Self> {
+        Self::ALL.get(usize::try_from(lane).ok()?).copied()
     }
 
     /// Whether frames of it have a CRC when bit 0 of `switch` is set.

@@ -103,6 +103,8 @@ impl<const BITS: u32> Multiplexed for Ids<BITS> {
 }
 
 impl Pipelined for Ordered {
+    type Client = ();
+
     fn expects(&self, request: &Message) -> Expect {
         if request.nonce == ONE_WAY { Expect::None } else { Expect::One }
     }

@@ -12,7 +12,7 @@ use std::{
 use bytes::BytesMut;
 use tokio_util::io::poll_read_buf;
 use wiremesh::{
-    Failure, Frame, Kind, Peer, Protocol, Reason, WriteBuf,
+    Failure, Frame, Kind, Lane, Peer, Protocol, Reason, WriteBuf,
     correlation::{Exchange, Expect},
     engine::Inbox,
 };
@@ -31,8 +31,10 @@ where
     pub out: RefCell<WriteBuf>,
     pub inbox: RefCell<<P::Correlation as Exchange<P>>::Inbox>,
     pub reverse: RefCell<Option<Box<Reverse<P>>>>,
+    /// Says what becomes of its requests.
+    pub machine: RefCell<<P::Correlation as Exchange<P>>::Client>,
     /// The lane of its last request: how to address it unasked.
-    pub lane: Cell<u8>,
+    pub lane: Cell<Lane>,
     in_flight: Cell<u32>,
     waker: RefCell<Option<Waker>>,
     state: Cell<State>,
@@ -64,6 +66,7 @@ where
             out: RefCell::default(),
             inbox: RefCell::default(),
             reverse: RefCell::default(),
+            machine: RefCell::default(),
             lane: Cell::new(0),
             in_flight: Cell::new(0),
             waker: RefCell::default(),

@@ -53,7 +53,7 @@ pub struct PoolKey {
     /// [`LocalEndpoint::id`].
     endpoint: u64,
     /// [`Protocol::lane`].
-    pub lane: u8,
+    pub lane: u32,
     /// The client that has the connection for itself; 0 when it is shared.
     client: u64,
 }
@@ -79,7 +79,7 @@ where
         self: &Rc<Self>,
         cluster: &Rc<LocalCluster>,
         endpoint: &Rc<LocalEndpoint>,
-        lane: u8,
+        lane: u32,
         client: &Rc<Client<P>>,
     ) -> Result<Rc<Upstream<P>>, Failure> {
         let config = cluster.config();

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use wiremesh::{
     Failure, Protocol, Reason,
-    correlation::{Exchange, Split, Target},
+    correlation::{Exchange, Step, Target, View},
     engine::{Inbox, Place},
 };
 
@@ -26,19 +26,26 @@ where
         let lane = self.protocol.lane(&request);
         client.lane.set(lane);
         let expect = <Shape<P> as Exchange<P>>::expects(&self.protocol, &request);
-        match <Shape<P> as Exchange<P>>::split(&self.protocol, request) {
-            Split::Whole(request) => {
+        let view = View { client: client.id, peer: &client.peer, shards: 0, nodes: 0 };
+        match <Shape<P> as Exchange<P>>::step(
+            &self.protocol,
+            &mut client.machine.borrow_mut(),
+            &view,
+            request,
+        ) {
+            Step::Shared(request, target) | Step::Alone(request, target) => {
                 let place = self.admit(client, |inbox| inbox.admit(expect));
-                self.station(client, request, place, None);
+                self.station(client, request, place, target, true);
             }
-            Split::Parts(parts, gather) => {
+            Step::Parts(parts, gather) => {
                 let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
                 let first = self.admit(client, |inbox| inbox.admit_split(count, gather));
                 for (part, number) in parts.into_iter().zip(0..) {
                     let place = Place { part: number, ..first };
-                    self.station(client, part.request, place, Some(part.target));
+                    self.station(client, part.request, place, part.target, false);
                 }
             }
+            Step::Private { .. } | Step::Answer(_) | Step::Bye(_) | Step::Nothing => {}
         }
     }
 
@@ -56,9 +63,9 @@ where
         client: &Rc<Client<P>>,
         mut request: P::Frame,
         place: Place,
-        part: Option<Target>,
+        target: Target,
+        whole: bool,
     ) {
-        let target = part.unwrap_or(Target::Any);
         let listener = client.listener.borrow().clone();
         client.begin();
         let head = self.protocol.head(&request);
@@ -76,7 +83,7 @@ where
             expect,
             lane: client.lane.get(),
             target,
-            whole: part.is_none(),
+            whole,
             passage,
             bytes_out: 0,
             try_deadline: None,
@@ -127,9 +134,7 @@ where
         let avoid = ticket.replay.as_ref().map_or(&[][..], |replay| &replay.avoid);
         let endpoint = match ticket.target {
             Target::Index(index) => cluster.nth(index),
-            Target::Any | Target::Hash(_) => {
-                cluster.pick(ticket.passage.hash, avoid, now, &mut self.worker.rng.borrow_mut())
-            }
+            _ => cluster.pick(ticket.passage.hash, avoid, now, &mut self.worker.rng.borrow_mut()),
         };
         let Some(endpoint) = endpoint else {
             let failure = Failure::new(

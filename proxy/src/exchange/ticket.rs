@@ -21,7 +21,7 @@ where
     pub place: Place,
     pub head: P::Head,
     pub expect: Expect,
-    pub lane: u8,
+    pub lane: u32,
     pub target: Target,
     /// Not a part of a request that was split.
     pub whole: bool,

@@ -306,7 +306,7 @@ impl<const F: usize> Protocol for Broken<F> {
         Some(WithHeaders::new(Kind::Response, status, id, failure.message.as_bytes()))
     }
 
-    fn heartbeat(&self, _lane: u8) -> Option<WithHeaders<F>> {
+    fn heartbeat(&self, _lane: u32) -> Option<WithHeaders<F>> {
         Some(WithHeaders::new(Kind::Heartbeat, Status::Ok, 0, b""))
     }
 
@@ -320,7 +320,7 @@ impl<const F: usize> Protocol for Broken<F> {
         Some(WithHeaders::new(kind, Status::Ok, id, b""))
     }
 
-    fn go_away(&self, _lane: u8) -> Option<WithHeaders<F>> {
+    fn go_away(&self, _lane: u32) -> Option<WithHeaders<F>> {
         let unknown = is::<F>("says go-away in a way it does not know");
         let kind = if unknown { Kind::Push } else { Kind::GoAway };
         Some(WithHeaders::new(kind, Status::Ok, 0, b""))

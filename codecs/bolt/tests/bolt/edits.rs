@@ -82,7 +82,7 @@ fn edit() -> impl Strategy<Value = Edit> {
 proptest! {
     #[test]
     fn edits_change_what_they_say_and_nothing_else(
-        lane in 0u8..3,
+        lane in 0u32..3,
         start in prop::collection::vec(
             (prop::option::weighted(0.9, name()), prop::option::weighted(0.9, ".{0,9}")), 0..8),
         content in prop::collection::vec(any::<u8>(), 0..40),
@@ -163,7 +163,7 @@ proptest! {
 
     #[test]
     fn whatever_is_built_arrives(
-        lane in 0u8..3, id: u32, codec: u8, switch in 0u8..0x80, timeout: i32, status: u16,
+        lane in 0u32..3, id: u32, codec: u8, switch in 0u8..0x80, timeout: i32, status: u16,
         response: bool, class in "[a-zA-Z.$]{0,40}", value in ".{0,40}",
         content in prop::collection::vec(any::<u8>(), 0..300),
     ) {

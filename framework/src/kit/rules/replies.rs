@@ -86,7 +86,7 @@ where
     }
 }
 
-fn heartbeat<P>(protocol: &P, lane: u8, mut probe: P::Frame) -> Result<(), String>
+fn heartbeat<P>(protocol: &P, lane: u32, mut probe: P::Frame) -> Result<(), String>
 where
     P: Protocol,
     P::Correlation: Shape<P>,
