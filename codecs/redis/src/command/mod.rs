@@ -18,7 +18,7 @@ pub struct Command {
     /// How the answers of several become one.
     pub response_policy: Option<ResponsePolicy>,
     /// Its subcommands, where it is a container.
-    pub subcommands: &'static [Command],
+    pub subcommands: &'static [Self],
 }
 
 /// A set of command flags.
