@@ -51,6 +51,11 @@ pub trait Protocol: Clone + Sized + 'static {
     /// The response by which the proxy answers `request` itself; `None` where the protocol has no way to say it.
     fn reply(&self, request: &Self::Head, failure: &Failure) -> Option<Self::Frame>;
 
+    /// What a client is told whose bytes cannot be decoded, before its connection is closed.
+    fn refuse(&self, _error: &DecodeError) -> Option<Self::Frame> {
+        None
+    }
+
     /// Which frames may share an upstream connection: only those of one lane. For protocols whose peer fixes something
     /// for the whole connection (a version) by the first frame it sees.
     fn lane(&self, _request: &Self::Frame) -> Lane {

@@ -115,6 +115,37 @@ impl Worker {
         decision
     }
 
+    /// A request that follows others on a connection of its client's own: what its route says to those was said.
+    pub fn follow<F: Frame>(
+        &self,
+        listener: &Rc<ListenerView>,
+        request: &F,
+        held: &Rc<LocalCluster>,
+    ) -> Decision {
+        let now = self.now();
+        let route = listener.routes.find(request).cloned();
+        let passage = Passage {
+            listener: listener.clone(),
+            series: self.request_series(
+                listener,
+                Some(held),
+                request.service().as_deref().unwrap_or_default(),
+                request.method().as_deref().unwrap_or_default(),
+            ),
+            cluster: Some(held.clone()),
+            started: now,
+            deadline: route.as_ref().and_then(|route| route.deadline(request, now)),
+            route,
+            hash: None,
+            bytes_in: request.wire_len(),
+            permit: None,
+            log: self.logs().then(|| Box::new(LogFields::of(request))),
+        };
+        let no_route = || no_route(listener, request);
+        let refused = passage.route.is_none().then(no_route);
+        Decision { passage, delay: None, refused }
+    }
+
     /// What the route has to say: fault, limit, answer, edits, deadline.
     fn pass_route<F: Frame>(
         &self,

@@ -256,3 +256,22 @@ fn half_a_stream_is_neither_repeated_nor_completed_by_an_error() {
         assert_eq!(client.line().await, None, "the client cannot be told otherwise");
     });
 }
+
+#[test]
+fn answers_to_the_proxys_own_heartbeats_do_not_shift_those_of_clients() {
+    let server = KvServer::start();
+    let mut config = kv_config(&[server.address]);
+    let keepalive = config::Keepalive { interval: millis(20), ..config::Keepalive::default() };
+    config.clusters[0].keepalive = Some(keepalive);
+    let proxy = start(config);
+    block_on(async {
+        let mut client = KvClient::connect(address(&proxy)).await;
+        assert_eq!(client.ask("GET k1").await.as_deref(), Some("VALUES 1"));
+        let seen = server.requests();
+        // Whatever the server sees now is a probe.
+        eventually("probes", || server.requests() >= seen + 3).await;
+        for n in 0..50 {
+            assert_eq!(client.ask(&format!("GET k{n}")).await, Some(format!("VALUES {n}")));
+        }
+    });
+}

@@ -61,6 +61,12 @@ pub trait Engine<P: Protocol, T>: Sized {
     /// Finds the request that `reply` answers, and restores the id that the request came with.
     fn receive<'a>(&'a mut self, protocol: &P, reply: &mut P::Frame) -> Received<'a, T>;
 
+    /// Whether the next reply is one that nobody is told: to a frame of the proxy's own, or to a request that was given
+    /// up. Engines that find requests by id do not know.
+    fn is_own_next(&self) -> bool {
+        false
+    }
+
     /// Gives up on a request: its reply will be [`Received::Late`]. `None` when it is answered or given up already.
     fn abandon(&mut self, slot: Slot) -> Option<T>;
 

@@ -120,6 +120,10 @@ impl<P: Pipelined, T> Engine<P, T> for Pipeline<T> {
         }
     }
 
+    fn is_own_next(&self) -> bool {
+        self.line.front().is_some_and(|entry| entry.token.is_none())
+    }
+
     fn abandon(&mut self, slot: Slot) -> Option<T> {
         self.give_up(slot.0)
     }

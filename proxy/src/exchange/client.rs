@@ -13,11 +13,11 @@ use bytes::BytesMut;
 use tokio_util::io::poll_read_buf;
 use wiremesh::{
     Failure, Frame, Kind, Lane, Peer, Protocol, Reason, WriteBuf,
-    correlation::{Exchange, Expect},
+    correlation::{Exchange, Expect, Step},
     engine::Inbox,
 };
 
-use super::{Mesh, reverse::Reverse, ticket::Ticket, upstream::Upstream};
+use super::{Mesh, PoolKey, reverse::Reverse, ticket::Ticket, upstream::Upstream};
 use crate::worker::{Accepted, ListenerView, OWED_HIGH, OWED_LOW, Overdue, Pace};
 
 /// One client connection, as its requests' replies see it.
@@ -35,6 +35,14 @@ where
     pub machine: RefCell<<P::Correlation as Exchange<P>>::Client>,
     /// The lane of its last request: how to address it unasked.
     pub lane: Cell<Lane>,
+    /// The upstream connection that it has for itself, while state of its is on it.
+    pub private: RefCell<Option<Rc<Upstream<P>>>>,
+    /// Where its requests go, by pool, where they must not overtake one another.
+    pub lines: RefCell<Vec<Rc<Upstream<P>>>>,
+    /// What waits until nothing is in flight.
+    parked: RefCell<Option<Step<P>>>,
+    /// The request in flight must stay the only one.
+    alone: Cell<bool>,
     in_flight: Cell<u32>,
     waker: RefCell<Option<Waker>>,
     state: Cell<State>,
@@ -68,6 +76,10 @@ where
             reverse: RefCell::default(),
             machine: RefCell::default(),
             lane: Cell::new(0),
+            private: RefCell::default(),
+            lines: RefCell::default(),
+            parked: RefCell::default(),
+            alone: Cell::new(false),
             in_flight: Cell::new(0),
             waker: RefCell::default(),
             state: Cell::new(State::Open),
@@ -95,6 +107,51 @@ where
     /// Counts a request out.
     pub fn end(&self) {
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
+    }
+
+    /// The connection of this pool that its requests go to, where it has one: its requests must not overtake one
+    /// another on two.
+    pub fn line(&self, key: PoolKey) -> Result<Option<Rc<Upstream<P>>>, Failure> {
+        let mut lines = self.lines.borrow_mut();
+        let Some(index) = lines.iter().position(|line| line.key.get() == key) else {
+            return Ok(None);
+        };
+        let Some(line) = lines.get(index) else { return Ok(None) };
+        if line.is_usable() {
+            return Ok(Some(line.clone()));
+        }
+        if !line.is_answered() && self.in_flight.get() > 1 {
+            return Err(Failure::new(Reason::Overloaded, "the upstream connection is full"));
+        }
+        lines.swap_remove(index);
+        Ok(None)
+    }
+
+    /// Takes no further request before this one is answered, or any more once it is.
+    pub fn set_alone(&self, alone: bool) {
+        self.alone.set(alone);
+        if !alone {
+            self.wake();
+        }
+    }
+
+    /// Takes no further request before all are answered, and then does this.
+    pub fn park(&self, step: Step<P>) {
+        *self.parked.borrow_mut() = Some(step);
+        self.wake();
+    }
+
+    /// What was to be done when nothing is in flight, if that is so.
+    pub fn unpark(&self) -> Option<Step<P>> {
+        if self.in_flight.get() > 0 {
+            return None;
+        }
+        self.parked.borrow_mut().take()
+    }
+
+    /// Whether something waits until nothing is in flight.
+    pub fn is_parked(&self) -> bool {
+        self.parked.borrow().is_some()
     }
 
     /// Appends to what the client is owed, by `write`, and sees to it that it is written.
@@ -167,7 +224,8 @@ where
 
     /// What is wrong with the client's pace, if anything: it neither sends nor takes what it should.
     pub fn overdue(&self, now: Instant) -> Option<Overdue> {
-        let asked = self.in_flight.get() > 0 || self.owes_answers();
+        let attached = self.private.borrow().is_some();
+        let asked = self.in_flight.get() > 0 || attached || self.owes_answers();
         let busy = asked || !self.out.borrow().is_empty();
         self.pace.overdue(&self.listener.borrow().config, busy, now)
     }
@@ -271,6 +329,8 @@ where
                 < self.client.listener.borrow().config.max_in_flight
             && !self.client.clogged.get()
             && self.client.inbox.borrow().held_bytes() < OWED_HIGH
+            && !self.client.alone.get()
+            && !self.client.is_parked()
     }
 
     /// Decodes and dispatches what has been received, as far as may be. Says whether it stopped for want of bytes.
@@ -302,6 +362,9 @@ where
                     input.clear();
                     self.client.pace.partial_since.set(None);
                     // Replies to what was understood are still delivered.
+                    if let Some(refusal) = self.mesh.protocol.refuse(&error) {
+                        self.mesh.say(&self.client, refusal);
+                    }
                     self.client.close();
                     return false;
                 }
@@ -310,7 +373,10 @@ where
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // First what is here already: it may have waited for room.
+        if let Some(step) = self.client.unpark() {
+            self.mesh.take_step(&self.client, step);
+        }
+        // Then what is here already: it may have waited for room.
         if !self.input.is_empty() && self.client.state.get() == State::Open {
             let mut input = std::mem::take(&mut self.input);
             let wants_more = self.take_frames(&mut input);
@@ -361,7 +427,8 @@ where
             }
             if this.client.out.borrow().is_empty() {
                 let over = this.eof || this.client.state.get() == State::Closing;
-                return if over && this.client.in_flight() == 0 {
+                let busy = this.client.in_flight() > 0 || this.client.is_parked();
+                return if over && (!busy || this.mesh.is_hopeless(&this.client)) {
                     Poll::Ready(Ok(()))
                 } else {
                     Poll::Pending
@@ -384,16 +451,20 @@ where
             Kind::Heartbeat => {
                 client.listener.borrow().series.heartbeats.inc();
                 if let Some(reply) = self.protocol.heartbeat_reply(&frame) {
-                    // In order with the replies that are owed, where the protocol has an order.
-                    let place = client.inbox.borrow_mut().admit(Expect::One);
-                    client.owe(self, |out| {
-                        client.inbox.borrow_mut().reply(&self.protocol, place, reply, true, out);
-                    });
+                    self.say(client, reply);
                 }
             }
             // Signs of life; a client that goes away simply sends nothing more.
             Kind::HeartbeatReply | Kind::GoAway | Kind::Push => {}
         }
+    }
+
+    /// Says something of the proxy's own, in order with the replies that are owed where the protocol has an order.
+    pub fn say(&self, client: &Rc<Client<P>>, reply: P::Frame) {
+        let place = client.inbox.borrow_mut().admit(Expect::One);
+        client.owe(self, |out| {
+            client.inbox.borrow_mut().reply(&self.protocol, place, reply, true, out);
+        });
     }
 
     /// Answers a request by the proxy's own failure.

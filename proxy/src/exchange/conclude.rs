@@ -11,7 +11,7 @@ use wiremesh::{
 use super::{
     Mesh,
     client::Client,
-    ticket::{Sent, Ticket},
+    ticket::{Alone, Sent, Ticket},
     upstream::Upstream,
 };
 use crate::{
@@ -33,6 +33,11 @@ where
         ticket.passage.leave(&self.worker, &endpoint, at, now, Left::Answered(status));
         let cause = Cause::answer(status);
         let Some(ticket) = self.retry(ticket, &endpoint, &cause, now) else { return };
+        if ticket.alone == Alone::Watched
+            && let Some(cluster) = &ticket.passage.cluster
+        {
+            self.show(&ticket.client, cluster, &mut reply);
+        }
         ticket.passage.listener.filters.on_response(&mut reply);
         let bytes_out = ticket.bytes_out.saturating_add(reply.wire_len());
         let client = &ticket.client;
@@ -42,6 +47,9 @@ where
             client.owe(self, |out| {
                 client.inbox.borrow_mut().reply(&self.protocol, place, reply, true, out);
             });
+        }
+        if ticket.alone != Alone::No {
+            client.set_alone(false);
         }
         let outcome = Outcome { status, reason: None, bytes_out };
         self.record(&ticket, Some(&endpoint), outcome);
@@ -127,6 +135,16 @@ where
         };
         let backoff = policy.backoff(ticket.attempts, &mut self.worker.rng.borrow_mut());
         let remaining = ticket.passage.deadline.map(|d| d.saturating_duration_since(now + backoff));
+        if <P::Correlation as Exchange<P>>::ORDERED {
+            // Another try must not be overtaken, nor overtake.
+            if ticket.client.in_flight() > 1 {
+                return Some(ticket);
+            }
+            if ticket.alone == Alone::No {
+                ticket.alone = Alone::Yes;
+                ticket.client.set_alone(true);
+            }
+        }
         let leaving = ticket.client.is_gone() || self.worker.phase() >= Phase::Refusing;
         if leaving || !policy.should_retry(cause, ticket.attempts, remaining, now) {
             return Some(ticket);
@@ -155,6 +173,13 @@ where
             self.answer(&ticket, failure);
         } else {
             ticket.client.wake();
+        }
+        if ticket.alone == Alone::Watched {
+            let machine = &mut *ticket.client.machine.borrow_mut();
+            <P::Correlation as Exchange<P>>::on_failed(&self.protocol, machine);
+        }
+        if ticket.alone != Alone::No {
+            ticket.client.set_alone(false);
         }
         let (status, reason) = (failure.status, Some(failure.reason));
         self.record(&ticket, endpoint, Outcome { status, reason, bytes_out: ticket.bytes_out });

@@ -6,6 +6,7 @@
 
 mod client;
 mod conclude;
+mod private;
 mod request;
 mod reverse;
 mod ticket;
@@ -18,7 +19,7 @@ use std::{
 };
 
 use rustc_hash::FxHashMap;
-use wiremesh::{Failure, Protocol, Reason, correlation::Exchange};
+use wiremesh::{Failure, Lane, Protocol, Reason, correlation::Exchange};
 
 use self::{
     client::{Client, ClientTask},
@@ -53,7 +54,7 @@ pub struct PoolKey {
     /// [`LocalEndpoint::id`].
     endpoint: u64,
     /// [`Protocol::lane`].
-    pub lane: u32,
+    pub lane: Lane,
     /// The client that has the connection for itself; 0 when it is shared.
     client: u64,
 }
@@ -79,13 +80,18 @@ where
         self: &Rc<Self>,
         cluster: &Rc<LocalCluster>,
         endpoint: &Rc<LocalEndpoint>,
-        lane: u32,
+        lane: Lane,
         client: &Rc<Client<P>>,
     ) -> Result<Rc<Upstream<P>>, Failure> {
         let config = cluster.config();
         let owner = config.dedicated.then(|| client.clone());
         let key =
             PoolKey { endpoint: endpoint.id(), lane, client: owner.as_ref().map_or(0, |c| c.id) };
+        if <P::Correlation as Exchange<P>>::ORDERED
+            && let Some(upstream) = client.line(key)?
+        {
+            return Ok(upstream);
+        }
         let mut pools = self.pools.borrow_mut();
         let pool = pools.entry(key).or_default();
         let (mut usable, mut best) = (0, None::<(usize, &Rc<Upstream<P>>)>);
@@ -97,23 +103,42 @@ where
             }
         }
         let wanted = if owner.is_some() { 1 } else { config.connections };
-        match best {
-            Some((load, upstream)) if load == 0 || usable >= wanted => return Ok(upstream.clone()),
-            Some((_, upstream)) if !cluster.shared().connections().try_acquire() => {
-                return Ok(upstream.clone());
+        let upstream = match best {
+            Some((load, upstream)) if load == 0 || usable >= wanted => upstream.clone(),
+            best => {
+                let best = best.map(|(_, upstream)| upstream.clone());
+                drop(pools);
+                match (self.connect(key, cluster, endpoint, owner, client), best) {
+                    (Ok(upstream), _) | (Err(_), Some(upstream)) => upstream,
+                    (Err(failure), None) => return Err(failure),
+                }
             }
-            None if !cluster.shared().connections().try_acquire() => {
-                return Err(Failure::new(
-                    Reason::Overloaded,
-                    format!("cluster {} has all its connections", cluster.name()),
-                ));
-            }
-            _ => {}
+        };
+        if <P::Correlation as Exchange<P>>::ORDERED {
+            client.lines.borrow_mut().push(upstream.clone());
+        }
+        Ok(upstream)
+    }
+
+    /// Opens one more connection.
+    fn connect(
+        self: &Rc<Self>,
+        key: PoolKey,
+        cluster: &Rc<LocalCluster>,
+        endpoint: &Rc<LocalEndpoint>,
+        owner: Option<Rc<Client<P>>>,
+        client: &Rc<Client<P>>,
+    ) -> Result<Rc<Upstream<P>>, Failure> {
+        if !cluster.shared().connections().try_acquire() {
+            return Err(Failure::new(
+                Reason::Overloaded,
+                format!("cluster {} has all its connections", cluster.name()),
+            ));
         }
         let series = self.worker.endpoint_series(cluster.name(), endpoint);
         let upstream =
             Rc::new(Upstream::new(key, cluster.clone(), endpoint.clone(), series, owner));
-        pool.push(upstream.clone());
+        self.pools.borrow_mut().entry(key).or_default().push(upstream.clone());
         let listener = client.listener.borrow().clone();
         tokio::task::spawn_local(upstream.clone().run(self.clone(), listener));
         Ok(upstream)
@@ -122,11 +147,13 @@ where
     /// A connection is over, and all its requests are failed.
     fn upstream_closed(&self, upstream: &Rc<Upstream<P>>) {
         upstream.cluster.shared().connections().release();
+        self.private_lost(upstream);
+        let key = upstream.key.get();
         let mut pools = self.pools.borrow_mut();
-        if let Some(pool) = pools.get_mut(&upstream.key) {
+        if let Some(pool) = pools.get_mut(&key) {
             pool.retain(|u| !Rc::ptr_eq(u, upstream));
             if pool.is_empty() {
-                pools.remove(&upstream.key);
+                pools.remove(&key);
             }
         }
     }
@@ -134,6 +161,12 @@ where
     /// A client's connection is over.
     fn client_closed(&self, client: &Rc<Client<P>>) {
         self.clients.borrow_mut().remove(&client.id);
+        let private = client.private.borrow().clone();
+        if let Some(upstream) = private.filter(|upstream| upstream.is_answered()) {
+            self.release(client, &upstream, true);
+        }
+        client.private.take();
+        client.lines.take();
         for (key, pool) in &*self.pools.borrow() {
             if client.in_flight() > 0 {
                 pool.iter().for_each(|upstream| upstream.forget(self, client));

@@ -8,11 +8,16 @@ use wiremesh::{
     engine::{Inbox, Place},
 };
 
-use super::{Mesh, client::Client, ticket::Ticket};
+use super::{
+    Mesh,
+    client::Client,
+    ticket::{Alone, Ticket},
+    upstream::Upstream,
+};
 use crate::{
-    cluster::hash_key,
-    policy::pass_on_timeout,
-    stations::{Decision, Replay},
+    cluster::{LocalCluster, LocalEndpoint, hash_key},
+    policy::{Route, pass_on_timeout},
+    stations::{Decision, Passage, Replay},
     worker::Phase,
 };
 
@@ -20,33 +25,56 @@ impl<P: Protocol> Mesh<P>
 where
     P::Correlation: Exchange<P>,
 {
-    /// Takes a request, whole or in its parts.
+    /// Takes a request of a client's.
     pub(super) fn on_request(self: &Rc<Self>, client: &Rc<Client<P>>, request: P::Frame) {
-        type Shape<P> = <P as Protocol>::Correlation;
-        let lane = self.protocol.lane(&request);
-        client.lane.set(lane);
-        let expect = <Shape<P> as Exchange<P>>::expects(&self.protocol, &request);
-        let view = View { client: client.id, peer: &client.peer, shards: 0, nodes: 0 };
-        match <Shape<P> as Exchange<P>>::step(
-            &self.protocol,
-            &mut client.machine.borrow_mut(),
-            &view,
-            request,
-        ) {
-            Step::Shared(request, target) | Step::Alone(request, target) => {
-                let place = self.admit(client, |inbox| inbox.admit(expect));
-                self.station(client, request, place, target, true);
+        let (shards, nodes) = self.layout(client, &request);
+        let view = View { client: client.id, peer: &client.peer, shards, nodes };
+        let machine = &mut *client.machine.borrow_mut();
+        let step = <P::Correlation as Exchange<P>>::step(&self.protocol, machine, &view, request);
+        self.take_step(client, step);
+    }
+
+    /// Does what is to become of a request, now or when nothing is in flight.
+    pub(super) fn take_step(self: &Rc<Self>, client: &Rc<Client<P>>, step: Step<P>) {
+        match step {
+            Step::Shared(request, target) => self.take_whole(client, request, target, Alone::No),
+            Step::Alone(request, target) if client.in_flight() == 0 => {
+                client.set_alone(true);
+                self.take_whole(client, request, target, Alone::Watched);
             }
             Step::Parts(parts, gather) => {
                 let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
                 let first = self.admit(client, |inbox| inbox.admit_split(count, gather));
                 for (part, number) in parts.into_iter().zip(0..) {
                     let place = Place { part: number, ..first };
-                    self.station(client, part.request, place, part.target, false);
+                    self.station(client, part.request, place, part.target, None);
                 }
             }
-            Step::Private { .. } | Step::Answer(_) | Step::Bye(_) | Step::Nothing => {}
+            Step::Private { before, request, target, patient }
+                if client.private.borrow().is_some() || client.in_flight() == 0 =>
+            {
+                self.take_private(client, before, request, target, patient);
+            }
+            later @ (Step::Alone(..) | Step::Private { .. }) => client.park(later),
+            Step::Answer(reply) => self.say(client, reply),
+            Step::Bye(reply) => {
+                self.say(client, reply);
+                client.close();
+            }
+            Step::Nothing => {}
         }
+    }
+
+    fn take_whole(
+        self: &Rc<Self>,
+        client: &Rc<Client<P>>,
+        request: P::Frame,
+        target: Target,
+        alone: Alone,
+    ) {
+        let expect = <P::Correlation as Exchange<P>>::expects(&self.protocol, &request);
+        let place = self.admit(client, |inbox| inbox.admit(expect));
+        self.station(client, request, place, target, Some(alone));
     }
 
     fn admit(
@@ -57,39 +85,24 @@ where
         admit(&mut client.inbox.borrow_mut())
     }
 
-    /// Leads one request, or one part of one, past the stations.
+    /// Leads one request, or one part of one, past the stations. `whole`: it is no part; whether it is the only one.
     fn station(
         self: &Rc<Self>,
         client: &Rc<Client<P>>,
         mut request: P::Frame,
         place: Place,
         target: Target,
-        whole: bool,
+        whole: Option<Alone>,
     ) {
         let listener = client.listener.borrow().clone();
         client.begin();
-        let head = self.protocol.head(&request);
-        let expect = <P::Correlation as Exchange<P>>::expects(&self.protocol, &request);
         let Decision { mut passage, delay, refused } =
             self.worker.pass(&listener, &mut request, None);
         if let Target::Hash(hash) = target {
             // The protocol's hash may be of any quality; a ring needs all its bits to be good.
             passage.hash = Some(hash_key(&hash.to_le_bytes()));
         }
-        let ticket = Ticket {
-            client: client.clone(),
-            place,
-            head,
-            expect,
-            lane: client.lane.get(),
-            target,
-            whole,
-            passage,
-            bytes_out: 0,
-            try_deadline: None,
-            attempts: 0,
-            replay: None,
-        };
+        let ticket = self.ticket(client, &request, place, target, whole, passage);
         let Some(delay) = delay else { return self.proceed(ticket, request, refused) };
         let mesh = self.clone();
         tokio::task::spawn_local(async move {
@@ -97,6 +110,37 @@ where
             mesh.worker.tick();
             mesh.proceed(ticket, request, refused);
         });
+    }
+
+    /// A ticket for a request that is about to be sent.
+    pub(super) fn ticket(
+        &self,
+        client: &Rc<Client<P>>,
+        request: &P::Frame,
+        place: Place,
+        target: Target,
+        whole: Option<Alone>,
+        passage: Passage,
+    ) -> Ticket<P> {
+        let lane = self.protocol.lane(request);
+        client.lane.set(lane);
+        Ticket {
+            client: client.clone(),
+            place,
+            head: self.protocol.head(request),
+            expect: <P::Correlation as Exchange<P>>::expects(&self.protocol, request),
+            lane,
+            target,
+            alone: whole.unwrap_or(Alone::No),
+            before: Vec::new(),
+            patient: false,
+            whole: whole.is_some(),
+            passage,
+            bytes_out: 0,
+            try_deadline: None,
+            attempts: 0,
+            replay: None,
+        }
     }
 
     fn proceed(self: &Rc<Self>, ticket: Ticket<P>, request: P::Frame, refused: Option<Failure>) {
@@ -111,8 +155,22 @@ where
         self.conclude_failed(ticket, None, failure);
     }
 
+    /// The endpoint that a request is for.
+    pub(super) fn endpoint(
+        &self,
+        cluster: &LocalCluster,
+        target: Target,
+        hash: Option<u64>,
+        avoid: &[u64],
+    ) -> Option<Rc<LocalEndpoint>> {
+        match target {
+            Target::Index(index) => cluster.nth(index),
+            _ => cluster.pick(hash, avoid, self.worker.now(), &mut self.worker.rng.borrow_mut()),
+        }
+    }
+
     /// Sends a request to an endpoint of its cluster, for the first time or again.
-    pub(super) fn attempt(self: &Rc<Self>, mut ticket: Ticket<P>, mut request: P::Frame) {
+    pub(super) fn attempt(self: &Rc<Self>, ticket: Ticket<P>, request: P::Frame) {
         let now = self.worker.now();
         if ticket.client.is_gone() {
             return self.conclude_gone(ticket);
@@ -143,6 +201,23 @@ where
             );
             return self.refuse_request(ticket, &failure);
         };
+        let lane = ticket.lane;
+        self.launch(ticket, request, &cluster, &route, &endpoint, |client| {
+            self.upstream(&cluster, &endpoint, lane, client)
+        });
+    }
+
+    /// Sends a request on the connection that `upstream` finds.
+    pub(super) fn launch(
+        self: &Rc<Self>,
+        mut ticket: Ticket<P>,
+        mut request: P::Frame,
+        cluster: &Rc<LocalCluster>,
+        route: &Route,
+        endpoint: &Rc<LocalEndpoint>,
+        upstream: impl FnOnce(&Rc<Client<P>>) -> Result<Rc<Upstream<P>>, Failure>,
+    ) {
+        let now = self.worker.now();
         if !cluster.try_admit_request() {
             let failure = Failure::new(
                 Reason::Overloaded,
@@ -150,7 +225,7 @@ where
             );
             return self.refuse_request(ticket, &failure);
         }
-        let upstream = match self.upstream(&cluster, &endpoint, ticket.lane, &ticket.client) {
+        let upstream = match upstream(&ticket.client) {
             Ok(upstream) => upstream,
             Err(failure) => {
                 cluster.release_request();
@@ -175,7 +250,8 @@ where
             retry.budget().on_request(now);
             ticket.replay = Replay::keep(&request, &self.kept);
         }
-        ticket.try_deadline = ticket.passage.attempt_deadline(now);
+        ticket.try_deadline =
+            if ticket.patient { None } else { ticket.passage.attempt_deadline(now) };
         pass_on_timeout(&mut request, ticket.try_deadline, now);
         let client = ticket.client.clone();
         upstream.send(self, request, ticket);

@@ -38,7 +38,7 @@ where
     /// Passes an upstream's request or push on to the client that has the connection for itself. On a shared connection
     /// nobody can say whom it is for: a request is refused, anything else is dropped and counted.
     pub(super) fn on_unsolicited(&self, upstream: &Rc<Upstream<P>>, mut frame: P::Frame) {
-        let Some(client) = upstream.owner.as_ref().filter(|client| !client.is_gone()) else {
+        let Some(client) = upstream.owner().filter(|client| !client.is_gone()) else {
             upstream.series.unknown_replies.inc();
             if frame.kind() == Kind::Request {
                 let failure = Failure::new(

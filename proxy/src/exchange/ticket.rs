@@ -23,6 +23,12 @@ where
     pub expect: Expect,
     pub lane: u32,
     pub target: Target,
+    /// Nothing else of the client's is looked at before it is answered.
+    pub alone: Alone,
+    /// Sent just before it, and nobody is told what is answered.
+    pub before: Vec<P::Frame>,
+    /// No deadline applies: it waits for something to happen.
+    pub patient: bool,
     /// Not a part of a request that was split.
     pub whole: bool,
     pub passage: Passage,
@@ -34,6 +40,17 @@ where
     pub attempts: u32,
     /// Kept only where the route retries, and until the first of several replies.
     pub replay: Option<Box<Replay<P>>>,
+}
+
+/// Whether a request is its client's only one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alone {
+    /// It need not be.
+    No,
+    /// It must not be overtaken.
+    Yes,
+    /// And the client's machine is to see what is answered.
+    Watched,
 }
 
 /// A ticket that was sent, and where.

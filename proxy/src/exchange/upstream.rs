@@ -1,5 +1,6 @@
 //! The driver of one upstream connection, shared by the requests of many clients.
 
+mod greet;
 mod task;
 
 use std::{
@@ -16,7 +17,10 @@ use wiremesh::{
     engine::{Engine, Received},
 };
 
-use self::task::{Ended, UpstreamTask};
+use self::{
+    greet::{Opened, Refused},
+    task::{Ended, UpstreamTask},
+};
 use super::{
     Mesh, PoolKey,
     client::Client,
@@ -47,12 +51,14 @@ pub struct Upstream<P: Protocol>
 where
     P::Correlation: Exchange<P>,
 {
-    pub key: PoolKey,
+    pub key: Cell<PoolKey>,
     pub cluster: Rc<LocalCluster>,
     pub endpoint: Rc<LocalEndpoint>,
     pub series: std::sync::Arc<EndpointSeries>,
     /// The client that has this connection for itself, if one does.
-    pub owner: Option<Rc<Client<P>>>,
+    owner: RefCell<Option<Rc<Client<P>>>>,
+    /// Requests that wait for something to happen.
+    patient: Cell<u32>,
     engine: RefCell<<P::Correlation as Exchange<P>>::Engine<Sent<P>>>,
     /// Requests that wait for the connection to be made.
     waiting: RefCell<VecDeque<(P::Frame, Ticket<P>)>>,
@@ -94,11 +100,12 @@ where
         owner: Option<Rc<Client<P>>>,
     ) -> Self {
         Self {
-            key,
+            key: Cell::new(key),
             cluster,
             endpoint,
             series,
-            owner,
+            owner: RefCell::new(owner),
+            patient: Cell::new(0),
             engine: RefCell::new(Engine::<P, Sent<P>>::with_capacity(CAPACITY)),
             waiting: RefCell::default(),
             waiting_bytes: Cell::new(0),
@@ -128,19 +135,53 @@ where
         self.state.get() == State::Connecting
     }
 
+    /// The client that has this connection for itself, if one does.
+    pub fn owner(&self) -> Option<Rc<Client<P>>> {
+        self.owner.borrow().clone()
+    }
+
+    /// Gives the connection to a client, or to nobody.
+    pub fn lend(&self, key: PoolKey, owner: Option<Rc<Client<P>>>) {
+        self.key.set(key);
+        *self.owner.borrow_mut() = owner;
+    }
+
+    /// The client whose state is on it, if there is one: it is neither probed nor closed for being idle.
+    fn holder(&self) -> Option<Rc<Client<P>>> {
+        let owner = self.owner()?;
+        let own = owner.private.borrow().as_ref().is_some_and(|own| std::ptr::eq(&**own, self));
+        own.then_some(owner)
+    }
+
+    /// Whether nothing that was asked is unanswered.
+    pub fn is_answered(&self) -> bool {
+        self.load() == 0
+    }
+
+    /// Whether what was asked on it may never be answered.
+    pub fn is_patient(&self) -> bool {
+        self.patient.get() > 0
+    }
+
     /// Requests on it, waiting ones included.
     pub fn load(&self) -> usize {
         self.engine.borrow().in_flight() + self.waiting.borrow().len()
     }
 
     /// Sends the request, now or as soon as the connection is there.
-    pub fn send(self: &Rc<Self>, mesh: &Rc<Mesh<P>>, mut frame: P::Frame, ticket: Ticket<P>) {
+    pub fn send(self: &Rc<Self>, mesh: &Rc<Mesh<P>>, mut frame: P::Frame, mut ticket: Ticket<P>) {
         if self.state.get() == State::Connecting {
             self.waiting_bytes.set(self.waiting_bytes.get() + frame.wire_len());
             self.waiting.borrow_mut().push_back((frame, ticket));
             return;
         }
         let now = mesh.worker.now();
+        for frame in ticket.before.drain(..) {
+            self.append_own(mesh, frame);
+        }
+        if ticket.patient {
+            self.patient.set(self.patient.get() + 1);
+        }
         if ticket.expect.is_none() {
             self.engine.borrow_mut().stamp(&mesh.protocol, &mut frame);
             self.append(mesh, frame);
@@ -181,7 +222,7 @@ where
     }
 
     /// Appends a frame that is not a request of any client's: a probe, a go-away.
-    fn append_own(&self, mesh: &Mesh<P>, mut frame: P::Frame) {
+    pub fn append_own(&self, mesh: &Mesh<P>, mut frame: P::Frame) {
         self.engine.borrow_mut().stamp(&mesh.protocol, &mut frame);
         self.append_unused(mesh, frame);
     }
@@ -228,8 +269,8 @@ where
         let config = self.cluster.shared().config();
         let mut ending =
             Ending { upstream: self.clone(), mesh: mesh.clone(), why: None, opened: false };
-        match self.connect(&mesh, config.connect_timeout.into()).await {
-            Ok(stream) => {
+        match self.open(&mesh, &listener, config.connect_timeout.into()).await {
+            Ok(Opened { stream, input, decoder }) => {
                 mesh.worker.tick();
                 self.series.connections_opened.inc();
                 ending.opened = true;
@@ -244,7 +285,8 @@ where
                 if self.out.borrow().is_empty() {
                     self.release_clogged();
                 }
-                let mut task = UpstreamTask::new(self.clone(), mesh, listener, stream, &config);
+                let parts = (stream, input, decoder);
+                let mut task = UpstreamTask::new(self.clone(), mesh, listener, parts, &config);
                 ending.why = Some(std::future::poll_fn(|cx| task.poll(cx)).await);
             }
             Err(why) => {
@@ -269,12 +311,28 @@ where
         }
     }
 
-    async fn connect(&self, mesh: &Rc<Mesh<P>>, timeout: Duration) -> Result<Stream, String> {
+    /// Connects, and says what has to be said before the first request.
+    async fn open(
+        self: &Rc<Self>,
+        mesh: &Rc<Mesh<P>>,
+        listener: &ListenerView,
+        timeout: Duration,
+    ) -> Result<Opened<P>, String> {
         let end = tokio::time::Instant::now() + timeout;
-        let mut connect = std::pin::pin!(Stream::connect(self.endpoint.address()));
+        let greet = <P::Correlation as Exchange<P>>::greet(&mesh.protocol, self.key.get().lane);
+        let mut open = std::pin::pin!(async {
+            let stream = Stream::connect(self.endpoint.address()).await;
+            let stream = stream.map_err(|error| Refused { why: error.to_string(), told: None })?;
+            greet::greet(&mesh.protocol, greet, stream, &listener.limits).await
+        });
         loop {
             tokio::select! {
-                result = &mut connect => return result.map_err(|e| e.to_string()),
+                result = &mut open => return result.map_err(|Refused { why, told }| {
+                    if let Some(told) = told {
+                        self.answer_waiting(mesh, &told);
+                    }
+                    why
+                }),
                 () = tokio::time::sleep(CONNECT_TICK) => {
                     self.expire_waiting(mesh);
                     if tokio::time::Instant::now() >= end {
@@ -282,6 +340,18 @@ where
                     }
                 }
             }
+        }
+    }
+
+    /// Answers the requests that wait by what the upstream said in the place of taking them.
+    fn answer_waiting(self: &Rc<Self>, mesh: &Rc<Mesh<P>>, told: &P::Frame) {
+        let now = mesh.worker.tick();
+        let waiting = self.waiting.take();
+        for (_, mut ticket) in waiting {
+            self.cluster.shared().pending().release();
+            ticket.replay = None;
+            let sent = Sent { ticket, endpoint: self.endpoint.clone(), at: now, end: 0 };
+            mesh.replied(sent, told.clone());
         }
     }
 
@@ -361,36 +431,25 @@ where
     }
 
     /// One frame of the upstream's. Gives the client back that must be waited for before the next, if one must.
-    fn on_frame(self: &Rc<Self>, mesh: &Rc<Mesh<P>>, mut frame: P::Frame) -> Option<Rc<Client<P>>> {
+    fn on_frame(self: &Rc<Self>, mesh: &Rc<Mesh<P>>, frame: P::Frame) -> Option<Rc<Client<P>>> {
+        let holder = if <P::Correlation as Exchange<P>>::ORDERED { self.holder() } else { None };
+        if let Some(holder) = holder {
+            return self.on_private_frame(mesh, &holder, frame);
+        }
+        let in_line = match frame.kind() {
+            Kind::HeartbeatReply => <P::Correlation as Exchange<P>>::ORDERED,
+            kind => kind == Kind::Response,
+        };
+        if in_line {
+            return self.on_reply(mesh, frame);
+        }
         match frame.kind() {
-            Kind::Response => {
-                let mut engine = self.engine.borrow_mut();
-                match engine.receive(&mesh.protocol, &mut frame) {
-                    Received::Last(sent) => {
-                        drop(engine);
-                        let client = sent.ticket.client.clone();
-                        mesh.replied(sent, frame);
-                        return client.holds_back(self).then_some(client);
-                    }
-                    Received::More(sent) => {
-                        // What has been answered in part cannot be tried again.
-                        sent.ticket.replay = None;
-                        sent.ticket.bytes_out += frame.wire_len();
-                        let (client, place) = (sent.ticket.client.clone(), sent.ticket.place);
-                        drop(engine);
-                        mesh.replied_more(&client, place, frame);
-                        return client.holds_back(self).then_some(client);
-                    }
-                    Received::Late => self.series.late_replies.inc(),
-                    Received::Unknown => self.series.unknown_replies.inc(),
-                }
-            }
             Kind::Heartbeat => {
                 if let Some(reply) = mesh.protocol.heartbeat_reply(&frame) {
                     self.append_unused(mesh, reply);
                 }
             }
-            Kind::HeartbeatReply => {}
+            Kind::HeartbeatReply | Kind::Response => {}
             Kind::GoAway => {
                 tracing::info!(endpoint = %self.endpoint.label(), "upstream goes away");
                 self.endpoint.endpoint().drain(mesh.worker.now(), GO_AWAY);
@@ -399,6 +458,66 @@ where
             Kind::Request | Kind::OneWay | Kind::Push => mesh.on_unsolicited(self, frame),
         }
         None
+    }
+
+    /// One frame on a connection that state of its client's is on.
+    fn on_private_frame(
+        self: &Rc<Self>,
+        mesh: &Rc<Mesh<P>>,
+        holder: &Rc<Client<P>>,
+        mut frame: P::Frame,
+    ) -> Option<Rc<Client<P>>> {
+        let own = frame.kind() != Kind::Push && Engine::<P, _>::is_own_next(&*self.engine.borrow());
+        if own {
+            // The answer to something of the proxy's.
+            return self.on_reply(mesh, frame);
+        }
+        mesh.show(holder, &self.cluster, &mut frame);
+        let stalled = if frame.kind() == Kind::Push {
+            mesh.on_unsolicited(self, frame);
+            holder.holds_back(self).then(|| holder.clone())
+        } else {
+            self.on_reply(mesh, frame)
+        };
+        if self.is_answered() && self.holder().is_some() {
+            mesh.release(holder, self, false);
+        }
+        stalled
+    }
+
+    /// A frame that has its place among the replies.
+    fn on_reply(self: &Rc<Self>, mesh: &Rc<Mesh<P>>, mut frame: P::Frame) -> Option<Rc<Client<P>>> {
+        let mut engine = self.engine.borrow_mut();
+        match engine.receive(&mesh.protocol, &mut frame) {
+            Received::Last(sent) => {
+                drop(engine);
+                if sent.ticket.patient {
+                    self.patient.set(self.patient.get().saturating_sub(1));
+                }
+                let client = sent.ticket.client.clone();
+                mesh.replied(sent, frame);
+                client.holds_back(self).then_some(client)
+            }
+            Received::More(sent) => {
+                // What has been answered in part cannot be tried again.
+                sent.ticket.replay = None;
+                sent.ticket.bytes_out += frame.wire_len();
+                let (client, place) = (sent.ticket.client.clone(), sent.ticket.place);
+                drop(engine);
+                mesh.replied_more(&client, place, frame);
+                client.holds_back(self).then_some(client)
+            }
+            Received::Late => {
+                if frame.kind() == Kind::Response {
+                    self.series.late_replies.inc();
+                }
+                None
+            }
+            Received::Unknown => {
+                self.series.unknown_replies.inc();
+                None
+            }
+        }
     }
 }
 

@@ -56,19 +56,19 @@ where
         upstream: Rc<Upstream<P>>,
         mesh: Rc<Mesh<P>>,
         listener: Rc<ListenerView>,
-        stream: Stream,
+        (stream, input, decoder): (Stream, BytesMut, P::State),
         config: &config::Cluster,
     ) -> Self {
         let now = mesh.worker.now();
         Self {
             keepalive: Keepalive::new(config.keepalive.unwrap_or_default().into(), now),
             probes: config.keepalive.is_some()
-                && mesh.protocol.heartbeat(upstream.key.lane).is_some(),
+                && mesh.protocol.heartbeat(upstream.key.get().lane).is_some(),
             idle_timeout: config.idle_timeout.into(),
             last_use: now,
             seen_appended: 0,
-            decoder: P::State::default(),
-            input: BytesMut::new(),
+            decoder,
+            input,
             timer: None,
             held_by: Vec::new(),
             stream,
@@ -162,14 +162,23 @@ where
         let upstream = self.upstream.clone();
         loop {
             let Some(sent) = upstream.engine.borrow_mut().expire(now) else { break };
+            let held = upstream.holder().is_some();
             self.mesh.timed_out(sent);
+            if held {
+                // What state the upstream is in is not known, and there is nobody else to have it.
+                return Err((
+                    Reason::UpstreamReset,
+                    "a request on a connection of its client's own was not answered in time".into(),
+                ));
+            }
         }
         let engine = upstream.engine.borrow();
         if engine.abandoned() > ABANDONED_MAX {
             upstream.retire();
         }
         let used = upstream.appended.get() - upstream.own.get();
-        let asked = upstream.owner.as_ref().is_some_and(|client| client.owes_answers());
+        let held = upstream.holder().is_some();
+        let asked = held || upstream.owner().is_some_and(|client| client.owes_answers());
         let busy = engine.in_flight() > 0 || asked || used != self.seen_appended;
         self.seen_appended = used;
         let mut next = now + Duration::from_secs(60);
@@ -184,11 +193,11 @@ where
         }
         next = next.min(self.last_use + self.idle_timeout);
         // While its reader is held back a connection that says nothing is not dead.
-        if self.probes && self.held_by.is_empty() {
+        if self.probes && self.held_by.is_empty() && !held {
             match self.keepalive.poll(now) {
                 Action::Wait(until) => next = next.min(until),
                 Action::Probe => {
-                    if let Some(probe) = self.mesh.protocol.heartbeat(upstream.key.lane) {
+                    if let Some(probe) = self.mesh.protocol.heartbeat(upstream.key.get().lane) {
                         upstream.series.heartbeats_sent.inc();
                         upstream.append_own(&self.mesh, probe);
                     }

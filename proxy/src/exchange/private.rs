@@ -1,0 +1,184 @@
+//! Upstream connections that one client has for itself, for as long as state of its is on them.
+//!
+//! One is taken when the client's machine asks for it: a clean one that nobody has, or a new one. It goes back when the
+//! machine says that it is clean again; a client that loses it is closed, as its server would have closed it.
+
+use std::rc::Rc;
+
+use wiremesh::{
+    Failure, Lane, Protocol, Reason,
+    correlation::{Exchange, Release, Target, View},
+    engine::Inbox,
+};
+
+use super::{Mesh, PoolKey, client::Client, ticket::Alone, upstream::Upstream};
+use crate::{
+    cluster::{LocalCluster, LocalEndpoint},
+    policy::Action,
+    stations::Decision,
+};
+
+/// The client of connections that are nobody's.
+const NOBODY: u64 = u64::MAX;
+
+/// At most this many of an endpoint's and lane's are kept for the next client.
+const SPARE_MAX: usize = 64;
+
+impl<P: Protocol> Mesh<P>
+where
+    P::Correlation: Exchange<P>,
+{
+    /// Sends a request on the connection that is the client's own, taking one if it has none.
+    pub(super) fn take_private(
+        self: &Rc<Self>,
+        client: &Rc<Client<P>>,
+        before: Vec<P::Frame>,
+        mut request: P::Frame,
+        target: Target,
+        patient: bool,
+    ) {
+        let expect = <P::Correlation as Exchange<P>>::expects(&self.protocol, &request);
+        let place = client.inbox.borrow_mut().admit(expect);
+        client.begin();
+        let listener = client.listener.borrow().clone();
+        let held = client.private.borrow().clone();
+        // What limits and faults would do to half of a transaction, say, cannot be told to its client.
+        let Decision { passage, refused, .. } = match &held {
+            Some(upstream) => self.worker.follow(&listener, &request, &upstream.cluster),
+            None => self.worker.pass(&listener, &mut request, None),
+        };
+        let hash = passage.hash;
+        let mut ticket = self.ticket(client, &request, place, target, Some(Alone::No), passage);
+        ticket.before = before;
+        ticket.patient = patient;
+        if let Some(failure) = refused {
+            return self.conclude_failed(ticket, None, &failure);
+        }
+        let (Some(cluster), Some(route)) =
+            (ticket.passage.cluster.clone(), ticket.passage.route.clone())
+        else {
+            let failure = Failure::new(Reason::NoRoute, "the route's cluster does not exist");
+            return self.conclude_failed(ticket, None, &failure);
+        };
+        if let Some(upstream) = held {
+            let endpoint = upstream.endpoint.clone();
+            return self.launch(ticket, request, &cluster, &route, &endpoint, |_| Ok(upstream));
+        }
+        let Some(endpoint) = self.endpoint(&cluster, target, hash, &[]) else {
+            let failure = Failure::new(
+                Reason::NoEndpoint,
+                format!("cluster {} has no healthy endpoint", cluster.name()),
+            );
+            return self.conclude_failed(ticket, None, &failure);
+        };
+        let lane = ticket.lane;
+        self.launch(ticket, request, &cluster, &route, &endpoint, |client| {
+            let upstream = self.attach(&cluster, &endpoint, lane, client)?;
+            *client.private.borrow_mut() = Some(upstream.clone());
+            Ok(upstream)
+        });
+    }
+
+    /// A connection for the client alone.
+    fn attach(
+        self: &Rc<Self>,
+        cluster: &Rc<LocalCluster>,
+        endpoint: &Rc<LocalEndpoint>,
+        lane: Lane,
+        client: &Rc<Client<P>>,
+    ) -> Result<Rc<Upstream<P>>, Failure> {
+        let spare = PoolKey { endpoint: endpoint.id(), lane, client: NOBODY };
+        let key = PoolKey { client: client.id, ..spare };
+        let mut pools = self.pools.borrow_mut();
+        if let Some(pool) = pools.get_mut(&spare) {
+            while let Some(upstream) = pool.pop() {
+                if upstream.is_usable() {
+                    upstream.lend(key, Some(client.clone()));
+                    pools.entry(key).or_default().push(upstream.clone());
+                    return Ok(upstream);
+                }
+            }
+        }
+        drop(pools);
+        self.connect(key, cluster, endpoint, Some(client.clone()), client)
+    }
+
+    /// Asks the client's machine what becomes of its own connection, now that nothing is owed on it.
+    pub(super) fn release(&self, client: &Rc<Client<P>>, upstream: &Rc<Upstream<P>>, gone: bool) {
+        let release = {
+            let machine = &mut *client.machine.borrow_mut();
+            <P::Correlation as Exchange<P>>::release(&self.protocol, machine, gone)
+        };
+        let (reset, lane) = match release {
+            Release::Hold => return,
+            Release::Close => (None, 0),
+            Release::Clean(lane) => (Some(Vec::new()), lane),
+            Release::Reset(reset, lane) => (Some(reset), lane),
+        };
+        *client.private.borrow_mut() = None;
+        let Some(reset) = reset else { return upstream.retire() };
+        let old = upstream.key.get();
+        let new = PoolKey { endpoint: old.endpoint, lane, client: NOBODY };
+        let mut pools = self.pools.borrow_mut();
+        if let Some(pool) = pools.get_mut(&old) {
+            pool.retain(|other| !Rc::ptr_eq(other, upstream));
+            if pool.is_empty() {
+                pools.remove(&old);
+            }
+        }
+        upstream.lend(new, None);
+        // What is asked next is asked behind these.
+        reset.into_iter().for_each(|frame| upstream.append_own(self, frame));
+        let pool = pools.entry(new).or_default();
+        if pool.len() >= SPARE_MAX || !upstream.is_usable() {
+            upstream.retire();
+        }
+        pool.push(upstream.clone());
+        drop(pools);
+        client.wake();
+    }
+
+    /// The connection of a client's own is lost, and the state that was on it: so is the client.
+    pub(super) fn private_lost(&self, upstream: &Rc<Upstream<P>>) {
+        let Some(client) = upstream.owner() else { return };
+        let mut private = client.private.borrow_mut();
+        if private.as_ref().is_some_and(|own| Rc::ptr_eq(own, upstream)) {
+            *private = None;
+            drop(private);
+            client.close();
+        }
+    }
+
+    /// Whether a client that sends nothing more waits for what may never come.
+    pub(super) fn is_hopeless(&self, client: &Rc<Client<P>>) -> bool {
+        client.private.borrow().as_ref().is_some_and(|upstream| upstream.is_patient())
+    }
+
+    /// Lets the client's machine see a frame from upstream.
+    pub(super) fn show(
+        &self,
+        client: &Rc<Client<P>>,
+        cluster: &LocalCluster,
+        reply: &mut P::Frame,
+    ) {
+        let (shards, nodes) = layout_of(cluster);
+        let view = View { client: client.id, peer: &client.peer, shards, nodes };
+        let machine = &mut *client.machine.borrow_mut();
+        <P::Correlation as Exchange<P>>::on_reply(&self.protocol, machine, &view, reply);
+    }
+
+    /// The cluster that a request goes to: its shards (0: it has none) and endpoints.
+    pub(super) fn layout(&self, client: &Client<P>, request: &P::Frame) -> (usize, usize) {
+        if !<P::Correlation as Exchange<P>>::STATEFUL {
+            return (0, 0);
+        }
+        let listener = client.listener.borrow();
+        let Some(route) = listener.routes.find(request) else { return (0, 0) };
+        let Action::Cluster(name) = &route.action else { return (0, 0) };
+        self.worker.cluster(name).map_or((0, 0), |cluster| layout_of(&cluster))
+    }
+}
+
+fn layout_of(_cluster: &LocalCluster) -> (usize, usize) {
+    (0, 1)
+}
