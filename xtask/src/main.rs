@@ -5,6 +5,7 @@ mod fuzz;
 mod hermetic;
 mod peers;
 mod process;
+mod redis_commands;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -28,6 +29,8 @@ enum Command {
     Test(TestArgs),
     /// wiremesh beside other proxies: throughput, latency, processor time and memory
     Bench(bench::BenchArgs),
+    /// The Redis command table, and how the server judged command lines, written anew: needs redis-server 7.0
+    RedisCommands,
 }
 
 /// What to test.
@@ -64,6 +67,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         match cli.command {
             Command::Test(args) => Ok(test(&args).await),
             Command::Bench(args) => bench::run_all(args).await,
+            Command::RedisCommands => redis_commands::generate().await.map(|()| true),
         }
     };
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -1,10 +1,28 @@
 //! The commands of Redis 7: what they do, where their keys are, how they are spread over shards.
+//!
+//! [`find`] gives the [`Command`] of a name. The table was written from what a server of version 7.0 says of itself.
+
+mod class;
+mod find;
+mod flags;
+mod keys;
+mod table;
+
+pub use class::Class;
+pub use find::find;
+pub use flags::{Categories, Flags, KeyFlags};
+pub use keys::{Key, KeyError};
+pub use table::COMMANDS;
 
 /// One command, or one subcommand of a container such as `CONFIG`.
 #[derive(Debug)]
 pub struct Command {
     /// Its name in lower case; a subcommand's as `config|get`.
     pub name: &'static str,
+    /// The group in which it is documented.
+    pub group: &'static str,
+    /// The version of Redis that had it first.
+    pub since: &'static str,
     /// How many arguments it takes, its name (and subcommand) included; `-n`: n or more.
     pub arity: i32,
     /// What it does.
@@ -17,21 +35,17 @@ pub struct Command {
     pub request_policy: Option<RequestPolicy>,
     /// How the answers of several become one.
     pub response_policy: Option<ResponsePolicy>,
+    /// What it may need of its connection; its arguments may lessen it, see [`Command::class`].
+    class: Class,
     /// Its subcommands, where it is a container.
     pub subcommands: &'static [Self],
 }
 
-/// A set of command flags.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flags(pub u32);
-
-/// A set of ACL categories.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Categories(pub u32);
-
 /// Where some of a command's keys are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeySpec {
+    /// What becomes of them.
+    pub flags: KeyFlags,
     /// Where the search for them begins.
     pub begin: Begin,
     /// Which arguments they are from there.
