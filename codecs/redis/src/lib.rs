@@ -1,6 +1,7 @@
 //! The Redis protocol, RESP2 and RESP3, and what a proxy must know of its commands.
 //!
 //! [`command`] is the table of commands: where their keys are, what they do, how they are spread over shards.
+//! [`slot`](mod@slot) says to which part of a cluster a key belongs.
 
 #![cfg_attr(
     not(test),
@@ -14,3 +15,4 @@
 )]
 
 pub mod command;
+pub mod slot;

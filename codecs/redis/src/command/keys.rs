@@ -385,7 +385,10 @@ mod tests {
             let command = find(args[0], None).unwrap();
             assert_eq!(command.shard_channels(args.len()).collect::<Vec<_>>(), expected, "{line}");
             let routed = command.first_routed(args.len(), |at| args.get(at).copied());
-            assert_eq!(routed, expected.first().copied().or((line == "get k").then_some(1)));
+            assert_eq!(
+                routed,
+                expected.first().copied().or_else(|| (line == "get k").then_some(1))
+            );
             assert_eq!(command.keys(&args).unwrap().len(), usize::from(line == "get k"));
         }
     }
