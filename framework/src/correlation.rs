@@ -7,7 +7,7 @@
 use crate::{
     Failure, Frame, Kind, Lane, Protocol,
     engine::{Engine, Inbox, Mux, Passthrough, Pipeline, Reorder},
-    topology::{Redirect, Topology},
+    topology::{Redirect, Topology, TopologyError, TopologyOptions},
 };
 
 /// Replies carry their request's id and may come in any order.
@@ -81,9 +81,16 @@ pub trait Pipelined: Protocol<Correlation = InOrder> {
         None
     }
 
-    /// Learns the topology of this kind, as the configuration names it; `None`: no such kind.
-    fn topology(&self, _kind: &str) -> Option<Box<dyn Topology<Self>>> {
-        None
+    /// Learns the topology of this kind, as the configuration names it. (`static` is the proxy's own.)
+    ///
+    /// # Errors
+    /// There is no such kind, or it does not take these options.
+    fn topology(
+        &self,
+        _kind: &str,
+        _options: &TopologyOptions,
+    ) -> Result<Box<dyn Topology<Self>>, TopologyError> {
+        Err(TopologyError::Kind(&[]))
     }
 
     /// Whether this reply says to ask elsewhere.
@@ -337,8 +344,12 @@ pub trait Exchange<P: Protocol>: 'static {
     }
 
     /// [`Pipelined::topology`].
-    fn topology(_: &P, _kind: &str) -> Option<Box<dyn Topology<P>>> {
-        None
+    fn topology(
+        _: &P,
+        _kind: &str,
+        _: &TopologyOptions,
+    ) -> Result<Box<dyn Topology<P>>, TopologyError> {
+        Err(TopologyError::Kind(&[]))
     }
 
     /// [`Pipelined::redirect`].
@@ -394,8 +405,12 @@ impl<P: Pipelined> Exchange<P> for InOrder {
         protocol.greet(lane)
     }
 
-    fn topology(protocol: &P, kind: &str) -> Option<Box<dyn Topology<P>>> {
-        protocol.topology(kind)
+    fn topology(
+        protocol: &P,
+        kind: &str,
+        options: &TopologyOptions,
+    ) -> Result<Box<dyn Topology<P>>, TopologyError> {
+        protocol.topology(kind, options)
     }
 
     fn redirect(protocol: &P, reply: &P::Frame) -> Option<Redirect<P>> {

@@ -3,13 +3,13 @@
 //! The protocol's crate knows what to ask and what the answer means; the proxy asks, over its own connections, keeps the
 //! endpoints of the cluster as learnt, and asks again when a reply says that something has changed.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
-use crate::Protocol;
+use crate::{OptionError, Protocol};
 
-/// Learns who serves what, by asking the servers.
+/// Learns who serves what, by asking the servers one after the other. A new one is made each time.
 pub trait Topology<P: Protocol> {
-    /// What to ask one endpoint, each request to be answered by one reply.
+    /// What to ask the next endpoint, each request to be answered by one reply.
     fn questions(&self) -> Vec<P::Frame>;
 
     /// What the endpoint at `asked` (`host:port`) answered, in the order of the questions.
@@ -17,6 +17,38 @@ pub trait Topology<P: Protocol> {
     /// # Errors
     /// In words for the log; the proxy asks the next endpoint.
     fn learn(&mut self, asked: &str, replies: &[P::Frame]) -> Result<Found, String>;
+
+    /// What follows from all that was learnt, when nobody is left to be asked; `None`: nothing.
+    fn conclude(&mut self) -> Option<Shards> {
+        None
+    }
+
+    /// Whether the next endpoint is greeted like any other upstream before it is asked.
+    fn greets(&self) -> bool {
+        true
+    }
+
+    /// Whether only the configured endpoints can answer, not those that were learnt before.
+    fn configured_only(&self) -> bool {
+        false
+    }
+}
+
+/// The options of a topology, as the configuration has them.
+pub type TopologyOptions = BTreeMap<String, String>;
+
+/// A topology that a protocol does not have, or not with these options.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TopologyError {
+    /// There is none of this name; there are these.
+    #[error("no such topology")]
+    Kind(&'static [&'static str]),
+    /// One of its options is wrong.
+    #[error("{0}: {1}")]
+    Option(String, OptionError),
+    /// An option is missing: its name, and what it is for.
+    #[error("{0} is missing: {1}")]
+    Missing(&'static str, &'static str),
 }
 
 /// What came of asking.
@@ -24,7 +56,7 @@ pub trait Topology<P: Protocol> {
 pub enum Found {
     /// This is the topology.
     Shards(Shards),
-    /// These endpoints (`host:port`) are to be asked instead.
+    /// Not enough yet: these endpoints (`host:port`) are to be asked next, then the others.
     Ask(Vec<String>),
 }
 
