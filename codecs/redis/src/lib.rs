@@ -1,7 +1,12 @@
 //! The Redis protocol, RESP2 and RESP3, and what a proxy must know of its commands.
 //!
-//! [`command`] is the table of commands: where their keys are, what they do, how they are spread over shards.
-//! [`slot`](mod@slot) says to which part of a cluster a key belongs.
+//! [`Redis`] is the [`Protocol`](wiremesh::Protocol), [`Message`] a request or a reply: its bytes as they came, and views
+//! that look things up when they are asked for. [`resp`] is the grammar of both. [`command`] is the table of commands: where
+//! their keys are, what they do, how they are spread over shards. [`slot`](mod@slot) says to which part of a cluster a key
+//! belongs.
+//!
+//! A bulk string may be 512 MiB long. Frames longer than [`Limits::max_frame`](wiremesh::Limits), 32 MiB unless it is
+//! configured, are refused: who stores larger values sets it to 513 MiB.
 
 #![cfg_attr(
     not(test),
@@ -15,4 +20,12 @@
 )]
 
 pub mod command;
+mod message;
+mod protocol;
+pub mod resp;
 pub mod slot;
+mod status;
+mod title;
+
+pub use message::{Args, Indexed, Message};
+pub use protocol::{Progress, Redis};

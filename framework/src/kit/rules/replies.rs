@@ -98,6 +98,10 @@ where
     P::Correlation::set_id(protocol, &mut probe, ID);
     let arrived = decode_one(protocol, Peer::Client, &encode(protocol, &probe))
         .map_err(|problem| format!("the probe of lane {lane} {problem}"))?;
+    // Where replies come in order, a request that is always answered will do.
+    if P::Correlation::ID_BITS.is_none() && arrived.kind() == Kind::Request {
+        return Ok(());
+    }
     expect_kind(arrived.kind(), Kind::Heartbeat)?;
     answered(protocol, Peer::Client, &arrived)
 }

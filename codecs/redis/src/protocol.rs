@@ -1,0 +1,152 @@
+use bytes::{Buf, BytesMut};
+use wiremesh::{
+    DecodeError, Detection, Failure, HeaderSupport, Limits, Peer, Protocol, Status, WriteBuf,
+    correlation::{Expect, InOrder, Pipelined},
+};
+
+use crate::{
+    command::{COMMANDS, Command, find},
+    message::Message,
+    resp::{Request, RequestScan, Scan, complaint},
+    status,
+};
+
+/// The protocol.
+#[derive(Clone, Debug, Default)]
+pub struct Redis;
+
+/// What one direction of a connection keeps of a message that is not complete.
+#[derive(Debug, Default)]
+pub struct Progress {
+    request: RequestScan,
+    reply: Scan,
+}
+
+impl Protocol for Redis {
+    type Frame = Message;
+    type State = Progress;
+    type Head = ();
+    type Correlation = InOrder;
+
+    const NAME: &'static str = "redis";
+    const HEADERS: HeaderSupport = HeaderSupport::Read;
+
+    /// An array of bulks, or a line whose first word is a command that there is. A request of HTTP is neither: `GET` with
+    /// a path is a mismatch.
+    fn detect(prefix: &[u8]) -> Detection {
+        match prefix {
+            [] => Detection::NeedMore(1),
+            [b'*'] => Detection::NeedMore(2),
+            [b'*', b'0'..=b'9' | b'-', ..] => Detection::Match,
+            _ => line(prefix),
+        }
+    }
+
+    #[inline]
+    fn decode(
+        &self,
+        from: Peer,
+        state: &mut Progress,
+        limits: &Limits,
+        input: &mut BytesMut,
+    ) -> Result<Option<Message>, DecodeError> {
+        if from == Peer::Upstream {
+            let Some(found) = state.reply.run(limits, input)? else { return Ok(None) };
+            return Ok(Some(Message::received_reply(input.split_to(found.end), found)));
+        }
+        loop {
+            let Some(found) = state.request.run(limits, input)? else { return Ok(None) };
+            match found {
+                Request::Empty(len) => input.advance(len),
+                Request::Array { end, .. } | Request::Line { end, .. } => {
+                    return Ok(Some(Message::received_request(input.split_to(end), found)));
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn encode(&self, frame: Message, out: &mut WriteBuf) {
+        frame.encode(out);
+    }
+
+    fn head(&self, _request: &Message) {}
+
+    /// An error whose first word clients know: `NOPERM`, `NOAUTH`, `BUSY` where capacity is lacking, else `ERR`. Behind it
+    /// stand `wiremesh`, the reason's flag and the message. A failure that is none is a simple string.
+    fn reply(&self, _request: &(), failure: &Failure) -> Option<Message> {
+        Some(if failure.status == Status::Ok {
+            Message::simple(&failure.message)
+        } else {
+            Message::error(&status::text(failure))
+        })
+    }
+
+    /// In the server's own words.
+    fn refuse(&self, error: &DecodeError) -> Option<Message> {
+        Some(Message::error(&format!("ERR {}", complaint(error))))
+    }
+
+    #[inline]
+    fn lane(&self, request: &Message) -> u32 {
+        request.lane()
+    }
+
+    /// `PING`, which is a command like any other.
+    fn heartbeat(&self, lane: u32) -> Option<Message> {
+        let mut ping = Message::request(["PING"]);
+        ping.set_lane(lane);
+        Some(ping)
+    }
+}
+
+impl Pipelined for Redis {
+    type Client = ();
+    const STATEFUL: bool = true;
+
+    #[inline]
+    fn expects(&self, request: &Message) -> Expect {
+        request.expect()
+    }
+
+    #[inline]
+    fn is_last(&self, reply: &Message) -> bool {
+        !reply.has_more()
+    }
+}
+
+/// What the beginning of a line says.
+fn line(prefix: &[u8]) -> Detection {
+    let more = Detection::NeedMore(prefix.len().saturating_add(1));
+    let Some(end) = prefix.iter().position(|byte| !byte.is_ascii_alphabetic()) else {
+        return if COMMANDS.iter().any(|command| starts(command, prefix)) {
+            more
+        } else {
+            Detection::Mismatch
+        };
+    };
+    let (word, rest) = prefix.split_at_checked(end).unwrap_or((prefix, &[]));
+    if find(word, None).is_none() {
+        return Detection::Mismatch;
+    }
+    match rest {
+        [b' ', b'/', ..] => Detection::Mismatch,
+        [b' ' | b'\r' | b'\n' | b'\t', ..] => match rest.iter().position(|byte| *byte == b'\n') {
+            None => more,
+            Some(end) => {
+                let line = rest.get(..end).unwrap_or_default();
+                if line.windows(6).any(|part| part == b" HTTP/") {
+                    Detection::Mismatch
+                } else {
+                    Detection::Match
+                }
+            }
+        },
+        _ => Detection::Mismatch,
+    }
+}
+
+fn starts(command: &Command, prefix: &[u8]) -> bool {
+    let start = command.name.as_bytes().get(..prefix.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}

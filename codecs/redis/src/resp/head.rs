@@ -1,0 +1,97 @@
+//! What all values have in common: a type, and a line that ends in CR LF.
+
+use memchr::memchr;
+use wiremesh::DecodeError;
+
+/// A sign and 18 digits: no length that counts is longer.
+const MAX_DIGITS: usize = 18;
+
+/// The decimal number that begins `bytes`, and how many bytes it takes with its CR LF. `None` while its end is not
+/// there and what is there may become one; `Some(Err)` where nothing can.
+///
+/// As strict as the server: no plus, no zeros in front, no minus before zero.
+#[inline(always)]
+pub(super) fn number(bytes: &[u8]) -> Option<Result<(i64, usize), ()>> {
+    let (negative, digits) = match bytes.split_first()? {
+        (b'-', rest) => (true, rest),
+        _ => (false, bytes),
+    };
+    let mut value = 0i64;
+    for (n, byte) in digits.iter().enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit < 10 {
+            if n >= MAX_DIGITS || (n > 0 && value == 0) {
+                return Some(Err(()));
+            }
+            value = value.wrapping_mul(10).wrapping_add(i64::from(digit));
+            continue;
+        }
+        if *byte != b'\r' || n == 0 || (negative && value == 0) {
+            return Some(Err(()));
+        }
+        return match digits.get(n.wrapping_add(1)) {
+            Some(b'\n') => {
+                let len = n.wrapping_add(2).wrapping_add(usize::from(negative));
+                Some(Ok((if negative { value.wrapping_neg() } else { value }, len)))
+            }
+            Some(_) => Some(Err(())),
+            None => None,
+        };
+    }
+    None
+}
+
+/// The offset of the CR LF at `from` or behind it; else where to look on when there are more bytes.
+#[inline]
+pub(super) fn line_end(bytes: &[u8], mut from: usize) -> Result<usize, usize> {
+    loop {
+        let Some(rest) = bytes.get(from..) else { return Err(from) };
+        let Some(at) = memchr(b'\r', rest) else { return Err(bytes.len()) };
+        let at = from.saturating_add(at);
+        match bytes.get(at.saturating_add(1)) {
+            Some(b'\n') => return Ok(at),
+            Some(_) => from = at.saturating_add(1),
+            None => return Err(at),
+        }
+    }
+}
+
+/// An integer as a reply may have it.
+pub(super) fn integer(text: &[u8]) -> Option<i64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// Whether a line of this type may read so.
+pub(super) fn check_line(kind: u8, text: &[u8]) -> Result<(), DecodeError> {
+    let digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let (fine, what) = match kind {
+        b':' => (integer(text).is_some(), "integer"),
+        b'_' => (text.is_empty(), "null"),
+        b'#' => (matches!(text, b"t" | b"f"), "boolean"),
+        b'(' => (digits(text.strip_prefix(b"-").unwrap_or(text)), "big number"),
+        b',' => {
+            let double = std::str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok());
+            (double.is_some(), "double")
+        }
+        _ => (true, ""),
+    };
+    if fine { Ok(()) } else { Err(DecodeError::Malformed { what }) }
+}
+
+/// Refuses a frame that is longer than it may be.
+#[inline(always)]
+pub(super) fn check_frame(seen: usize, max_frame: usize) -> Result<(), DecodeError> {
+    if seen > max_frame {
+        return Err(DecodeError::limit("max_frame", max_frame, seen));
+    }
+    Ok(())
+}
+
+/// Whether these two bytes end a bulk, as far as they are there.
+#[inline(always)]
+pub(super) fn check_end(bytes: &[u8], at: usize) -> Result<(), DecodeError> {
+    match bytes.get(at..).unwrap_or_default() {
+        [] | [b'\r'] | [b'\r', b'\n', ..] => Ok(()),
+        _ => Err(DecodeError::Malformed { what: "end of a bulk" }),
+    }
+}

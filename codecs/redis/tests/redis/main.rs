@@ -1,0 +1,3 @@
+//! Redis from outside: conformance, vectors, refusals.
+
+mod conformance;
