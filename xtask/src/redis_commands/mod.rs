@@ -2,6 +2,7 @@
 //! command lines.
 
 mod client;
+mod judged;
 mod table;
 
 use std::fs;
@@ -21,18 +22,20 @@ use client::Client;
 pub(crate) async fn generate() -> anyhow::Result<()> {
     let folder = crate::target().join("xtask/redis-commands");
     fs::create_dir_all(&folder)?;
-    let (_server, port) = server(&folder).await?;
+    let (_server, port) = server(&folder, &[]).await?;
     let mut client = Client::connect(port)?;
     write("codecs/redis/src/command/table.rs", &table::render(&mut client)?)?;
-    Ok(())
+    write("testdata/redis/getkeys.txt", &judged::getkeys(&mut client)?)?;
+    let (_server, port) = server(&folder, &["--cluster-enabled", "yes"]).await?;
+    write("testdata/redis/slots.txt", &judged::slots(&mut Client::connect(port)?)?)
 }
 
 /// A server with nothing in it, on a free port of the loopback. It ends when the handle is dropped.
-async fn server(folder: &Path) -> anyhow::Result<(Child, u16)> {
+async fn server(folder: &Path, args: &[&str]) -> anyhow::Result<(Child, u16)> {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
     let mut start = command("redis-server");
     start.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string(), "--dir"]);
-    let server = start.arg(folder).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let server = start.arg(folder).args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let server =
         server.context("cannot start redis-server (Debian: apt-get install redis-server)")?;
     let deadline = Instant::now() + Duration::from_secs(10);

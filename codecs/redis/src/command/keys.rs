@@ -1,8 +1,8 @@
 //! Which arguments of a command are keys.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
-use super::{Begin, Command, Find, KeyFlags, KeySpec};
+use super::{Begin, Command, Find, Flags, KeyFlags, KeySpec};
 
 /// A key among the arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,33 +75,33 @@ impl Command {
         arg: impl Fn(usize) -> Option<&'a [u8]>,
         mut visit: impl FnMut(Key) -> ControlFlow<()>,
     ) -> Result<(), KeyError> {
-        let optional = self.flags.contains(super::Flags::NO_MANDATORY_KEYS);
+        if self.name == "migrate" {
+            let flags = KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE);
+            for index in migrate_keys(argc, &arg)? {
+                if visit(Key { index, flags }).is_break() {
+                    break;
+                }
+            }
+            return Ok(());
+        }
+        let optional = self.flags.contains(Flags::NO_MANDATORY_KEYS);
         let mut found = false;
         for spec in self.keys {
-            let flags = spec.flags;
-            let span = match spec.span(argc, &arg) {
-                _ if flags.contains(KeyFlags::NOT_KEY) => continue,
-                Span::Keys { first, .. } if is_empty_migrate_key(self, arg(first)) => continue,
-                Span::Keys { .. } if flags.contains(KeyFlags::INCOMPLETE) => {
-                    migrate_keys(argc, &arg, found)?
-                }
-                Span::Nothing if flags.contains(KeyFlags::INCOMPLETE) && !found => {
-                    return Err(KeyError);
-                }
-                Span::Invalid if optional => continue,
-                span => span,
-            };
-            let (first, last, step) = match span {
+            if spec.flags.contains(KeyFlags::NOT_KEY) {
+                continue;
+            }
+            let (first, last, step) = match spec.span(argc, &arg) {
                 Span::Keys { first, last, step } => (first, last, step),
                 Span::Nothing => continue,
                 Span::Empty if found => continue,
+                Span::Invalid if optional => continue,
                 Span::Empty | Span::Invalid => return Err(KeyError),
             };
             found = true;
-            let flags = if flags.contains(KeyFlags::VARIABLE_FLAGS) {
+            let flags = if spec.flags.contains(KeyFlags::VARIABLE_FLAGS) {
                 actual_flags(self.name, &arg)
             } else {
-                KeyFlags(flags.0 & !KeyFlags::INCOMPLETE.0)
+                spec.flags
             };
             for index in (first..=last).step_by(step.max(1)) {
                 if visit(Key { index, flags }).is_break() {
@@ -237,25 +237,22 @@ fn actual_flags<'a>(name: &str, arg: &impl Fn(usize) -> Option<&'a [u8]>) -> Key
     KeyFlags::RO.or(KeyFlags::ACCESS)
 }
 
-/// Whether this is the empty key that `MIGRATE ... KEYS` has.
-fn is_empty_migrate_key(command: &Command, key: Option<&[u8]>) -> bool {
-    command.keys.len() == 2 && command.name == "migrate" && key == Some(b"")
-}
-
-/// The keys behind the word `KEYS` of a `MIGRATE`. Its options are read one after the other: passwords may be any word.
+/// The keys of a `MIGRATE`: the third argument, or, where that is empty, those behind the word `KEYS`. The options are read
+/// one after the other, since passwords may be any word.
 fn migrate_keys<'a>(
     argc: usize,
     arg: &impl Fn(usize) -> Option<&'a [u8]>,
-    has_key: bool,
-) -> Result<Span, KeyError> {
+) -> Result<Range<usize>, KeyError> {
     let mut at: usize = 6;
     while let Some(option) = arg(at) {
         let is = |word: &str| option.eq_ignore_ascii_case(word.as_bytes());
+        at = at.saturating_add(1);
         if is("keys") {
-            let first = at.saturating_add(1);
-            let last = argc.saturating_sub(1);
-            let valid = !has_key && first <= last;
-            return if valid { Ok(Span::Keys { first, last, step: 1 }) } else { Err(KeyError) };
+            return match arg(3) {
+                _ if at >= argc => Ok(3..4),
+                Some(b"") => Ok(at..argc),
+                _ => Err(KeyError),
+            };
         }
         let values = if is("auth") {
             1
@@ -264,9 +261,9 @@ fn migrate_keys<'a>(
         } else {
             0
         };
-        at = at.saturating_add(1).saturating_add(values);
+        at = at.saturating_add(values);
     }
-    if has_key { Ok(Span::Nothing) } else { Err(KeyError) }
+    if argc > 3 { Ok(3..4) } else { Err(KeyError) }
 }
 
 /// What a `SORT` or `SORT_RO` has among its options.
@@ -361,9 +358,10 @@ mod tests {
             ("migrate h 1 k 0 10 auth keys", Ok(&[3])),
             ("migrate h 1 \"\" 0 10 copy auth2 keys keys keys a keys", Ok(&[11, 12])),
             ("migrate h 1 \"\" 0 10 keys keys", Ok(&[7])),
-            ("migrate h 1 \"\" 0 10", Err(KeyError)),
+            // The key whose name is empty.
+            ("migrate h 1 \"\" 0 10", Ok(&[3])),
             ("migrate h 1 k 0 10 keys a", Err(KeyError)),
-            // The server's GETKEYS says that this is invalid, and yet executes it.
+            // COMMAND GETKEYS says that this is invalid; the server executes it.
             ("pfmerge d", Ok(&[1])),
         ] {
             assert_eq!(keys(line), expected.map(<[usize]>::to_vec), "{line}");
