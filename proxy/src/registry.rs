@@ -35,7 +35,7 @@ impl Registry {
 
     /// Those that come with wiremesh.
     pub fn bundled() -> Self {
-        Self::new().with(wiremesh_bolt::Bolt::default()).with(wiremesh_redis::Redis)
+        Self::new().with(wiremesh_bolt::Bolt::default()).with(wiremesh_redis::Redis::default())
     }
 
     /// Adds a protocol, replacing one of the same name.

@@ -19,7 +19,9 @@
     )
 )]
 
+mod client;
 pub mod command;
+mod lane;
 mod message;
 mod protocol;
 pub mod resp;
@@ -27,5 +29,7 @@ pub mod slot;
 mod status;
 mod title;
 
+pub use client::Client;
+pub use lane::{Login, Setting};
 pub use message::{Args, Indexed, Message};
 pub use protocol::{Progress, Redis};

@@ -307,6 +307,11 @@ impl Message {
         self.role = Role::Push;
     }
 
+    /// Says that this answers a request.
+    pub fn set_reply(&mut self) {
+        self.role = Role::Reply;
+    }
+
     /// Whether further replies to the same request will come; see [`Expect::Stream`].
     pub fn has_more(&self) -> bool {
         self.more

@@ -1,11 +1,16 @@
+use std::sync::Arc;
+
 use bytes::{Buf, BytesMut};
 use wiremesh::{
-    DecodeError, Detection, Failure, HeaderSupport, Limits, Peer, Protocol, Status, WriteBuf,
-    correlation::{Expect, InOrder, Pipelined},
+    DecodeError, Detection, Failure, HeaderSupport, Lane, Limits, OptionError, Peer, Protocol,
+    Status, WriteBuf,
+    correlation::{Expect, Handshake, InOrder, Pipelined},
 };
 
 use crate::{
+    client::Client,
     command::{COMMANDS, Command, find},
+    lane::{Greeting, Lanes, Login},
     message::Message,
     resp::{Request, RequestScan, Scan, complaint},
     status,
@@ -13,7 +18,17 @@ use crate::{
 
 /// The protocol.
 #[derive(Clone, Debug, Default)]
-pub struct Redis;
+pub struct Redis {
+    /// How the proxy itself logs in at servers.
+    own: Option<Login>,
+    lanes: Arc<Lanes>,
+}
+
+impl Redis {
+    pub(crate) fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+}
 
 /// What one direction of a connection keeps of a message that is not complete.
 #[derive(Debug, Default)]
@@ -98,10 +113,21 @@ impl Protocol for Redis {
         ping.set_lane(lane);
         Some(ping)
     }
+
+    /// `username` and `password`: how the proxy itself logs in, for clients that don't.
+    fn set_option(&mut self, name: &str, value: &str) -> Result<(), OptionError> {
+        let own = self.own.get_or_insert_with(|| Login { user: None, password: Box::default() });
+        match name {
+            "username" => own.user = Some(value.as_bytes().into()),
+            "password" => own.password = value.as_bytes().into(),
+            _ => return Err(OptionError::Unknown("there are username and password")),
+        }
+        Ok(())
+    }
 }
 
 impl Pipelined for Redis {
-    type Client = ();
+    type Client = Client;
     const STATEFUL: bool = true;
 
     #[inline]
@@ -112,6 +138,11 @@ impl Pipelined for Redis {
     #[inline]
     fn is_last(&self, reply: &Message) -> bool {
         !reply.has_more()
+    }
+
+    fn greet(&self, lane: Lane) -> Option<Box<dyn Handshake<Self>>> {
+        let setting = self.lanes.setting(lane).unwrap_or_default();
+        Some(Box::new(Greeting::new(&setting, self.own.as_ref())?))
     }
 }
 

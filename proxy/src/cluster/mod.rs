@@ -12,8 +12,6 @@ mod gauge;
 pub mod health;
 mod local;
 pub mod resolve;
-mod route;
-mod shards;
 mod shared;
 mod status;
 
@@ -24,11 +22,8 @@ pub use address::Address;
 pub use endpoint::Endpoint;
 pub use gauge::Gauge;
 pub use local::{LocalCluster, LocalEndpoint};
-pub use shards::{Learnt, LearntShard, ShardTable};
 pub use shared::{EndpointSet, Shared};
-pub use status::{
-    BoundStatus, ClusterStatus, EndpointState, EndpointStatus, Membership, Role, TopologyStatus,
-};
+pub use status::{BoundStatus, ClusterStatus, EndpointState, EndpointStatus};
 
 /// The key of a request for the hashing balancers, from the bytes that it is to depend on.
 pub fn hash_key(bytes: &[u8]) -> u64 {

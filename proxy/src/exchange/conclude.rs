@@ -174,9 +174,13 @@ where
         } else {
             ticket.client.wake();
         }
-        if ticket.alone == Alone::Watched {
+        if matches!(ticket.alone, Alone::Watched | Alone::Private) {
             let machine = &mut *ticket.client.machine.borrow_mut();
             <P::Correlation as Exchange<P>>::on_failed(&self.protocol, machine);
+        }
+        if ticket.alone == Alone::Private && ticket.client.private.borrow().is_some() {
+            // What state is on it now is not known.
+            ticket.client.close();
         }
         if ticket.alone != Alone::No {
             ticket.client.set_alone(false);

@@ -15,6 +15,7 @@ mod upstream;
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -34,6 +35,9 @@ use crate::{
 /// While draining, a client that has been quiet for this long is closed.
 const QUIET: Duration = Duration::from_millis(500);
 
+/// Clients are numbered over all workers, since some protocols tell them their number.
+static NEXT_CLIENT: AtomicU64 = AtomicU64::new(1);
+
 /// All connections of one protocol on one worker.
 pub struct Mesh<P: Protocol>
 where
@@ -42,7 +46,6 @@ where
     pub worker: Rc<Worker>,
     pub protocol: P,
     clients: RefCell<FxHashMap<u64, Rc<Client<P>>>>,
-    next_client: Cell<u64>,
     pools: RefCell<FxHashMap<PoolKey, Vec<Rc<Upstream<P>>>>>,
     /// Bytes of requests that are kept for retries.
     kept: Rc<Cell<usize>>,
@@ -69,7 +72,6 @@ where
             worker,
             protocol,
             clients: RefCell::default(),
-            next_client: Cell::new(1),
             pools: RefCell::default(),
             kept: Rc::default(),
         }
@@ -183,7 +185,7 @@ where
     P::Correlation: Exchange<P>,
 {
     fn serve(self: Rc<Self>, accepted: Accepted) {
-        let id = self.next_client.replace(self.next_client.get() + 1);
+        let id = NEXT_CLIENT.fetch_add(1, Relaxed);
         let peer = accepted.peer.clone();
         let now = self.worker.tick();
         let client = Rc::new(Client::new(id, peer, accepted.listener.clone(), now));

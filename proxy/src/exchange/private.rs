@@ -48,7 +48,8 @@ where
             None => self.worker.pass(&listener, &mut request, None),
         };
         let hash = passage.hash;
-        let mut ticket = self.ticket(client, &request, place, target, Some(Alone::No), passage);
+        let mut ticket =
+            self.ticket(client, &request, place, target, Some(Alone::Private), passage);
         ticket.before = before;
         ticket.patient = patient;
         if let Some(failure) = refused {

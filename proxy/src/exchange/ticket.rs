@@ -51,6 +51,8 @@ pub enum Alone {
     Yes,
     /// And the client's machine is to see what is answered.
     Watched,
+    /// It goes to the client's own connection.
+    Private,
 }
 
 /// A ticket that was sent, and where.

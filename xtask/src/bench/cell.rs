@@ -1,7 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::Stdio;
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,16 +11,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::built;
 use super::peer::{Peer, pinned};
-use super::subject::{Request, Subject, Tool};
-use super::{built, redis};
 use crate::process::log;
 
 /// What is done to a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Case {
     pub(super) kind: Kind,
-    pub(super) request: Request,
+    /// Length of a body, in bytes.
+    pub(super) body: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +31,7 @@ pub(super) enum Kind {
 
 /// One measurement of one peer.
 pub(super) struct Cell<'a> {
-    pub(super) subject: &'a Subject,
+    pub(super) protocol: &'a str,
     pub(super) case: Case,
     pub(super) peer: Peer,
     pub(super) seconds: f64,
@@ -48,7 +47,7 @@ pub(super) struct Sample {
 }
 
 /// How long a program may take to be ready, and an ended load to print its figures.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,7 +60,7 @@ impl fmt::Display for Kind {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind, self.request)
+        write!(f, "{}/{}B", self.kind, self.body)
     }
 }
 
@@ -109,17 +108,9 @@ impl Case {
 impl Cell<'_> {
     /// Starts server and proxy, loads them, and ends them.
     pub(super) async fn measure(&self) -> anyhow::Result<Sample> {
-        let server = match self.subject.tool {
-            Tool::Load => self.serve().await,
-            Tool::Redis => redis::serve(self.load_cpus).await,
-        };
-        let (mut server, upstream) = server.context("the server")?;
+        let (mut server, upstream) = self.serve().await.context("the server")?;
         let (mut proxy, target) = self.proxy(upstream).await.context("the proxy")?;
-        let watch = proxy.as_ref().and_then(Child::id);
-        let sample = match self.subject.tool {
-            Tool::Load => self.load(target, watch).await,
-            Tool::Redis => redis::load(self, upstream, target, watch).await,
-        };
+        let sample = self.load(target, proxy.as_ref().and_then(Child::id)).await;
         if let Some(proxy) = &mut proxy {
             if let Some(status) = proxy.try_wait()? {
                 bail!("{} ended by itself: {status}", self.peer);
@@ -133,7 +124,7 @@ impl Cell<'_> {
     async fn serve(&self) -> anyhow::Result<(Child, SocketAddr)> {
         let (errors, _) = log("bench-server")?;
         let mut serve = pinned(self.load_cpus, built("load"));
-        serve.args([self.subject.protocol, "serve"]);
+        serve.args([self.protocol, "serve"]);
         let mut server = serve.stdout(Stdio::piped()).stderr(errors).spawn()?;
         let mut address = String::new();
         let stdout = server.stdout.take().context("no output")?;
@@ -145,13 +136,22 @@ impl Cell<'_> {
     async fn proxy(&self, upstream: SocketAddr) -> anyhow::Result<(Option<Child>, SocketAddr)> {
         let listen = free().await?;
         let Some(mut command) =
-            self.peer.command(self.subject.protocol, self.proxy_cpus, listen, upstream)?
+            self.peer.command(self.protocol, self.proxy_cpus, listen, upstream)?
         else {
             return Ok((None, upstream));
         };
         let (output, path) = log(&format!("bench-{}", self.peer))?;
         let mut proxy = command.stdout(output.try_clone()?).stderr(output).spawn()?;
-        listening(&mut proxy, listen, &path).await?;
+        let end = Instant::now() + PATIENCE;
+        while TcpStream::connect(listen).await.is_err() {
+            if let Some(status) = proxy.try_wait()? {
+                bail!("{status}, see {}", path.display());
+            }
+            if Instant::now() > end {
+                bail!("it does not listen on {listen}, see {}", path.display());
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
         Ok((Some(proxy), listen))
     }
 
@@ -162,13 +162,10 @@ impl Cell<'_> {
             Kind::Load { connections, depth } => ("run", connections, depth),
             Kind::Idle { connections } => ("idle", connections, 1),
         };
-        load.args([self.subject.protocol, command, &target.to_string()]);
+        load.args([self.protocol, command, &target.to_string()]);
         let option = |name: &str, value: &dyn ToString| [format!("--{name}"), value.to_string()];
         load.args(option("connections", &connections)).args(option("depth", &depth));
-        if let Request::Body(body) = self.case.request {
-            load.args(option("body", &body));
-        }
-        load.args(option("seconds", &self.seconds));
+        load.args(option("body", &self.case.body)).args(option("seconds", &self.seconds));
         load.args(option("warm-up", &(self.seconds / 3.0)));
         if let Some(pid) = watch {
             load.args(option("watch", &pid));
@@ -182,27 +179,8 @@ impl Cell<'_> {
     }
 }
 
-/// Waits until a program that was started listens.
-pub(super) async fn listening(
-    child: &mut Child,
-    listen: SocketAddr,
-    log: &Path,
-) -> anyhow::Result<()> {
-    let end = Instant::now() + PATIENCE;
-    while TcpStream::connect(listen).await.is_err() {
-        if let Some(status) = child.try_wait()? {
-            bail!("{status}, see {}", log.display());
-        }
-        if Instant::now() > end {
-            bail!("it does not listen on {listen}, see {}", log.display());
-        }
-        sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
-}
-
 /// A port that nobody uses.
-pub(super) async fn free() -> anyhow::Result<SocketAddr> {
+async fn free() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0").await?.local_addr()?)
 }
 

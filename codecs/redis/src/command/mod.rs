@@ -36,7 +36,7 @@ pub struct Command {
     /// How the answers of several become one.
     pub response_policy: Option<ResponsePolicy>,
     /// What it may need of its connection; its arguments may lessen it, see [`Command::class`].
-    class: Class,
+    pub(crate) class: Class,
     /// Its subcommands, where it is a container.
     pub subcommands: &'static [Self],
 }

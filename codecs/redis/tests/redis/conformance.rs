@@ -54,8 +54,8 @@ fn samples() -> Samples {
     let samples = REPLIES.into_iter().fold(samples, |all, (name, bytes)| all.upstream(name, bytes));
     let large = Message::request([&b"SET"[..], b"key", &[0xa5; 20_000]]);
     samples
-        .frame("large request", Peer::Client, &Redis, large)
-        .frame("large reply", Peer::Upstream, &Redis, Message::bulk(&[b'x'; 20_000]))
+        .frame("large request", Peer::Client, &Redis::default(), large)
+        .frame("large reply", Peer::Upstream, &Redis::default(), Message::bulk(&[b'x'; 20_000]))
         .foreign("http", b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
         .foreign("http by a proxy", b"GET http://x/ HTTP/1.1\r\nhost: x\r\n\r\n")
         .foreign("http post", b"POST /x HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -73,19 +73,19 @@ fn samples() -> Samples {
 
 #[test]
 fn redis_conforms() {
-    conformance(Redis, &samples());
+    conformance(Redis::default(), &samples());
 }
 
 /// The fuzz body over the samples, changes to them, and what a fuzzer has found.
 #[test]
 fn what_the_fuzzer_does_is_survived() {
     let corpus = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/redis"));
-    assert!(replay(&Redis, &samples(), corpus).unwrap() > 1000);
+    assert!(replay(&Redis::default(), &samples(), corpus).unwrap() > 1000);
 }
 
 #[test]
 fn every_rule_that_applies_is_asked_of_it() {
-    let report = check(&Redis, &samples());
+    let report = check(&Redis::default(), &samples());
     for rule in Rule::ALL {
         let applies = !matches!(rule, Rule::Id | Rule::Trace | Rule::GoAway);
         assert_eq!(report.tried(rule) > 0, applies, "{rule:?}");

@@ -1,0 +1,458 @@
+//! What is on a connection that a client has for itself, as the requests and replies on it tell.
+
+use std::collections::VecDeque;
+
+use wiremesh::{
+    Lane,
+    correlation::{Expect, Release, Step, Target},
+};
+
+use super::connection::{Asked, Change, changed};
+use crate::{
+    Message, Redis,
+    command::Class,
+    lane::Setting,
+    resp::{Value, Version},
+};
+
+/// What is on a connection that a client has for itself.
+#[derive(Debug, Default)]
+pub(super) struct Attached {
+    /// What was asked and not answered yet.
+    pending: VecDeque<Pending>,
+    /// Between `MULTI` and `EXEC`, as far as it was asked for.
+    in_multi: bool,
+    /// A command was refused by the proxy since `MULTI`: what was queued must not be executed.
+    spoilt: bool,
+    /// Keys are watched.
+    watching: bool,
+    subscribed: Subscribed,
+    /// The connection gets every command that the server executes.
+    monitoring: bool,
+    tracking: bool,
+    no_evict: bool,
+    /// Replies are switched off.
+    silent: Silent,
+    /// The connection has the client's name.
+    named: bool,
+    /// Something is on the connection that cannot be followed or undone: it is the client's to its end.
+    stuck: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Silent {
+    #[default]
+    No,
+    /// For one more request.
+    Once,
+    Yes,
+}
+
+/// How many channels, patterns and shard channels the connection is subscribed to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Subscribed {
+    channels: u64,
+    patterns: u64,
+    shards: u64,
+}
+
+/// What an answer that is owed will mean.
+#[derive(Debug)]
+enum Pending {
+    /// Nothing for the connection.
+    Plain,
+    /// A transaction is open, if it is no error.
+    Multi,
+    /// The transaction is over, whatever it says, and no key is watched.
+    Exec,
+    /// As [`Exec`](Self::Exec); it was asked for in the place of an `EXEC` that must not be.
+    Spoilt,
+    /// Keys are watched, if it is no error.
+    Watch,
+    Unwatch,
+    Subscribe(Topic, usize),
+    /// `None`: from all that there are.
+    Unsubscribe(Topic, Option<u64>),
+    Monitor,
+    Switch(Switch, bool),
+    Change(Change),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Topic {
+    Channel,
+    Pattern,
+    Shard,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Switch {
+    Tracking,
+    NoEvict,
+}
+
+impl Attached {
+    /// Whether a transaction is open, as far as it was asked for.
+    pub(super) fn in_multi(&self) -> bool {
+        self.in_multi
+    }
+
+    /// A request on the connection.
+    pub(super) fn on_request(
+        &mut self,
+        setting: &Setting,
+        name: &[u8],
+        mut request: Message,
+    ) -> Step<Redis> {
+        let mut before = Vec::new();
+        if !name.is_empty() && !std::mem::replace(&mut self.named, true) {
+            before.push(set_name(name));
+        }
+        let pending = match self.meaning(setting, &mut request, &mut before) {
+            Ok(pending) => pending,
+            Err(step) => return *step,
+        };
+        let blocking = request.command().is_some_and(|c| c.class == Class::Blocking);
+        let patient = blocking || self.monitoring || matches!(pending, Pending::Monitor);
+        let silent = self.silent != Silent::No;
+        if self.silent == Silent::Once {
+            self.silent = Silent::No;
+        }
+        if silent {
+            // What it does to the connection will not be known.
+            self.stuck |= !matches!(pending, Pending::Plain);
+            request.set_expect(Expect::None);
+        } else {
+            if matches!(pending, Pending::Subscribe(..) | Pending::Unsubscribe(..)) {
+                request.set_expect(Expect::Stream);
+            }
+            self.pending.push_back(pending);
+        }
+        Step::Private { before, request, target: Target::Any, patient }
+    }
+
+    /// What the answer to a request will mean, or what becomes of the request in the place of being sent.
+    fn meaning(
+        &mut self,
+        setting: &Setting,
+        request: &mut Message,
+        before: &mut Vec<Message>,
+    ) -> Result<Pending, Box<Step<Redis>>> {
+        let Some(command) = request.command() else { return Ok(Pending::Plain) };
+        if !command.takes(request.argc()) {
+            return Ok(Pending::Plain);
+        }
+        let argument = |n: usize, word: &str| {
+            request.arg(n).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
+        };
+        let answer = |message: Message| Err(Box::new(Step::Answer(message)));
+        match (command.name, self.in_multi) {
+            ("quit", _) => return Err(Box::new(Step::Bye(Message::simple("OK")))),
+            ("multi", _) => {
+                self.in_multi = true;
+                return Ok(Pending::Multi);
+            }
+            ("exec", true) => {
+                self.in_multi = false;
+                if std::mem::take(&mut self.spoilt) {
+                    let lane = request.lane();
+                    *request = Message::request(["DISCARD"]);
+                    request.set_lane(lane);
+                    return Ok(Pending::Spoilt);
+                }
+                return Ok(Pending::Exec);
+            }
+            ("discard", true) => {
+                (self.in_multi, self.spoilt) = (false, false);
+                return Ok(Pending::Exec);
+            }
+            ("reset", _) => {
+                self.stuck = true;
+                return Ok(Pending::Plain);
+            }
+            (_, true) => {
+                // It is executed at the end, in the middle of other answers.
+                match command.class {
+                    Class::Plain | Class::Blocking | Class::Transaction => {}
+                    Class::Connection if is_harmless(command.name) => {}
+                    Class::Connection => self.stuck = true,
+                    Class::Subscription | Class::Monitor | Class::Replication => {
+                        self.spoilt = true;
+                        return answer(Message::error(
+                            "ERR wiremesh: not within a transaction, through a proxy",
+                        ));
+                    }
+                }
+                return Ok(Pending::Plain);
+            }
+            _ => {}
+        }
+        Ok(match command.name {
+            "watch" => Pending::Watch,
+            "unwatch" => Pending::Unwatch,
+            "subscribe" => Pending::Subscribe(Topic::Channel, request.argc().saturating_sub(1)),
+            "psubscribe" => Pending::Subscribe(Topic::Pattern, request.argc().saturating_sub(1)),
+            "ssubscribe" => Pending::Subscribe(Topic::Shard, request.argc().saturating_sub(1)),
+            "unsubscribe" => unsubscribe(Topic::Channel, request),
+            "punsubscribe" => unsubscribe(Topic::Pattern, request),
+            "sunsubscribe" => unsubscribe(Topic::Shard, request),
+            "monitor" => Pending::Monitor,
+            "wait" | "waitaof" => {
+                // The server waits for what the same connection has written: any command makes it take what was written
+                // on others for its own.
+                if self.pending.is_empty() {
+                    let mut ping = Message::request(["PING"]);
+                    ping.set_lane(request.lane());
+                    before.push(ping);
+                }
+                Pending::Plain
+            }
+            "client|reply" if argument(2, "on") => {
+                self.silent = Silent::No;
+                Pending::Plain
+            }
+            "client|reply" if argument(2, "off") => {
+                self.silent = Silent::Yes;
+                Pending::Plain
+            }
+            "client|reply" if argument(2, "skip") && self.silent == Silent::No => {
+                request.set_expect(Expect::None);
+                self.silent = Silent::Once;
+                let request = request.clone();
+                return Err(Box::new(Step::Private {
+                    before: Vec::new(),
+                    request,
+                    target: Target::Any,
+                    patient: false,
+                }));
+            }
+            "client|tracking"
+                if request.args().any(|arg| arg.eq_ignore_ascii_case(b"redirect")) =>
+            {
+                return answer(Message::error(
+                    "ERR wiremesh: the clients of a proxy are not those of the server: no REDIRECT",
+                ));
+            }
+            "client|tracking" => Pending::Switch(Switch::Tracking, argument(2, "on")),
+            "client|no-evict" => Pending::Switch(Switch::NoEvict, argument(2, "on")),
+            "client|id" => {
+                // In its turn: the answer of the server's is replaced.
+                Pending::Change(Change::Info)
+            }
+            "client|info" => Pending::Change(Change::Info),
+            "client|kill" | "client|unblock" => {
+                return answer(Message::error(
+                    "ERR wiremesh: the clients of a proxy are not those of the server",
+                ));
+            }
+            "select" | "auth" | "hello" => match changed(setting, request) {
+                Asked::Change { setting, name, request: sent } => {
+                    let (lane, told) = (request.lane(), command.name == "hello");
+                    *request = sent;
+                    request.set_lane(lane);
+                    Pending::Change(Change::To { setting, lane: None, name, told })
+                }
+                Asked::Wrong(error) => return answer(Message::error(&error)),
+                Asked::Nothing => Pending::Plain,
+            },
+            "script|debug" | "sync" | "psync" => {
+                return answer(Message::error("ERR wiremesh: not through a proxy"));
+            }
+            _ => Pending::Plain,
+        })
+    }
+
+    /// Something that came on the connection. Answers what it changes for the client.
+    pub(super) fn on_reply(&mut self, version: Version, reply: &mut Message) -> Option<Change> {
+        // In RESP2 it is an array like any other, but while there are subscriptions no other command is answered by one.
+        let events = match (reply.bytes().first(), version) {
+            (Some(b'>'), _) => true,
+            (Some(b'*'), Version::Resp2) => self.subscribed.any() || self.is_subscribing(),
+            _ => false,
+        };
+        if events && let Some(event) = Event::of(reply) {
+            return self.on_event(event, reply);
+        }
+        if self.monitoring && is_monitored(reply.bytes()) {
+            reply.set_push();
+            return None;
+        }
+        let failed = reply.is_error();
+        match self.pending.pop_front()? {
+            Pending::Plain => {}
+            Pending::Multi => {}
+            Pending::Exec => self.watching = false,
+            Pending::Spoilt => {
+                self.watching = false;
+                *reply =
+                    Message::error("EXECABORT Transaction discarded because of previous errors.");
+            }
+            Pending::Watch => self.watching |= !failed,
+            Pending::Unwatch => self.watching &= failed,
+            // An error, or it would have been an event.
+            Pending::Subscribe(..) | Pending::Unsubscribe(..) => {}
+            Pending::Monitor => self.monitoring |= !failed,
+            Pending::Switch(switch, on) if !failed => match switch {
+                Switch::Tracking => self.tracking = on,
+                Switch::NoEvict => self.no_evict = on,
+            },
+            Pending::Switch(..) => {}
+            Pending::Change(change) => return Some(change),
+        }
+        None
+    }
+
+    fn is_subscribing(&self) -> bool {
+        matches!(self.pending.front(), Some(Pending::Subscribe(..) | Pending::Unsubscribe(..)))
+    }
+
+    /// Something about subscriptions.
+    fn on_event(&mut self, event: Event, reply: &mut Message) -> Option<Change> {
+        let (topic, count, added) = match event {
+            Event::Message => {
+                reply.set_push();
+                return None;
+            }
+            Event::Subscribed(topic, count) => (topic, count, true),
+            Event::Unsubscribed(topic, count) => (topic, count, false),
+        };
+        let before = self.subscribed;
+        self.subscribed.note(topic, count);
+        let more = match self.pending.front_mut() {
+            Some(Pending::Subscribe(asked, left)) if *asked == topic && added => {
+                *left = left.saturating_sub(1);
+                *left > 0
+            }
+            Some(Pending::Unsubscribe(asked, left)) if *asked == topic && !added => {
+                let left = left.get_or_insert_with(|| before.of(topic).max(1));
+                *left = left.saturating_sub(1);
+                *left > 0
+            }
+            // The server takes it away itself: the slot has moved, or the user may not any more.
+            _ => {
+                reply.set_push();
+                return None;
+            }
+        };
+        reply.set_reply();
+        reply.set_more(more);
+        if !more {
+            self.pending.pop_front();
+        }
+        None
+    }
+
+    /// What may become of the connection, when nothing is owed on it.
+    pub(super) fn release(&self, gone: bool, lane: Lane) -> Release<Redis> {
+        let events = self.monitoring || self.tracking || self.subscribed.any();
+        let kept = self.stuck || self.no_evict || self.silent != Silent::No;
+        let open = self.in_multi || self.watching;
+        if !(events || kept || open) {
+            return if self.named {
+                Release::Reset(vec![set_name(b"")], lane)
+            } else {
+                Release::Clean(lane)
+            };
+        }
+        if !gone {
+            return Release::Hold;
+        }
+        if events || kept {
+            return Release::Close;
+        }
+        let word = if self.in_multi { "DISCARD" } else { "UNWATCH" };
+        let mut reset = vec![Message::request([word])];
+        reset.extend(self.named.then(|| set_name(b"")));
+        Release::Reset(reset, lane)
+    }
+}
+
+impl Subscribed {
+    fn any(self) -> bool {
+        self != Self::default()
+    }
+
+    fn of(self, topic: Topic) -> u64 {
+        match topic {
+            Topic::Channel => self.channels,
+            Topic::Pattern => self.patterns,
+            Topic::Shard => self.shards,
+        }
+    }
+
+    /// The server says how many there are now: channels and patterns together, shard channels by themselves.
+    fn note(&mut self, topic: Topic, count: u64) {
+        match topic {
+            Topic::Channel => self.channels = count.saturating_sub(self.patterns),
+            Topic::Pattern => self.patterns = count.saturating_sub(self.channels),
+            Topic::Shard => self.shards = count,
+        }
+    }
+}
+
+/// What a message about subscriptions says.
+enum Event {
+    /// A message of a channel's, or an invalidation.
+    Message,
+    Subscribed(Topic, u64),
+    Unsubscribed(Topic, u64),
+}
+
+impl Event {
+    /// What it says, if it is one.
+    fn of(reply: &Message) -> Option<Self> {
+        let pushed = reply.bytes().first() == Some(&b'>');
+        let mut items = reply.items();
+        let word = Value::parse(items.next()?)?;
+        let mut count = || u64::try_from(Value::parse(items.nth(1)?)?.as_integer()?).ok();
+        Some(match word.as_bytes()? {
+            b"message" | b"pmessage" | b"smessage" => Self::Message,
+            b"subscribe" => Self::Subscribed(Topic::Channel, count()?),
+            b"psubscribe" => Self::Subscribed(Topic::Pattern, count()?),
+            b"ssubscribe" => Self::Subscribed(Topic::Shard, count()?),
+            b"unsubscribe" => Self::Unsubscribed(Topic::Channel, count()?),
+            b"punsubscribe" => Self::Unsubscribed(Topic::Pattern, count()?),
+            b"sunsubscribe" => Self::Unsubscribed(Topic::Shard, count()?),
+            _ if pushed => Self::Message,
+            _ => return None,
+        })
+    }
+}
+
+fn set_name(name: &[u8]) -> Message {
+    let [client, setname]: [&[u8]; 2] = [b"CLIENT", b"SETNAME"];
+    Message::request([client, setname, name])
+}
+
+/// Unsubscribes from those that are named, or from all.
+fn unsubscribe(topic: Topic, request: &Message) -> Pending {
+    let named = request.argc().saturating_sub(1) as u64;
+    Pending::Unsubscribe(topic, (named > 0).then_some(named))
+}
+
+/// What changes nothing on the connection, also when it is executed at the end of a transaction.
+fn is_harmless(name: &str) -> bool {
+    matches!(
+        name,
+        "client|id"
+            | "client|info"
+            | "client|getname"
+            | "client|list"
+            | "client|help"
+            | "client|trackinginfo"
+            | "client|getredir"
+            | "acl|whoami"
+            | "client|pause"
+            | "client|unpause"
+            | "client|kill"
+            | "client|unblock"
+    )
+}
+
+/// Whether this is a line of `MONITOR`: a time in seconds, and then a database and an address in brackets.
+fn is_monitored(bytes: &[u8]) -> bool {
+    let Some(line) = bytes.strip_prefix(b"+") else { return false };
+    let end = line.iter().position(|byte| *byte != b'.' && !byte.is_ascii_digit());
+    let Some((time, rest)) = end.and_then(|end| line.split_at_checked(end)) else { return false };
+    time.contains(&b'.') && rest.starts_with(b" [")
+}

@@ -1,0 +1,247 @@
+//! Commands about the client's own connection: they change what the proxy knows of the client.
+
+use wiremesh::{
+    Lane,
+    correlation::{Step, Target, View},
+};
+
+use super::{Client, info, shared};
+use crate::{
+    Message, Redis,
+    lane::{Login, Setting},
+    resp::Version,
+};
+
+/// What a request changes, if it succeeds.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// This becomes the client's setting.
+    To {
+        setting: Setting,
+        /// Its lane, where the request was sent on it.
+        lane: Option<Lane>,
+        /// And this its name.
+        name: Option<Box<[u8]>>,
+        /// The reply tells about the connection, by its number.
+        told: bool,
+    },
+    /// Nothing, but the reply speaks of the connection.
+    Info,
+}
+
+/// What is wrong with a client's name, in the server's words.
+const BAD_NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
+
+impl Client {
+    /// A command of [`Class::Connection`](crate::command::Class), while nothing of the client's is on a connection.
+    pub(super) fn on_connection(
+        &mut self,
+        redis: &Redis,
+        view: &View<'_>,
+        request: Message,
+    ) -> Step<Redis> {
+        let Some(command) = request.command() else { return shared(request) };
+        match command.name {
+            "quit" => Step::Bye(Message::simple("OK")),
+            "reset" => {
+                self.reset();
+                Step::Answer(Message::simple("RESET"))
+            }
+            "select" | "auth" | "hello" => match changed(&self.setting, &request) {
+                Asked::Change { setting, name, request } => {
+                    let told = command.name == "hello";
+                    self.change_to(redis, setting, name, told, request)
+                }
+                Asked::Wrong(error) => Step::Answer(Message::error(&error)),
+                Asked::Nothing => shared(request),
+            },
+            "client|setname" => match request.arg(2) {
+                Some(name) if !is_name(name) => Step::Answer(Message::error(BAD_NAME)),
+                Some(name) => {
+                    self.name = name.into();
+                    Step::Answer(Message::simple("OK"))
+                }
+                None => shared(request),
+            },
+            "client|getname" if self.name.is_empty() => {
+                Step::Answer(Message::null(self.setting.version))
+            }
+            "client|getname" => Step::Answer(Message::bulk(&self.name)),
+            "client|id" => {
+                Step::Answer(Message::integer(i64::try_from(view.client).unwrap_or(i64::MAX)))
+            }
+            "client|info" => {
+                self.change = Some(Change::Info);
+                Step::Alone(request, Target::Any)
+            }
+            "client|kill" | "client|unblock" => Step::Answer(Message::error(
+                "ERR wiremesh: the clients of a proxy are not those of the server",
+            )),
+            "client|reply"
+                if request.arg(2).is_some_and(|mode| mode.eq_ignore_ascii_case(b"on")) =>
+            {
+                shared(request)
+            }
+            "client|reply" | "client|tracking" | "client|no-evict" | "client|caching" => {
+                self.attach(request)
+            }
+            "script|debug" if !request.arg(2).is_some_and(|m| m.eq_ignore_ascii_case(b"no")) => {
+                Step::Answer(Message::error(
+                    "ERR wiremesh: scripts are debugged at the server, not through a proxy",
+                ))
+            }
+            _ => shared(request),
+        }
+    }
+
+    /// Sends a request on the lane that the client has if it succeeds.
+    fn change_to(
+        &mut self,
+        redis: &Redis,
+        setting: Setting,
+        name: Option<Box<[u8]>>,
+        told: bool,
+        mut request: Message,
+    ) -> Step<Redis> {
+        let lane = redis.lanes().try_out(&setting);
+        self.protocol.get_or_insert_with(|| redis.clone());
+        request.set_lane(lane);
+        self.change = Some(Change::To { setting, lane: Some(lane), name, told });
+        Step::Alone(request, Target::Any)
+    }
+
+    /// Takes note of what a request has changed, or has not.
+    pub(super) fn apply(
+        &mut self,
+        redis: &Redis,
+        view: &View<'_>,
+        change: Change,
+        reply: &mut Message,
+    ) {
+        if reply.is_error() {
+            return self.give_up(redis, change);
+        }
+        match change {
+            Change::Info => info::rewrite(reply, view, &self.name),
+            Change::To { setting, lane, name, told } => {
+                if told {
+                    info::rewrite_id(reply, view.client);
+                }
+                self.settle(redis, setting, lane);
+                if let Some(name) = name {
+                    self.name = name;
+                }
+            }
+        }
+    }
+
+    /// A change does not come about.
+    pub(super) fn give_up(&self, redis: &Redis, change: Change) {
+        if let Change::To { lane: Some(lane), .. } = change {
+            redis.lanes().settle(lane, false);
+        }
+    }
+
+    /// The server has agreed to this setting.
+    fn settle(&mut self, redis: &Redis, setting: Setting, lane: Option<Lane>) {
+        self.lane = lane.unwrap_or_else(|| redis.lanes().try_out(&setting));
+        redis.lanes().settle(self.lane, true);
+        self.setting = setting;
+    }
+
+    /// The client is as if it had just connected.
+    pub(super) fn reset(&mut self) {
+        self.setting = Setting::default();
+        self.lane = 0;
+        self.name = Box::default();
+    }
+}
+
+/// What a request asks for.
+pub(super) enum Asked {
+    /// This setting, and this name; and what to send.
+    Change { setting: Setting, name: Option<Box<[u8]>>, request: Message },
+    /// It is wrong, in the server's words.
+    Wrong(String),
+    /// No change that the proxy knows of: the server says what is wrong with it.
+    Nothing,
+}
+
+/// What a `SELECT`, `AUTH` or `HELLO` asks for.
+pub(super) fn changed(setting: &Setting, request: &Message) -> Asked {
+    let setting = setting.clone();
+    match request.command().map(|command| command.name) {
+        Some("select") => match request.arg(1).and_then(database) {
+            Some(db) => Asked::Change {
+                setting: Setting { db, ..setting },
+                name: None,
+                request: request.clone(),
+            },
+            None => Asked::Nothing,
+        },
+        Some("auth") => {
+            let login = match (request.arg(1), request.arg(2)) {
+                (Some(password), None) => Login { user: None, password: password.into() },
+                (Some(user), Some(password)) => {
+                    Login { user: Some(user.into()), password: password.into() }
+                }
+                _ => return Asked::Nothing,
+            };
+            if request.argc() > 3 {
+                return Asked::Nothing;
+            }
+            let setting = Setting { login: Some(login), ..setting };
+            Asked::Change { setting, name: None, request: request.clone() }
+        }
+        Some("hello") => hello(setting, request),
+        _ => Asked::Nothing,
+    }
+}
+
+/// What a `HELLO` asks for: a version, a login, a name.
+fn hello(mut setting: Setting, request: &Message) -> Asked {
+    let Some(version) = request.arg(1) else {
+        return Asked::Change { setting, name: None, request: request.clone() };
+    };
+    setting.version = match version {
+        b"2" => Version::Resp2,
+        b"3" => Version::Resp3,
+        // Not a version, or none that there is.
+        _ => return Asked::Nothing,
+    };
+    let mut sent: Vec<&[u8]> = vec![b"HELLO", version];
+    let mut name = None;
+    let mut rest = request.args().skip(2);
+    while let Some(option) = rest.next() {
+        if option.eq_ignore_ascii_case(b"auth")
+            && let (Some(user), Some(password)) = (rest.next(), rest.next())
+        {
+            setting.login = Some(Login { user: Some(user.into()), password: password.into() });
+            sent.extend([option, user, password]);
+        } else if option.eq_ignore_ascii_case(b"setname")
+            && let Some(wanted) = rest.next()
+        {
+            if !is_name(wanted) {
+                return Asked::Wrong(BAD_NAME.into());
+            }
+            // The connection has other clients too, who have names of their own.
+            name = Some(wanted.into());
+        } else {
+            let option = String::from_utf8_lossy(option).into_owned();
+            return Asked::Wrong(format!("ERR Syntax error in HELLO option '{option}'"));
+        }
+    }
+    Asked::Change { setting, name, request: Message::request(sent) }
+}
+
+/// A database's number, where it is one.
+fn database(text: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(text).ok()?;
+    let number = text.parse::<u32>().ok().filter(|number| *number <= i32::MAX.unsigned_abs())?;
+    // "+1" and "01" are no numbers to the server.
+    (number.to_string() == text).then_some(number)
+}
+
+fn is_name(name: &[u8]) -> bool {
+    name.iter().all(|byte| (b'!'..=b'~').contains(byte))
+}

@@ -1,0 +1,125 @@
+//! Follows one client: which of its requests may share an upstream connection with other clients', which need one of
+//! their own, and which the proxy answers itself.
+//!
+//! A client is *attached* while state of its is on a connection of its own: a transaction, watched keys, subscriptions, a
+//! blocking command. [`attached`] follows that state by the replies; when it is gone the connection goes back. What a
+//! connection remembers beyond that (login, database, version) is a [`Setting`](crate::lane::Setting), and connections are
+//! shared among clients of equal settings.
+
+mod attached;
+mod connection;
+mod info;
+
+use wiremesh::{
+    Lane,
+    correlation::{ClientMachine, Release, Step, Target, View},
+};
+
+use self::{attached::Attached, connection::Change};
+use crate::{Message, Redis, command::Class, lane::Setting};
+
+/// What is known of one client.
+#[derive(Debug, Default)]
+pub struct Client {
+    setting: Setting,
+    lane: Lane,
+    name: Box<[u8]>,
+    /// What the one request in flight changes, if it succeeds.
+    change: Option<Change>,
+    /// What is on the connection that is its own, while it has one.
+    attached: Option<Box<Attached>>,
+    /// Who is to be told if the client leaves before it is known whether a change comes about.
+    protocol: Option<Redis>,
+}
+
+impl ClientMachine<Redis> for Client {
+    fn on_request(&mut self, redis: &Redis, view: &View<'_>, mut request: Message) -> Step<Redis> {
+        request.set_lane(self.lane);
+        if let Some(attached) = &mut self.attached {
+            let named = request.command().is_some_and(|command| {
+                matches!(command.name, "client|setname" | "client|getname")
+                    && command.takes(request.argc())
+            });
+            if named && !attached.in_multi() {
+                return self.on_connection(redis, view, request);
+            }
+            return attached.on_request(&self.setting, &self.name, request);
+        }
+        let Some(command) = request.command() else { return shared(request) };
+        let class = match command.class {
+            Class::Plain => return shared(request),
+            Class::Blocking => {
+                let args: Vec<_> = request.args().collect();
+                command.class(|n| args.get(n).copied())
+            }
+            class => class,
+        };
+        // The server's own words for it are best.
+        if class == Class::Plain || !command.takes(request.argc()) {
+            return shared(request);
+        }
+        match class {
+            Class::Plain => shared(request),
+            Class::Connection => self.on_connection(redis, view, request),
+            Class::Replication => Step::Answer(Message::error(
+                "ERR wiremesh: replication does not go through a proxy",
+            )),
+            // Nothing is watched, and no transaction is open: the answer is the same on any connection.
+            Class::Transaction if matches!(command.name, "exec" | "discard" | "unwatch") => {
+                shared(request)
+            }
+            Class::Blocking | Class::Transaction | Class::Subscription | Class::Monitor => {
+                self.attach(request)
+            }
+        }
+    }
+
+    fn on_reply(&mut self, redis: &Redis, view: &View<'_>, reply: &mut Message) {
+        if let Some(attached) = &mut self.attached {
+            if let Some(change) = attached.on_reply(self.setting.version, reply) {
+                self.apply(redis, view, change, reply);
+            }
+            return;
+        }
+        if let Some(change) = self.change.take() {
+            self.apply(redis, view, change, reply);
+        }
+    }
+
+    fn on_failed(&mut self, redis: &Redis) {
+        // If it was sent on a connection of the client's own, that is lost.
+        self.attached = None;
+        if let Some(change) = self.change.take() {
+            self.give_up(redis, change);
+        }
+    }
+
+    fn release(&mut self, _redis: &Redis, gone: bool) -> Release<Redis> {
+        let Some(attached) = &self.attached else { return Release::Clean(self.lane) };
+        let release = attached.release(gone, self.lane);
+        if !matches!(release, Release::Hold) {
+            self.attached = None;
+        }
+        release
+    }
+}
+
+impl Client {
+    /// Has the client take a connection for itself.
+    fn attach(&mut self, request: Message) -> Step<Redis> {
+        let attached = self.attached.insert(Box::default());
+        attached.on_request(&self.setting, &self.name, request)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let (Some(redis), Some(change)) = (self.protocol.take(), self.change.take()) {
+            self.give_up(&redis, change);
+        }
+    }
+}
+
+fn shared(request: Message) -> Step<Redis> {
+    Step::Shared(request, Target::Any)
+}
