@@ -3,7 +3,7 @@ use std::{fmt::Write, time::Duration};
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{BoundStatus, ClusterStatus, EndpointStatus},
+    cluster::{BoundStatus, ClusterStatus, EndpointStatus, Membership, Role, TopologyStatus},
     telemetry::{EndpointTotals, Snapshot},
 };
 
@@ -47,6 +47,9 @@ pub(super) fn to_text(clusters: &[ClusterStatus], counts: &Snapshot) -> String {
         if !cluster.unresolved.is_empty() {
             let _ = writeln!(text, "  unresolved   {}", cluster.unresolved.join(", "));
         }
+        if let Some(topology) = &cluster.topology {
+            let _ = writeln!(text, "  topology     {}", describe(topology));
+        }
         let rows: Vec<_> = cluster.endpoints.iter().map(|it| row(cluster, it, counts)).collect();
         table(&rows, &mut text);
         text.push('\n');
@@ -63,8 +66,12 @@ fn row(cluster: &ClusterStatus, endpoint: &EndpointStatus, counts: &Snapshot) ->
     let state = state.as_str().unwrap_or_default();
     let left = endpoint.left_ms.map(Duration::from_millis);
     let at = |q| quantile(&counted, q).map_or_else(|| "-".to_owned(), short);
+    let place = endpoint.member.map(|Membership { shard, role, .. }| match role {
+        Role::Primary => format!(" (primary of {shard})"),
+        Role::Replica => format!(" (replica of {shard})"),
+    });
     [
-        endpoint.address.clone(),
+        format!("{}{}", endpoint.address, place.unwrap_or_default()),
         left.map_or_else(|| state.to_owned(), |left| format!("{state} for {}", short(left))),
         endpoint.weight.to_string(),
         endpoint.in_flight.to_string(),
@@ -74,6 +81,16 @@ fn row(cluster: &ClusterStatus, endpoint: &EndpointStatus, counts: &Snapshot) ->
         at(0.5),
         at(0.99),
     ]
+}
+
+fn describe(topology: &TopologyStatus) -> String {
+    let TopologyStatus { kind, shards, unserved_slots, age_ms, problem } = topology;
+    let age = age_ms.map(|age| format!(", learnt {} ago", short(Duration::from_millis(age))));
+    let unserved = unserved_slots.filter(|slots| *slots > 0);
+    let unserved = unserved.map(|slots| format!(", {slots} slots not served"));
+    let problem = problem.as_ref().map(|problem| format!("; since then: {problem}"));
+    let [age, unserved, problem] = [age, unserved, problem].map(Option::unwrap_or_default);
+    format!("{kind}, {shards} shards{age}{unserved}{problem}")
 }
 
 /// Columns as wide as their widest cell, the first two to the left, numbers to the right.
@@ -126,6 +143,7 @@ mod tests {
     fn sample() -> (Vec<ClusterStatus>, Snapshot) {
         let bound = BoundStatus { used: 1, max: 1024, refused: 7 };
         let endpoint = |address: &str, state, left_ms| EndpointStatus {
+            member: None,
             address: address.into(),
             weight: 1,
             state,
@@ -135,6 +153,7 @@ mod tests {
             in_flight: 2,
         };
         let cluster = ClusterStatus {
+            topology: None,
             name: "hello".into(),
             balance: Balance::LeastRequest,
             version: 1,

@@ -18,19 +18,21 @@ use super::shared::{EndpointSet, Shared};
 pub struct LocalCluster {
     shared: Arc<Shared>,
     version: Cell<u64>,
-    view: RefCell<View>,
+    pub(super) view: RefCell<View>,
+    /// Where slots were seen to have moved since the topology was learnt: places of endpoints.
+    pub(super) moved: RefCell<FxHashMap<u16, usize>>,
     in_flight: Arc<Tally>,
     /// Permits taken from the shared bound and not in use.
     spare: Cell<u32>,
 }
 
 #[derive(Debug)]
-struct View {
-    set: Arc<EndpointSet>,
-    endpoints: Vec<Rc<LocalEndpoint>>,
+pub(super) struct View {
+    pub(super) set: Arc<EndpointSet>,
+    pub(super) endpoints: Vec<Rc<LocalEndpoint>>,
     weights: Weights,
     balancer: Balancer,
-    config: Arc<crate::config::Cluster>,
+    pub(super) config: Arc<crate::config::Cluster>,
 }
 
 impl LocalCluster {
@@ -48,6 +50,7 @@ impl LocalCluster {
         let cluster = Self {
             version: Cell::new(set.version()),
             view: RefCell::new(view),
+            moved: RefCell::default(),
             in_flight: shared.tally(),
             spare: Cell::new(0),
             shared,
@@ -193,6 +196,7 @@ impl LocalCluster {
         view.config = config;
         self.version.set(set.version());
         view.set = set;
+        self.moved.borrow_mut().clear();
         // The bound may be lower now than what is held.
         self.shared.requests().put(self.spare.take());
     }

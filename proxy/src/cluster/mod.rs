@@ -12,6 +12,8 @@ mod gauge;
 pub mod health;
 mod local;
 pub mod resolve;
+mod route;
+mod shards;
 mod shared;
 mod status;
 
@@ -22,8 +24,11 @@ pub use address::Address;
 pub use endpoint::Endpoint;
 pub use gauge::Gauge;
 pub use local::{LocalCluster, LocalEndpoint};
+pub use shards::{Learnt, LearntShard, ShardTable};
 pub use shared::{EndpointSet, Shared};
-pub use status::{BoundStatus, ClusterStatus, EndpointState, EndpointStatus};
+pub use status::{
+    BoundStatus, ClusterStatus, EndpointState, EndpointStatus, Membership, Role, TopologyStatus,
+};
 
 /// The key of a request for the hashing balancers, from the bytes that it is to depend on.
 pub fn hash_key(bytes: &[u8]) -> u64 {

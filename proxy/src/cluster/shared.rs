@@ -10,13 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::address::Address;
 use super::balance::Table;
 use super::endpoint::Endpoint;
 use super::gauge::{Gauge, Tally};
 use super::resolve::{Name, names};
+use super::shards::{Learnt, ShardTable};
 use crate::config;
 
 /// One cluster: its settings, its endpoints, and its bounds.
@@ -35,15 +36,28 @@ pub struct Shared {
     in_flight: Mutex<Vec<Weak<Tally>>>,
     /// Held while an endpoint is ejected, so that two at once don't exceed the share that may be.
     ejecting: Mutex<()>,
-    /// What host names resolved to last. Locked while the endpoints change.
-    answers: Mutex<Answers>,
+    /// Locked while the endpoints change.
+    known: Mutex<Known>,
+    /// Told when the topology may have changed.
+    stale: Notify,
+}
+
+/// What was found out about where the endpoints are.
+#[derive(Debug, Default)]
+struct Known {
+    answers: Answers,
+    /// The topology, and what the configuration called it then.
+    learnt: Option<(String, Learnt)>,
+    /// When the topology was learnt last, and why it could not be since.
+    asked: (Option<Instant>, Option<String>),
 }
 
 /// The addresses of each name, last time that it could be resolved.
 type Answers = HashMap<Name, Vec<SocketAddr>>;
 
 impl Shared {
-    /// A cluster, with those of its endpoints whose addresses need no resolution: [`resolve`](super::resolve) brings the others.
+    /// A cluster, with those of its endpoints whose addresses need no resolution: [`resolve`](super::resolve) brings the
+    /// others. One whose topology is to be learnt has none before it [is](super::discover).
     pub fn new(config: Arc<config::Cluster>) -> Arc<Self> {
         let shared = Self {
             name: config.name.as_str().into(),
@@ -56,10 +70,11 @@ impl Shared {
             starving: AtomicU32::new(0),
             in_flight: Mutex::default(),
             ejecting: Mutex::default(),
-            answers: Mutex::default(),
+            known: Mutex::default(),
+            stale: Notify::new(),
             config: ArcSwap::new(config),
         };
-        shared.rebuild(&mut lock(&shared.answers), false, Instant::now());
+        shared.rebuild(&mut lock(&shared.known), false, Instant::now());
         Arc::new(shared)
     }
 
@@ -79,9 +94,9 @@ impl Shared {
         self.requests.set_max(bound(config.max_in_flight));
         self.connections.set_max(bound(config.max_connections));
         self.pending.set_max(bound(config.max_pending));
-        let mut answers = lock(&self.answers);
+        let mut known = lock(&self.known);
         self.config.store(config);
-        self.rebuild(&mut answers, true, Instant::now());
+        self.rebuild(&mut known, true, Instant::now());
     }
 
     /// The endpoints now.
@@ -134,6 +149,10 @@ impl Shared {
     /// Not ejected: the last available endpoint; more than the configured share, though one always may be.
     pub fn on_failure(&self, endpoint: &Endpoint, now: Instant) -> bool {
         let config = self.config.load();
+        if !config.is_static() {
+            // It may have lost its role.
+            self.stale();
+        }
         let Some(outlier) = &config.outlier else { return false };
         // What was sent before the ejection still fails; it was punished already.
         if endpoint.is_ejected(now) {
@@ -162,15 +181,57 @@ impl Shared {
 
     /// Stores what a name resolved to, and changes the endpoints accordingly.
     pub(super) fn resolved(&self, name: Name, addresses: Vec<SocketAddr>, now: Instant) {
-        let mut answers = lock(&self.answers);
-        answers.insert(name, addresses);
-        self.rebuild(&mut answers, false, now);
+        let mut known = lock(&self.known);
+        known.answers.insert(name, addresses);
+        self.rebuild(&mut known, false, now);
+    }
+
+    /// The topology may have changed: it is learnt again soon. Cheap, from any thread, as often as one likes.
+    pub fn stale(&self) {
+        self.stale.notify_one();
+    }
+
+    /// Resolves when [`Shared::stale`] was called since the last time.
+    pub(super) async fn on_stale(&self) {
+        self.stale.notified().await;
+    }
+
+    /// Where the configured endpoints are, as far as it is known: whom to ask for the topology.
+    pub(super) fn seeds(&self) -> Vec<Address> {
+        let known = lock(&self.known);
+        wanted(&self.config(), &known.answers).into_iter().map(|(address, _)| address).collect()
+    }
+
+    /// Puts a topology of this kind in force, unless the settings ask for another by now. True if it changes anything.
+    pub(super) fn learnt(&self, kind: &str, learnt: Learnt, now: Instant) -> bool {
+        let mut known = lock(&self.known);
+        if self.config.load().topology != kind {
+            return false;
+        }
+        known.asked = (Some(now), None);
+        let before = self.version();
+        known.learnt = Some((kind.to_owned(), learnt));
+        self.rebuild(&mut known, false, now);
+        self.version() != before
+    }
+
+    /// The topology could not be learnt; true when that is news.
+    pub(super) fn not_learnt(&self, why: &str) -> bool {
+        let mut known = lock(&self.known);
+        let news = known.asked.1.as_deref() != Some(why);
+        known.asked.1 = Some(why.to_owned());
+        news
+    }
+
+    /// When the topology was learnt last, and why it could not be since.
+    pub(super) fn asked(&self) -> (Option<Instant>, Option<String>) {
+        lock(&self.known).asked.clone()
     }
 
     /// Names that have no addresses, not even old ones.
     pub(super) fn unresolved(&self) -> Vec<String> {
-        let answers = lock(&self.answers);
-        let unknown = |name: &Name| !answers.contains_key(name);
+        let known = lock(&self.known);
+        let unknown = |name: &Name| !known.answers.contains_key(name);
         names(&self.config()).filter(unknown).map(|(host, port)| format!("{host}:{port}")).collect()
     }
 
@@ -183,27 +244,34 @@ impl Shared {
         tally
     }
 
-    /// Computes the endpoints from settings and answers. Workers hear of it if it changes anything, or if `announce`.
-    fn rebuild(&self, answers: &mut Answers, announce: bool, now: Instant) {
+    /// Computes the endpoints from settings, answers and topology. Workers hear of it if it changes anything, or if
+    /// `announce`.
+    fn rebuild(&self, known: &mut Known, announce: bool, now: Instant) {
         let config = self.config.load();
-        let wanted = wanted(&config, answers);
         let names: HashSet<Name> = names(&config).collect();
-        answers.retain(|name, _| names.contains(name));
+        known.answers.retain(|name, _| names.contains(name));
+        if known.learnt.as_ref().is_some_and(|(kind, _)| *kind != config.topology) {
+            (known.learnt, known.asked) = Default::default();
+        }
+        let wanted = wanted(&config, &known.answers);
+        let learnt = known.learnt.as_ref().map(|(_, learnt)| learnt);
+        let wanted = match learnt {
+            _ if config.is_static() => wanted,
+            Some(learnt) => learnt_endpoints(learnt, &wanted),
+            None => Vec::new(),
+        };
         let old = self.set.load();
         let unchanged = old.endpoints.len() == wanted.len()
             && old.endpoints.iter().zip(&wanted).all(|(endpoint, (address, weight))| {
                 endpoint.address() == address && endpoint.weight() == *weight
             });
-        if unchanged && !announce {
-            return;
-        }
-        let mut known: HashMap<&Address, &Arc<Endpoint>> =
+        let mut kept: HashMap<&Address, &Arc<Endpoint>> =
             old.endpoints.iter().map(|endpoint| (endpoint.address(), endpoint)).collect();
         // A slow start is for who joins others that are warm.
         let first = old.endpoints.is_empty();
         let endpoints: Vec<_> = wanted
             .into_iter()
-            .map(|(address, weight)| match known.remove(&address) {
+            .map(|(address, weight)| match kept.remove(&address) {
                 Some(endpoint) => {
                     endpoint.set_weight(weight);
                     Arc::clone(endpoint)
@@ -211,11 +279,19 @@ impl Shared {
                 None => Arc::new(Endpoint::new(address, weight, first, now)),
             })
             .collect();
+        let shards = match learnt {
+            _ if config.is_static() => None,
+            Some(learnt) => Some(ShardTable::new(learnt, &endpoints)),
+            None => Some(ShardTable::default()),
+        };
+        if unchanged && shards == old.shards && !announce {
+            return;
+        }
         let labels: Vec<_> =
             endpoints.iter().map(|endpoint| (&**endpoint.label(), endpoint.weight())).collect();
         let table = Table::new(config.balance, &labels);
         let version = old.version + 1;
-        self.set.store(Arc::new(EndpointSet { version, endpoints, table }));
+        self.set.store(Arc::new(EndpointSet { version, endpoints, table, shards }));
         self.version.store(version, Release);
         self.changed.send_replace(version);
     }
@@ -248,6 +324,15 @@ fn wanted(config: &config::Cluster, answers: &Answers) -> Vec<(Address, u32)> {
     wanted
 }
 
+/// The addresses of a topology, each once, with the weight that the configuration gives them, or 1.
+fn learnt_endpoints(learnt: &Learnt, configured: &[(Address, u32)]) -> Vec<(Address, u32)> {
+    let weights: HashMap<_, _> =
+        configured.iter().map(|(address, weight)| (address, *weight)).collect();
+    let mut seen = HashSet::new();
+    let once = learnt.addresses().filter(|address| seen.insert(*address));
+    once.map(|address| (address.clone(), weights.get(address).copied().unwrap_or(1))).collect()
+}
+
 fn bound(max: usize) -> u32 {
     u32::try_from(max).unwrap_or(u32::MAX)
 }
@@ -262,6 +347,8 @@ pub struct EndpointSet {
     version: u64,
     endpoints: Vec<Arc<Endpoint>>,
     table: Table,
+    /// Who of them serves what; `None` where each serves everything.
+    shards: Option<ShardTable>,
 }
 
 impl EndpointSet {
@@ -270,12 +357,17 @@ impl EndpointSet {
         self.version
     }
 
-    /// The endpoints, in the order of the configuration.
+    /// The endpoints, in the order of the configuration, or shard by shard.
     pub fn endpoints(&self) -> &[Arc<Endpoint>] {
         &self.endpoints
     }
 
     pub(super) fn table(&self) -> &Table {
         &self.table
+    }
+
+    /// Who of the endpoints serves what; `None` where each serves everything.
+    pub(super) fn shards(&self) -> Option<&ShardTable> {
+        self.shards.as_ref()
     }
 }

@@ -27,8 +27,51 @@ pub struct ClusterStatus {
     /// Names that could not be resolved yet.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unresolved: Vec<String>,
-    /// Its endpoints, in the order of the configuration.
+    /// What was learnt of who serves what; none where the topology is static.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topology: Option<TopologyStatus>,
+    /// Its endpoints, in the order of the configuration, or shard by shard.
     pub endpoints: Vec<EndpointStatus>,
+}
+
+/// A learnt topology at one time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TopologyStatus {
+    /// Which, as the configuration names it.
+    pub kind: String,
+    /// How many shards there are.
+    pub shards: usize,
+    /// Slots that no shard serves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unserved_slots: Option<usize>,
+    /// How long ago it was learnt, in milliseconds; none before the first time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_ms: Option<u64>,
+    /// Why it could not be learnt again since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// An endpoint's place in a learnt topology.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Membership {
+    /// Which shard it is of, from 0.
+    pub shard: usize,
+    /// What it is there.
+    pub role: Role,
+    /// How many slots the shard serves; none where the data is not divided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slots: Option<usize>,
+}
+
+/// What an endpoint is in its shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It takes writes.
+    Primary,
+    /// It is a copy.
+    Replica,
 }
 
 /// A bounded number.
@@ -47,6 +90,9 @@ pub struct BoundStatus {
 pub struct EndpointStatus {
     /// Where it is.
     pub address: String,
+    /// Its place in the topology, where one was learnt.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub member: Option<Membership>,
     /// Its share, relative to its neighbours'.
     pub weight: u32,
     /// Whether it gets requests.
@@ -80,6 +126,16 @@ impl Shared {
     /// The cluster as it is now.
     pub fn describe(&self, now: Instant) -> ClusterStatus {
         let set = self.endpoints();
+        let topology = set.shards().map(|table| {
+            let (learnt, problem) = self.asked();
+            TopologyStatus {
+                kind: self.config().topology.clone(),
+                shards: table.shards().len(),
+                unserved_slots: table.is_divided().then(|| table.unserved()),
+                age_ms: learnt.map(|at| millis(now.saturating_duration_since(at))),
+                problem,
+            }
+        });
         ClusterStatus {
             name: self.name().to_string(),
             balance: self.config().balance,
@@ -89,7 +145,16 @@ impl Shared {
             connections: self.connections().status(),
             pending: self.pending().status(),
             unresolved: self.unresolved(),
-            endpoints: set.endpoints().iter().map(|endpoint| endpoint.describe(now)).collect(),
+            topology,
+            endpoints: set
+                .endpoints()
+                .iter()
+                .enumerate()
+                .map(|(place, endpoint)| {
+                    let member = set.shards().and_then(|table| table.membership(place));
+                    EndpointStatus { member, ..endpoint.describe(now) }
+                })
+                .collect(),
         }
     }
 }
@@ -119,12 +184,17 @@ impl Endpoint {
         let left = Some(self.suspension(now)).filter(|left| *left > Duration::ZERO);
         EndpointStatus {
             address: self.label().to_string(),
+            member: None,
             weight: self.weight(),
             state: self.state(now),
-            left_ms: left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+            left_ms: left.map(millis),
             failures: self.failures(),
             ejections: self.ejections(),
             in_flight: self.in_flight(),
         }
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Stdio;
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,16 +12,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::built;
 use super::peer::{Peer, pinned};
+use super::subject::{Request, Subject, Tool};
+use super::{built, redis};
 use crate::process::log;
 
 /// What is done to a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Case {
     pub(super) kind: Kind,
-    /// Length of a body, in bytes.
-    pub(super) body: usize,
+    pub(super) request: Request,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub(super) enum Kind {
 
 /// One measurement of one peer.
 pub(super) struct Cell<'a> {
-    pub(super) protocol: &'a str,
+    pub(super) subject: &'a Subject,
     pub(super) case: Case,
     pub(super) peer: Peer,
     pub(super) seconds: f64,
@@ -47,7 +48,7 @@ pub(super) struct Sample {
 }
 
 /// How long a program may take to be ready, and an ended load to print its figures.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,7 +61,7 @@ impl fmt::Display for Kind {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}B", self.kind, self.body)
+        write!(f, "{} {}", self.kind, self.request)
     }
 }
 
@@ -108,9 +109,17 @@ impl Case {
 impl Cell<'_> {
     /// Starts server and proxy, loads them, and ends them.
     pub(super) async fn measure(&self) -> anyhow::Result<Sample> {
-        let (mut server, upstream) = self.serve().await.context("the server")?;
+        let server = match self.subject.tool {
+            Tool::Load => self.serve().await,
+            Tool::Redis => redis::serve(self.load_cpus).await,
+        };
+        let (mut server, upstream) = server.context("the server")?;
         let (mut proxy, target) = self.proxy(upstream).await.context("the proxy")?;
-        let sample = self.load(target, proxy.as_ref().and_then(Child::id)).await;
+        let watch = proxy.as_ref().and_then(Child::id);
+        let sample = match self.subject.tool {
+            Tool::Load => self.load(target, watch).await,
+            Tool::Redis => redis::load(self, upstream, target, watch).await,
+        };
         if let Some(proxy) = &mut proxy {
             if let Some(status) = proxy.try_wait()? {
                 bail!("{} ended by itself: {status}", self.peer);
@@ -124,7 +133,7 @@ impl Cell<'_> {
     async fn serve(&self) -> anyhow::Result<(Child, SocketAddr)> {
         let (errors, _) = log("bench-server")?;
         let mut serve = pinned(self.load_cpus, built("load"));
-        serve.args([self.protocol, "serve"]);
+        serve.args([self.subject.protocol, "serve"]);
         let mut server = serve.stdout(Stdio::piped()).stderr(errors).spawn()?;
         let mut address = String::new();
         let stdout = server.stdout.take().context("no output")?;
@@ -136,22 +145,13 @@ impl Cell<'_> {
     async fn proxy(&self, upstream: SocketAddr) -> anyhow::Result<(Option<Child>, SocketAddr)> {
         let listen = free().await?;
         let Some(mut command) =
-            self.peer.command(self.protocol, self.proxy_cpus, listen, upstream)?
+            self.peer.command(self.subject.protocol, self.proxy_cpus, listen, upstream)?
         else {
             return Ok((None, upstream));
         };
         let (output, path) = log(&format!("bench-{}", self.peer))?;
         let mut proxy = command.stdout(output.try_clone()?).stderr(output).spawn()?;
-        let end = Instant::now() + PATIENCE;
-        while TcpStream::connect(listen).await.is_err() {
-            if let Some(status) = proxy.try_wait()? {
-                bail!("{status}, see {}", path.display());
-            }
-            if Instant::now() > end {
-                bail!("it does not listen on {listen}, see {}", path.display());
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
+        listening(&mut proxy, listen, &path).await?;
         Ok((Some(proxy), listen))
     }
 
@@ -162,10 +162,13 @@ impl Cell<'_> {
             Kind::Load { connections, depth } => ("run", connections, depth),
             Kind::Idle { connections } => ("idle", connections, 1),
         };
-        load.args([self.protocol, command, &target.to_string()]);
+        load.args([self.subject.protocol, command, &target.to_string()]);
         let option = |name: &str, value: &dyn ToString| [format!("--{name}"), value.to_string()];
         load.args(option("connections", &connections)).args(option("depth", &depth));
-        load.args(option("body", &self.case.body)).args(option("seconds", &self.seconds));
+        if let Request::Body(body) = self.case.request {
+            load.args(option("body", &body));
+        }
+        load.args(option("seconds", &self.seconds));
         load.args(option("warm-up", &(self.seconds / 3.0)));
         if let Some(pid) = watch {
             load.args(option("watch", &pid));
@@ -179,8 +182,27 @@ impl Cell<'_> {
     }
 }
 
+/// Waits until a program that was started listens.
+pub(super) async fn listening(
+    child: &mut Child,
+    listen: SocketAddr,
+    log: &Path,
+) -> anyhow::Result<()> {
+    let end = Instant::now() + PATIENCE;
+    while TcpStream::connect(listen).await.is_err() {
+        if let Some(status) = child.try_wait()? {
+            bail!("{status}, see {}", log.display());
+        }
+        if Instant::now() > end {
+            bail!("it does not listen on {listen}, see {}", log.display());
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
 /// A port that nobody uses.
-async fn free() -> anyhow::Result<SocketAddr> {
+pub(super) async fn free() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0").await?.local_addr()?)
 }
 

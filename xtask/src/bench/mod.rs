@@ -2,6 +2,7 @@
 
 mod cell;
 mod peer;
+mod redis;
 mod subject;
 mod table;
 
@@ -13,15 +14,15 @@ use crate::process::{answer, command, run};
 use crate::{root, target};
 use cell::{Case, Cell, Kind};
 use peer::Peer;
-use subject::Subject;
+use subject::{Request, Subject, Tool};
 use table::Results;
 
 /// What to measure, and for how long.
 #[derive(clap::Args)]
 pub(crate) struct BenchArgs {
-    /// The protocol
-    #[arg(default_value = "bolt")]
-    protocol: String,
+    /// Which protocols; all, if none is named
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(Subject::names()))]
+    protocols: Vec<String>,
     /// How often each case is measured on each peer; what is reported is the median
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -31,11 +32,11 @@ pub(crate) struct BenchArgs {
     /// Only these, such as 50x1 (connections x depth) or idle
     #[arg(long, value_delimiter = ',')]
     cases: Vec<String>,
-    /// Lengths of bodies, in bytes
+    /// Lengths of bodies, in bytes, for protocols that have some
     #[arg(long, value_delimiter = ',', default_values_t = [128, 4096])]
     bodies: Vec<usize>,
-    /// Which proxies
-    #[arg(long, value_delimiter = ',', value_enum, default_values_t = Peer::ALL)]
+    /// Which proxies; all that speak the protocol, if none is named
+    #[arg(long, value_delimiter = ',', value_enum)]
     peers: Vec<Peer>,
     /// How many connections are idle in the case `idle`; the limit of open files allows about 9,000
     #[arg(long, default_value_t = 4000)]
@@ -63,27 +64,38 @@ pub(crate) async fn run_all(mut args: BenchArgs) -> anyhow::Result<bool> {
     if std::thread::available_parallelism()?.get() < 2 {
         (args.proxy_cpus, args.load_cpus) = (String::new(), String::new());
     }
-    let subject = Subject::named(&args.protocol).context("no such protocol")?;
-    let cases = cases(subject, &args);
-    ensure!(!cases.is_empty() && !args.peers.is_empty() && args.rounds > 0, "nothing to measure");
-
-    build().await?;
-    for peer in &args.peers {
-        peer.install().await.with_context(|| format!("{peer} cannot be installed"))?;
+    if args.protocols.is_empty() {
+        args.protocols.extend(Subject::names().map(str::to_owned));
     }
-    let setting = setting(&args).await?;
+    build().await?;
+    let mut faults = 0;
+    for protocol in &args.protocols {
+        let subject = Subject::named(protocol).context("no such protocol")?;
+        faults += measure(subject, &args).await?;
+    }
+    Ok(faults == 0)
+}
+
+/// Measures one protocol; returns how many answers were wrong or missing.
+async fn measure(subject: &'static Subject, args: &BenchArgs) -> anyhow::Result<u64> {
+    let cases = cases(subject, args);
+    let wanted = |peer: &Peer| args.peers.is_empty() || args.peers.contains(peer);
+    let peers: Vec<Peer> = subject.peers.iter().copied().filter(wanted).collect();
+    ensure!(!cases.is_empty() && !peers.is_empty() && args.rounds > 0, "nothing to measure");
+    peer::install(subject, &peers).await?;
+    let setting = setting(subject, &peers, args).await?;
     println!("{setting}\n");
 
-    let mut results = Results::new(subject, cases.clone(), args.peers.clone());
-    let suited = |case: &Case| args.peers.iter().filter(|peer| case.suits(**peer)).count();
+    let mut results = Results::new(subject, cases.clone(), peers.clone());
+    let suited = |case: &Case| peers.iter().filter(|peer| case.suits(**peer)).count();
     let count = args.rounds * cases.iter().map(suited).sum::<usize>();
     let mut number = 0;
     for _ in 0..args.rounds {
         for case in &cases {
-            for peer in args.peers.iter().filter(|peer| case.suits(**peer)) {
+            for peer in peers.iter().filter(|peer| case.suits(**peer)) {
                 number += 1;
                 let cell = Cell {
-                    protocol: subject.protocol,
+                    subject,
                     case: *case,
                     peer: *peer,
                     seconds: args.seconds,
@@ -101,21 +113,22 @@ pub(crate) async fn run_all(mut args: BenchArgs) -> anyhow::Result<bool> {
     if args.write {
         write(subject.protocol, &tables)?;
     }
-    Ok(results.faults() == 0)
+    Ok(results.faults())
 }
 
 fn cases(subject: &Subject, args: &BenchArgs) -> Vec<Case> {
     let wanted = |case: &Case| {
         args.cases.is_empty() || args.cases.iter().any(|name| *name == case.kind.to_string())
     };
-    let loads = args.bodies.iter().flat_map(|body| {
-        subject.loads.iter().map(|(connections, depth)| Case {
+    let loads = subject.requests(&args.bodies).into_iter().flat_map(|request| {
+        subject.loads.iter().map(move |(connections, depth)| Case {
             kind: Kind::Load { connections: *connections, depth: *depth },
-            body: *body,
+            request,
         })
     });
-    let idle = Case { kind: Kind::Idle { connections: args.idle }, body: 128 };
-    loads.chain([idle]).filter(wanted).collect()
+    let kind = Kind::Idle { connections: args.idle };
+    let idle = subject.idle.then_some(Case { kind, request: Request::Body(128) });
+    loads.chain(idle).filter(wanted).collect()
 }
 
 async fn build() -> anyhow::Result<()> {
@@ -126,7 +139,7 @@ async fn build() -> anyhow::Result<()> {
 }
 
 /// What was measured, how, and on what.
-async fn setting(args: &BenchArgs) -> anyhow::Result<String> {
+async fn setting(subject: &Subject, peers: &[Peer], args: &BenchArgs) -> anyhow::Result<String> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     let model = model.map_or("unknown processor", |(_, name)| name.trim());
@@ -136,7 +149,10 @@ async fn setting(args: &BenchArgs) -> anyhow::Result<String> {
     let busy = loadavg.split(' ').next().unwrap_or_default();
     let date = answer("date", &["-u", "+%F"]).await.unwrap_or_default();
     let mut versions = Vec::new();
-    for peer in &args.peers {
+    if subject.tool == Tool::Redis {
+        versions.extend(redis::versions().await);
+    }
+    for peer in peers {
         versions.extend(peer.version().await);
     }
     let pinned = if args.proxy_cpus.is_empty() {

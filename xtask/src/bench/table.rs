@@ -2,7 +2,7 @@ use std::fmt;
 
 use super::cell::{Case, Kind, Sample};
 use super::peer::Peer;
-use super::subject::{IDLE_KIB, Subject};
+use super::subject::{Goal, IDLE_KIB, Request, Subject};
 
 /// Everything that was measured; its text is Markdown.
 pub(super) struct Results {
@@ -44,10 +44,10 @@ impl Results {
         Spread::of(self.rounds(case, peer, name))
     }
 
-    /// A figure as a multiple of haproxy's in the same round.
-    fn ratio(&self, case: Case, peer: Peer, name: &str) -> Option<Spread> {
+    /// A figure as a multiple of another peer's in the same round.
+    fn ratio(&self, case: Case, peer: Peer, to: Peer, name: &str) -> Option<Spread> {
         let own = self.rounds(case, peer, name);
-        let base = self.rounds(case, Peer::Haproxy, name);
+        let base = self.rounds(case, to, name);
         let ratios = own.iter().zip(&base).filter(|(_, base)| **base > 0.0);
         Spread::of(ratios.map(|(own, base)| own / base).collect())
     }
@@ -58,6 +58,27 @@ impl Results {
         let after = self.rounds(case, peer, "after_kib");
         let each = before.iter().zip(after).map(|(b, a)| (a - b) / connections as f64);
         Spread::of(each.collect())
+    }
+
+    /// With whom the figures are compared, and which of them.
+    fn compared(&self) -> impl Iterator<Item = (Peer, &'static str)> {
+        let baselines = self.subject.baselines.iter().copied();
+        let there = baselines.filter(|to| self.peers.contains(to));
+        let first = self.subject.baselines.first().copied();
+        let throughput = first.filter(|to| self.peers.contains(to)).map(|to| (to, "rps"));
+        there.map(|to| (to, "cpu_us")).chain(throughput)
+    }
+
+    fn load_head(&self, f: &mut fmt::Formatter<'_>, request: Request) -> fmt::Result {
+        writeln!(f, "{}:\n", request.title())?;
+        write!(f, "| connections x depth | proxy | requests/s | p50 us | p99 us | p99.9 us | ")?;
+        write!(f, "proxy CPU us per request |")?;
+        for (to, name) in self.compared() {
+            let what = if name == "rps" { "requests/s " } else { "" };
+            write!(f, " {what}to {to} |")?;
+        }
+        let columns = 8 + self.compared().count();
+        writeln!(f, " RSS MiB |\n|{}", "---|".repeat(columns))
     }
 
     fn load_rows(
@@ -74,18 +95,19 @@ impl Results {
             };
             let proxied = |text: String| if *peer == Peer::Direct { String::new() } else { text };
             let cpu = self.spread(case, *peer, "cpu_us").map_or_else(String::new, |s| s.text(2));
-            let ratio = |name| {
-                self.ratio(case, *peer, name)
+            let ratio = |to, name| {
+                let ratio = self.ratio(case, *peer, to, name);
+                ratio.filter(|_| *peer != Peer::Direct && *peer != to)
+            };
+            let ratios = self.compared().map(|(to, name)| {
+                ratio(to, name)
                     .map_or_else(String::new, |s| format!("**{:.2}**{}", s.median, s.range(2)))
-            };
-            let to_haproxy = match peer {
-                Peer::Direct | Peer::Haproxy => [String::new(), String::new()],
-                Peer::Wiremesh | Peer::Envoy => [ratio("cpu_us"), ratio("rps")],
-            };
+            });
+            let ratios = ratios.collect::<Vec<_>>().join(" | ");
             let rss = self.spread(case, *peer, "rss_kib").map_or(0.0, |s| s.median / 1024.0);
             writeln!(
                 f,
-                "| {} x {} | {peer} | {} | {} | {} | {} | {} | {} | {} | {} |",
+                "| {} x {} | {peer} | {} | {} | {} | {} | {} | {ratios} | {} |",
                 load.0,
                 load.1,
                 rps.text(0),
@@ -93,8 +115,6 @@ impl Results {
                 figure("p99_us", 0),
                 figure("p999_us", 0),
                 proxied(cpu),
-                to_haproxy[0],
-                to_haproxy[1],
                 proxied(format!("{rss:.1}")),
             )?;
         }
@@ -130,21 +150,16 @@ impl Results {
         for case in &self.cases {
             match case.kind {
                 Kind::Load { connections, depth } => {
-                    let what = format!("{connections} x {depth}, {} B", case.body);
-                    for goal in self.subject.goals.iter().filter(|g| g.load == (connections, depth))
-                    {
-                        if let Some(ratio) = self.ratio(*case, Peer::Wiremesh, "cpu_us") {
-                            let what = format!("{what}: CPU per request, to haproxy's");
-                            goals.push((what, goal.cpu_ratio, ratio.median));
-                        }
-                    }
-                    let p99 = |peer| self.spread(*case, peer, "p99_us");
-                    if let (Some(own), Some(envoy)) = (p99(Peer::Wiremesh), p99(Peer::Envoy)) {
-                        goals.push((
-                            format!("{what}: p99, to Envoy's"),
-                            1.0,
-                            own.median / envoy.median,
-                        ));
+                    let of = |goal: &&Goal| goal.load == (connections, depth);
+                    for Goal { figure, to, at_most, .. } in self.subject.goals.iter().filter(of) {
+                        let ratio = self.ratio(*case, Peer::Wiremesh, *to, figure.name());
+                        let Some(ratio) = ratio else { continue };
+                        let what = format!(
+                            "{connections} x {depth}, {}: {}, to {to}'s",
+                            case.request,
+                            figure.words()
+                        );
+                        goals.push((what, *at_most, ratio.median));
                     }
                 }
                 Kind::Idle { .. } => {
@@ -161,29 +176,17 @@ impl Results {
 
 impl fmt::Display for Results {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bodies: Vec<_> = self.cases.iter().map(|case| case.body).collect();
-        bodies.dedup();
-        bodies.sort_unstable();
-        bodies.dedup();
-        for body in bodies {
-            let loads = self.cases.iter().filter(|case| case.body == body);
-            let loads = loads.filter_map(|case| match case.kind {
-                Kind::Load { connections, depth } => Some((*case, (connections, depth))),
-                Kind::Idle { .. } => None,
-            });
-            for (index, (case, load)) in loads.enumerate() {
-                if index == 0 {
-                    writeln!(
-                        f,
-                        "Bodies of {body} bytes:\n\n\
-                         | connections x depth | proxy | requests/s | p50 us | p99 us | p99.9 us | proxy CPU us per request | \
-                         to haproxy | requests/s to haproxy | RSS MiB |\n\
-                         |---|---|---|---|---|---|---|---|---|---|"
-                    )?;
+        let mut last = None;
+        for case in &self.cases {
+            let Kind::Load { connections, depth } = case.kind else { continue };
+            if last != Some(case.request) {
+                if last.is_some() {
+                    writeln!(f)?;
                 }
-                self.load_rows(f, case, load)?;
+                last = Some(case.request);
+                self.load_head(f, case.request)?;
             }
-            writeln!(f)?;
+            self.load_rows(f, *case, (connections, depth))?;
         }
         for case in &self.cases {
             if let Kind::Idle { connections } = case.kind {
@@ -240,14 +243,15 @@ mod tests {
     #[test]
     fn ratios_compare_within_a_round() {
         let subject = Subject::named("bolt").unwrap();
-        let case = Case { kind: Kind::Load { connections: 50, depth: 1 }, body: 128 };
-        let mut results = Results::new(subject, vec![case], Peer::ALL.into());
+        let case =
+            Case { kind: Kind::Load { connections: 50, depth: 1 }, request: Request::Body(128) };
+        let mut results = Results::new(subject, vec![case], subject.peers.into());
         for (own, base) in [(1.0, 2.0), (9.0, 10.0), (3.0, 6.0)] {
             let sample = |cpu: f64| format!("rps=1 p99_us=1 cpu_us={cpu}").parse().unwrap();
             results.add(case, Peer::Wiremesh, sample(own));
             results.add(case, Peer::Haproxy, sample(base));
         }
-        let ratio = results.ratio(case, Peer::Wiremesh, "cpu_us").unwrap();
+        let ratio = results.ratio(case, Peer::Wiremesh, Peer::Haproxy, "cpu_us").unwrap();
         assert_eq!(ratio, Spread { median: 0.5, min: 0.5, max: 0.9 });
         assert!(
             results

@@ -1,11 +1,14 @@
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::value::{Address, Duration, Percent};
 
-/// A set of endpoints that do the same.
+/// The topology of a cluster whose endpoints are those of the configuration.
+const STATIC: &str = "static";
+
+/// A set of endpoints that do the same, or together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cluster {
@@ -13,9 +16,23 @@ pub struct Cluster {
     #[schemars(length(min = 1))]
     pub name: String,
     /// The endpoints: `HOST:PORT`, `[IPV6]:PORT` or `unix:PATH`, or `{ address: ..., weight: ... }`. A host name stands
-    /// for all addresses that it resolves to.
+    /// for all addresses that it resolves to. With a `topology` other than `static`, those that are asked for it.
     #[schemars(length(min = 1))]
     pub endpoints: Vec<Endpoint>,
+    /// How it is known who serves what. `static`: every endpoint that is written here serves everything. Else one that
+    /// the protocol can learn by asking the endpoints, such as `cluster`, `replicated` or `sentinel`.
+    #[serde(default = "default_topology", skip_serializing_if = "is_static")]
+    #[schemars(length(min = 1))]
+    pub topology: String,
+    /// What the protocol must know to learn the topology: option name, then value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub topology_options: BTreeMap<String, String>,
+    /// How often the topology is learnt again. It is at once when an answer or a failure shows that it has changed.
+    #[serde(default = "default_topology_refresh")]
+    pub topology_refresh: Duration,
+    /// Which endpoints of a topology requests that change nothing go to.
+    #[serde(default, skip_serializing_if = "ReadFrom::is_primary")]
+    pub read_from: ReadFrom,
     /// How often host names are resolved again.
     #[serde(default = "default_dns_refresh")]
     pub dns_refresh: Duration,
@@ -70,6 +87,10 @@ impl Cluster {
         Self {
             name: name.into(),
             endpoints,
+            topology: default_topology(),
+            topology_options: BTreeMap::new(),
+            topology_refresh: default_topology_refresh(),
+            read_from: ReadFrom::default(),
             dns_refresh: default_dns_refresh(),
             balance: Balance::default(),
             connections: default_connections(),
@@ -84,6 +105,11 @@ impl Cluster {
             outlier: Outlier::on(),
             health: None,
         }
+    }
+
+    /// Whether the endpoints are those of the configuration.
+    pub fn is_static(&self) -> bool {
+        is_static(&self.topology)
     }
 }
 
@@ -141,6 +167,27 @@ impl From<Endpoint> for EndpointFile {
         } else {
             Self::Weighted(WeightedEndpoint { address, weight })
         }
+    }
+}
+
+/// Which endpoints of a topology requests that change nothing go to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadFrom {
+    /// The primary.
+    #[default]
+    Primary,
+    /// A copy, or the primary where no copy is available. Copies may lag behind.
+    PreferReplica,
+    /// A copy, and nothing else.
+    Replica,
+    /// The primary or a copy.
+    Any,
+}
+
+impl ReadFrom {
+    fn is_primary(&self) -> bool {
+        *self == Self::Primary
     }
 }
 
@@ -332,6 +379,18 @@ mod or_off {
 
 fn default_weight() -> u32 {
     1
+}
+
+fn default_topology() -> String {
+    STATIC.into()
+}
+
+fn is_static(topology: &str) -> bool {
+    topology == STATIC
+}
+
+fn default_topology_refresh() -> Duration {
+    Duration::from_secs(10)
 }
 
 fn default_dns_refresh() -> Duration {

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-pub use cluster::{Balance, Cluster, Endpoint, Health, Keepalive, Outlier};
+pub use cluster::{Balance, Cluster, Endpoint, Health, Keepalive, Outlier, ReadFrom};
 pub use listener::{Limits, Listener};
 pub use route::{
     Abort, Backoff, Budget, Delay, Fault, Hash, HeaderEdits, HeaderMatch, Limit, Match, Reply,

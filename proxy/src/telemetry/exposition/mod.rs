@@ -208,6 +208,7 @@ mod tests {
         }
         let bound = BoundStatus { used: 1, max: 2, refused: 3 };
         let endpoint = EndpointStatus {
+            member: None,
             address: "[::1]:1".into(),
             weight: 1,
             state: EndpointState::Ejected,
@@ -217,6 +218,7 @@ mod tests {
             in_flight: 0,
         };
         let cluster = ClusterStatus {
+            topology: None,
             name: "hello".into(),
             balance: Balance::default(),
             version: 0,
