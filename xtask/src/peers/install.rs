@@ -11,7 +11,7 @@ use crate::process::{answer, command, run};
 use crate::report::Outcome;
 use crate::{root, target};
 
-type Step = Pin<Box<dyn Future<Output = anyhow::Result<Outcome>>>>;
+pub(super) type Step = Pin<Box<dyn Future<Output = anyhow::Result<Outcome>>>>;
 
 /// Where the Java peers are built.
 pub(super) fn java() -> PathBuf {
@@ -61,7 +61,7 @@ async fn runtimes() -> anyhow::Result<Outcome> {
     Ok(Outcome::pass("java, mvn, node, npm, python3"))
 }
 
-async fn install(packages: &[&str]) -> anyhow::Result<()> {
+pub(super) async fn install(packages: &[&str]) -> anyhow::Result<()> {
     let apt = |args: &[&str]| {
         let mut apt = command("apt-get");
         apt.args(args).env("DEBIAN_FRONTEND", "noninteractive");
@@ -93,7 +93,7 @@ async fn missing() -> Vec<&'static str> {
 }
 
 /// Only on Debian and its kin, and only where nobody has to be asked.
-async fn may_install() -> bool {
+pub(super) async fn may_install() -> bool {
     Path::new("/etc/debian_version").exists()
         && answer("id", &["-u"]).await.is_some_and(|id| id.trim() == "0")
 }
@@ -109,33 +109,44 @@ async fn build_java() -> anyhow::Result<Outcome> {
 }
 
 async fn build_node() -> anyhow::Result<Outcome> {
-    let source = root().join("peers/bolt/node");
+    node_libraries(&root().join("peers/bolt/node")).await
+}
+
+/// What the lock file in a folder asks for.
+pub(super) async fn node_libraries(source: &Path) -> anyhow::Result<Outcome> {
     build(&source.join("node_modules"), &source.join("package-lock.json"), async {
         let mut npm = command("npm");
-        run("npm", npm.args(["ci", "--ignore-scripts"]).current_dir(&source)).await
+        run("npm", npm.args(["ci", "--ignore-scripts"]).current_dir(source)).await
     })
     .await
 }
 
 async fn build_python() -> anyhow::Result<Outcome> {
-    let requirements = root().join("peers/bolt/python/requirements.txt");
-    build(&python(), &requirements, async {
-        run("venv", command("python3").args(["-m", "venv", "--clear"]).arg(python())).await?;
-        let mut pip = command(python().join("bin/pip"));
+    python_libraries(&python(), &root().join("peers/bolt/python/requirements.txt")).await
+}
+
+/// An environment with what a file of requirements asks for.
+pub(super) async fn python_libraries(
+    folder: &Path,
+    requirements: &Path,
+) -> anyhow::Result<Outcome> {
+    build(folder, requirements, async {
+        run("venv", command("python3").args(["-m", "venv", "--clear"]).arg(folder)).await?;
+        let mut pip = command(folder.join("bin/pip"));
         let pip = pip.args(["install", "--quiet", "--disable-pip-version-check", "-r"]);
-        run("pip", pip.arg(&requirements)).await
+        run("pip", pip.arg(requirements)).await
     })
     .await
 }
 
-async fn build_proxy() -> anyhow::Result<Outcome> {
+pub(super) async fn build_proxy() -> anyhow::Result<Outcome> {
     let args = ["build", "--release", "--locked", "--package", "wiremesh-proxy"];
     run("build-proxy", command("cargo").args(args).current_dir(root())).await?;
     Ok(Outcome::pass("built for release"))
 }
 
 /// Builds unless a stamp in `built` is younger than all of `source`.
-async fn build(
+pub(super) async fn build(
     built: &Path,
     source: &Path,
     body: impl Future<Output = anyhow::Result<String>>,

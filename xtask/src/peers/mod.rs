@@ -3,14 +3,21 @@
 mod cell;
 mod install;
 mod peer;
+mod redis;
 
 use crate::report::Report;
 use cell::{Bench, Cell, Steps, Way};
 use peer::{Kind, Version};
 
+/// All protocols.
+pub(crate) async fn run_all(report: &mut Report, direct: bool) {
+    bolt(report, direct).await;
+    redis::run_all(report, direct).await;
+}
+
 /// Every pair that can talk, in every version that both ends speak; then the server's own requests,
 /// and the servers that die.
-pub(crate) async fn run_all(report: &mut Report, direct: bool) {
+async fn bolt(report: &mut Report, direct: bool) {
     let mut cells = matrix(direct);
     cells.retain(|cell| report.wants(&cell.name()));
     if cells.is_empty() {

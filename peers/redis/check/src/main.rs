@@ -1,0 +1,155 @@
+//! Is a Redis proxy what it says it is? `redis-check differ` compares it with a bare server.
+
+mod compare;
+mod conn;
+mod exceptions;
+mod generate;
+mod resp;
+mod run;
+mod shrink;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+
+use conn::Conn;
+use generate::{Step, sequence};
+use run::Target;
+
+/// No command here takes nearly as long.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Parser)]
+#[command(name = "redis-check", about = "Checks a Redis proxy against a bare redis-server")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Random commands to both; every answer has to be the same
+    Differ(Differ),
+}
+
+#[derive(Args)]
+struct Differ {
+    /// A bare server, of which nothing is left
+    control: SocketAddr,
+    /// The proxy, or a second bare server
+    subject: SocketAddr,
+    /// The server behind the proxy, of which nothing is left
+    #[arg(long)]
+    behind: Option<SocketAddr>,
+    /// The first sequence; by default another each time
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many sequences; by default as many as there is time for
+    #[arg(long)]
+    count: Option<u64>,
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Go on after a difference, and show this many
+    #[arg(long, default_value_t = 1)]
+    differences: usize,
+    /// Only commands that leave a connection as it is
+    #[arg(long)]
+    plain: bool,
+    /// Print what is sent
+    #[arg(long)]
+    show: bool,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Differ(args) => differ(&args),
+    }
+}
+
+fn differ(args: &Differ) -> anyhow::Result<ExitCode> {
+    let target = |address, server| Target { address, server, patience: PATIENCE };
+    let control = target(args.control, args.control);
+    let subject = target(args.subject, args.behind.unwrap_or(args.subject));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let first = args.seed.unwrap_or(now.as_millis() as u64);
+    println!("seed {first}");
+    let dumps = dumps(control.server)?;
+    let end = Instant::now() + Duration::from_secs(args.seconds);
+    let (mut sequences, mut commands, mut differences) = (0, 0, 0);
+    while Instant::now() < end && args.count.is_none_or(|count| sequences < count) {
+        let seed = first.wrapping_add(sequences);
+        let steps = sequence(seed, &dumps, args.plain);
+        if args.show {
+            show(&steps);
+        }
+        sequences += 1;
+        commands += steps.iter().map(Step::len).sum::<usize>();
+        let different = run::compare(control, subject, &steps);
+        let Some(difference) = different.with_context(|| format!("seed {seed}"))? else {
+            continue;
+        };
+        differences += 1;
+        println!("FAIL seed {seed}: {difference}");
+        let mut last = difference.to_string();
+        let subject = Target { patience: PATIENCE / 5, ..subject };
+        let fails = |steps: &[Step]| match run::compare(control, subject, steps) {
+            Ok(Some(difference)) => {
+                last = difference.to_string();
+                true
+            }
+            _ => false,
+        };
+        let steps = steps[..=difference.step].to_vec();
+        let steps = shrink::shrink(steps, fails, 300);
+        println!("the least of it that still differs:");
+        show(&steps);
+        println!("{last}");
+        if differences >= args.differences {
+            break;
+        }
+    }
+    let verdict = if differences == 0 { "PASS" } else { "FAILED" };
+    println!("{verdict} {sequences} sequences, {commands} commands, {differences} differences");
+    Ok(if differences == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn show(steps: &[Step]) {
+    for step in steps {
+        match step {
+            Step::Burst(conn, cmds) => println!("  {conn}: {cmds:?}"),
+            Step::Together(bursts) => {
+                println!("  at the same time:");
+                for (conn, cmds) in bursts {
+                    println!("    {conn}: {cmds:?}");
+                }
+            }
+            Step::Blocked { conn, cmd, waker, wakers } => {
+                println!("  {conn}: [{cmd:?}] waits; {waker}: {wakers:?}");
+            }
+        }
+    }
+}
+
+/// What DUMP makes of a value of each type, for RESTORE.
+fn dumps(server: SocketAddr) -> anyhow::Result<Vec<Vec<u8>>> {
+    let mut conn = Conn::open(server, PATIENCE)?;
+    conn.ask(&["FLUSHALL"])?;
+    const MAKERS: [&[&str]; 5] = [
+        &["SET", "dump", "text"],
+        &["RPUSH", "dump", "a", "b"],
+        &["SADD", "dump", "1", "2"],
+        &["ZADD", "dump", "1", "a"],
+        &["HSET", "dump", "f", "v"],
+    ];
+    let mut dumps = Vec::new();
+    for maker in MAKERS {
+        conn.ask(&["DEL", "dump"])?;
+        conn.ask(maker)?;
+        let dump = conn.ask(&["DUMP", "dump"])?;
+        dumps.push(dump.text().context("a dump")?.to_vec());
+    }
+    Ok(dumps)
+}

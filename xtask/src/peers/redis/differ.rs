@@ -1,0 +1,50 @@
+//! Random commands to a bare server and through the proxy.
+
+use std::net::SocketAddr;
+
+use anyhow::bail;
+
+use super::proxy::Proxy;
+use super::server::Server;
+use crate::process::{command, finish};
+use crate::report::Outcome;
+use crate::target;
+
+pub(super) const NAME: &str = "redis-differ";
+
+/// First two bare servers, which shows that the comparison is sound.
+pub(super) async fn run(direct: bool) -> anyhow::Result<Outcome> {
+    let (control, behind) = (Server::start(&[]).await?, Server::start(&[]).await?);
+    let mut outcome = differ("bare", control.address, behind.address, behind.address, 5).await?;
+    if direct {
+        return Ok(outcome);
+    }
+    let mut proxy = Proxy::start(&[behind.address], &[]).await?;
+    let proxied = differ("proxied", control.address, proxy.address, behind.address, 30).await?;
+    proxy.check()?;
+    outcome.passed += proxied.passed;
+    outcome.detail = format!("bare: {}; proxied: {}", outcome.detail, proxied.detail);
+    Ok(outcome)
+}
+
+async fn differ(
+    name: &str,
+    control: SocketAddr,
+    subject: SocketAddr,
+    behind: SocketAddr,
+    seconds: u32,
+) -> anyhow::Result<Outcome> {
+    let mut check = command(target().join("debug/redis-check"));
+    check.args(["differ", &control.to_string(), &subject.to_string()]);
+    check.args(["--behind", &behind.to_string(), "--seconds", &seconds.to_string()]);
+    let done = finish(&format!("{NAME}-{name}"), &mut check).await?;
+    let verdict = done.text.lines().find_map(|line| line.strip_prefix("PASS "));
+    let Some(verdict) = verdict.filter(|_| done.status.success()) else {
+        bail!("{:#}", done.error(&done.text));
+    };
+    let passed = verdict.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0);
+    if passed == 0 {
+        bail!("nothing was compared");
+    }
+    Ok(Outcome { passed, failed: 0, detail: verdict.to_owned() })
+}

@@ -1,0 +1,108 @@
+//! What the Redis peers need.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+
+use crate::peers::install::{
+    Step, build, build_proxy, install, may_install, node_libraries, python_libraries,
+};
+use crate::process::{answer, command, run};
+use crate::report::Outcome;
+use crate::{root, target};
+
+/// The programs of this folder, by language.
+pub(super) fn source(language: &str) -> PathBuf {
+    root().join("peers/redis").join(language)
+}
+
+/// Where Python's libraries are.
+pub(super) fn python() -> PathBuf {
+    target().join("peers/redis-python")
+}
+
+/// Where the Rust client is built.
+pub(super) fn rust() -> PathBuf {
+    target().join("peers/redis-rust")
+}
+
+/// Everything to be done before the first cell, in order.
+pub(super) fn all(direct: bool) -> Vec<(&'static str, Step)> {
+    let mut steps: Vec<(&'static str, Step)> = vec![
+        ("redis: server", Box::pin(server())),
+        ("redis: Python", Box::pin(build_python())),
+        ("redis: check", Box::pin(build_check())),
+    ];
+    if !direct {
+        steps.push(("redis: the proxy", Box::pin(build_proxy())));
+    }
+    steps
+}
+
+/// A program, how to see that it works, and the Debian package that has it.
+const PROGRAMS: [(&str, &[&str], &str); 6] = [
+    ("redis-server", &["--version"], "redis-server"),
+    ("redis-cli", &["--version"], "redis-tools"),
+    ("redis-benchmark", &["--version"], "redis-tools"),
+    ("node", &["--version"], "nodejs"),
+    ("npm", &["--version"], "npm"),
+    ("python3", &["-c", "import venv, ensurepip"], "python3-venv"),
+];
+
+async fn missing() -> Vec<&'static str> {
+    let mut packages = Vec::new();
+    for (program, args, package) in PROGRAMS {
+        if !packages.contains(&package) && answer(program, args).await.is_none() {
+            packages.push(package);
+        }
+    }
+    packages
+}
+
+async fn server() -> anyhow::Result<Outcome> {
+    let mut missing = missing().await;
+    let lacking = |packages: &[&str]| {
+        format!(
+            "the Redis peers need redis-server 7 with its tools, Node and Python 3 with venv\n\
+             missing here, by Debian's names: {}",
+            packages.join(" ")
+        )
+    };
+    if !missing.is_empty() && may_install().await {
+        println!("     installing {}", missing.join(" "));
+        install(&missing).await.with_context(|| lacking(&missing))?;
+        missing = self::missing().await;
+    }
+    if !missing.is_empty() {
+        bail!("{}", lacking(&missing));
+    }
+    let version = answer("redis-server", &["--version"]).await.unwrap_or_default();
+    if !version.contains(" v=7.") {
+        bail!("redis-server 7 is compared with, this is {version}");
+    }
+    Ok(Outcome::pass(version.split(' ').nth(2).unwrap_or_default()))
+}
+
+async fn build_python() -> anyhow::Result<Outcome> {
+    python_libraries(&python(), &source("python").join("requirements.txt")).await
+}
+
+async fn build_node() -> anyhow::Result<Outcome> {
+    node_libraries(&source("node")).await
+}
+
+async fn build_rust() -> anyhow::Result<Outcome> {
+    let source = source("rust");
+    build(&rust(), &source, async {
+        let mut cargo = command("cargo");
+        cargo.args(["build", "--locked", "--manifest-path"]).arg(source.join("Cargo.toml"));
+        run("redis-rust", cargo.arg("--target-dir").arg(rust())).await
+    })
+    .await
+}
+
+async fn build_check() -> anyhow::Result<Outcome> {
+    let args = ["build", "--locked", "--package", "redis-check"];
+    run("redis-check", command("cargo").args(args).current_dir(root())).await?;
+    Ok(Outcome::pass("built"))
+}

@@ -1,0 +1,222 @@
+//! Debian's redis-server as processes on loopback: one, a primary with a replica, a cluster.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::process::Child;
+use tokio::time::{Instant, sleep};
+
+use crate::peers::peer::free_address;
+use crate::process::{command, log};
+use crate::target;
+
+const START: Duration = Duration::from_secs(20);
+
+/// A running redis-server. It keeps nothing on disk.
+pub(super) struct Server {
+    child: Child,
+    extra: Vec<String>,
+    pub(super) address: SocketAddr,
+}
+
+impl Server {
+    /// With options as they stand on the command line, for example `--databases 4`.
+    pub(super) async fn start(extra: &[&str]) -> anyhow::Result<Self> {
+        let address = free_address()?;
+        let extra: Vec<_> = extra.iter().map(|arg| (*arg).to_owned()).collect();
+        let child = spawn(address, &extra)?;
+        let server = Self { child, extra, address };
+        server.ready().await?;
+        Ok(server)
+    }
+
+    pub(super) async fn kill(&mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// The same server, empty, on the same port.
+    pub(super) async fn restart(&mut self) -> anyhow::Result<()> {
+        self.kill().await?;
+        self.child = spawn(self.address, &self.extra)?;
+        self.ready().await
+    }
+
+    /// It keeps its connections and says nothing.
+    pub(super) async fn pause(&self) -> anyhow::Result<()> {
+        self.signal("-STOP").await
+    }
+
+    pub(super) async fn resume(&self) -> anyhow::Result<()> {
+        self.signal("-CONT").await
+    }
+
+    /// What redis-cli gets for an answer.
+    pub(super) async fn ask(&self, args: &[&str]) -> anyhow::Result<String> {
+        ask(self.address, args).await
+    }
+
+    /// Asks until the answer is as wanted.
+    pub(super) async fn wait(
+        &self,
+        args: &[&str],
+        wanted: impl Fn(&str) -> bool,
+    ) -> anyhow::Result<()> {
+        let end = Instant::now() + START;
+        loop {
+            let seen = self.ask(args).await.unwrap_or_else(|e| format!("{e:#}"));
+            if wanted(&seen) {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                bail!("{} {args:?} still says {seen}", self.address);
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn ready(&self) -> anyhow::Result<()> {
+        self.wait(&["PING"], |seen| seen == "PONG").await
+    }
+
+    async fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        let id = self.child.id().context("it has ended")?.to_string();
+        let status = command("kill").args([signal, &id]).status().await?;
+        if status.success() { Ok(()) } else { bail!("kill {signal} {id}: {status}") }
+    }
+}
+
+/// A primary and its replica.
+pub(super) struct Pair {
+    pub(super) primary: Server,
+    pub(super) replica: Server,
+}
+
+impl Pair {
+    pub(super) async fn start() -> anyhow::Result<Self> {
+        let primary = Server::start(&["--repl-diskless-sync-delay", "0"]).await?;
+        let port = primary.address.port().to_string();
+        let replica = Server::start(&["--replicaof", "127.0.0.1", &port]).await?;
+        replica.wait(&["INFO", "replication"], |s| s.contains("master_link_status:up")).await?;
+        Ok(Self { primary, replica })
+    }
+}
+
+/// Three primaries with a replica each.
+pub(super) struct Cluster {
+    pub(super) nodes: Vec<Server>,
+}
+
+impl Cluster {
+    pub(super) async fn start() -> anyhow::Result<Self> {
+        const OPTIONS: [&str; 10] = [
+            "--cluster-enabled",
+            "yes",
+            "--cluster-announce-ip",
+            "127.0.0.1",
+            "--cluster-node-timeout",
+            "1000",
+            "--repl-diskless-sync-delay",
+            "0",
+            "--cluster-config-file",
+            "nodes.conf",
+        ];
+        let mut nodes = Vec::new();
+        while nodes.len() < 6 {
+            // Its bus has a port of its own, 10,000 higher.
+            let server = Server::start(&OPTIONS).await?;
+            nodes.push(server);
+        }
+        let mut create = command("redis-cli");
+        create.args(["--cluster", "create"]);
+        create.args(nodes.iter().map(|node| node.address.to_string()));
+        create.args(["--cluster-replicas", "1", "--cluster-yes"]);
+        let output = create.output().await?;
+        if !output.status.success() {
+            bail!("redis-cli --cluster create: {}", String::from_utf8_lossy(&output.stdout));
+        }
+        let cluster = Self { nodes };
+        cluster.settled().await?;
+        Ok(cluster)
+    }
+
+    /// Until every node finds that all slots are served, and every primary has its replica.
+    pub(super) async fn settled(&self) -> anyhow::Result<()> {
+        for node in &self.nodes {
+            node.wait(&["CLUSTER", "INFO"], |seen| {
+                seen.contains("cluster_state:ok") && seen.contains("cluster_slots_ok:16384")
+            })
+            .await?;
+            node.wait(&["INFO", "replication"], |seen| {
+                seen.contains("master_link_status:up") || seen.contains("connected_slaves:1")
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// The addresses of all, or of the replicas alone.
+    pub(super) fn seeds(&self) -> Vec<SocketAddr> {
+        self.nodes.iter().map(|node| node.address).collect()
+    }
+
+    /// A replica takes over from its primary, which agrees: nothing is lost. The replica's number.
+    pub(super) async fn fail_over(&self) -> anyhow::Result<usize> {
+        for (n, node) in self.nodes.iter().enumerate() {
+            let role = node.ask(&["ROLE"]).await?;
+            if !role.starts_with("slave") {
+                continue;
+            }
+            node.ask(&["CLUSTER", "FAILOVER"]).await?;
+            node.wait(&["ROLE"], |seen| seen.starts_with("master")).await?;
+            return Ok(n);
+        }
+        bail!("no replica left")
+    }
+
+    /// Moves so many slots, with their keys, from one primary to another.
+    pub(super) async fn reshard(&self, from: usize, to: usize, slots: u32) -> anyhow::Result<()> {
+        let (from, to) = (self.id(from).await?, self.id(to).await?);
+        let mut reshard = command("redis-cli");
+        reshard.args(["--cluster", "reshard", &self.nodes[0].address.to_string()]);
+        reshard.args(["--cluster-from", &from, "--cluster-to", &to, "--cluster-yes"]);
+        let output = reshard.args(["--cluster-slots", &slots.to_string()]).output().await?;
+        if !output.status.success() {
+            bail!("reshard: {}", String::from_utf8_lossy(&output.stdout));
+        }
+        Ok(())
+    }
+
+    async fn id(&self, node: usize) -> anyhow::Result<String> {
+        self.nodes[node].ask(&["CLUSTER", "MYID"]).await
+    }
+}
+
+/// What redis-cli gets for an answer, without the end of the last line.
+pub(super) async fn ask(address: SocketAddr, args: &[&str]) -> anyhow::Result<String> {
+    let port = address.port().to_string();
+    let mut cli = command("redis-cli");
+    let output = cli.args(["-h", "127.0.0.1", "-p", &port]).args(args).output().await?;
+    let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+    if !output.status.success() {
+        bail!("redis-cli {args:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(text)
+}
+
+fn spawn(address: SocketAddr, extra: &[String]) -> anyhow::Result<Child> {
+    let port = address.port().to_string();
+    let folder: PathBuf = target().join("xtask").join(format!("redis-{port}"));
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    std::fs::create_dir_all(&folder)?;
+    let (file, _) = log(&format!("redis-server-{port}"))?;
+    let mut server = command("redis-server");
+    server.args(["--port", &port, "--bind", "127.0.0.1", "--dir"]).arg(folder);
+    // Timeouts of blocked commands are as exact as this.
+    server.args(["--hz", "500", "--dynamic-hz", "no"]);
+    server.args(["--save", "", "--appendonly", "no"]).args(extra);
+    server.stdout(file.try_clone()?).stderr(file).spawn().context("redis-server")
+}
