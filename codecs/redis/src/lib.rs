@@ -19,6 +19,7 @@
     )
 )]
 
+pub mod acl;
 mod client;
 pub mod command;
 mod lane;

@@ -1,6 +1,7 @@
 //! What the Redis crate knows of the server's commands, asked of a server: the table, and how the server itself judged
 //! command lines.
 
+mod access;
 mod client;
 mod judged;
 mod table;
@@ -26,6 +27,8 @@ pub(crate) async fn generate() -> anyhow::Result<()> {
     let mut client = Client::connect(port)?;
     write("codecs/redis/src/command/table.rs", &table::render(&mut client)?)?;
     write("testdata/redis/getkeys.txt", &judged::getkeys(&mut client)?)?;
+    write("testdata/redis/acl.txt", &access::acl(&mut client, port)?)?;
+    write("testdata/redis/globs.txt", &access::globs(&mut client)?)?;
     let (_server, port) = server(&folder, &["--cluster-enabled", "yes"]).await?;
     write("testdata/redis/slots.txt", &judged::slots(&mut Client::connect(port)?)?)
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use super::client::{Client, Value};
 
 const HEAD: &str = "\
-//! The commands, as `COMMAND` and `COMMAND DOCS` of redis-server VERSION tell them.
+//! The commands, as `COMMAND` and `COMMAND DOCS` of redis-server VERSION tell them, with what 7.2 added to them.
 //!
 //! Written by `cargo xtask redis-commands`; do not edit.
 
@@ -45,28 +45,137 @@ const fn keyword(word: &'static str, from: i32) -> Begin {
 /// Flags that the server has and does not tell, by its documentation.
 const MAY_REPLICATE: [&str; 6] = ["eval", "evalsha", "fcall", "pfcount", "publish", "spublish"];
 
+/// What version 7.2 has besides, by its documentation: name, group, arity, flags, categories, policies.
+const OF_7_2: [Newer; 4] = [
+    ("client|no-touch", "connection", 3, CONNECTION, &["slow", "connection"], ("None", "None")),
+    (
+        "client|setinfo",
+        "connection",
+        4,
+        CONNECTION,
+        &["slow", "connection"],
+        ("AllNodes", "AllSucceeded"),
+    ),
+    (
+        "cluster|myshardid",
+        "cluster",
+        2,
+        &["stale", "nondeterministic_output"],
+        &["slow"],
+        ("None", "None"),
+    ),
+    (
+        "waitaof",
+        "generic",
+        4,
+        &["noscript", "blocking"],
+        &["slow", "blocking", "connection"],
+        ("AllShards", "AggMin"),
+    ),
+];
+
+type Newer = (
+    &'static str,
+    &'static str,
+    i64,
+    &'static [&'static str],
+    &'static [&'static str],
+    (&'static str, &'static str),
+);
+
+const CONNECTION: &[&str] = &["noscript", "loading", "stale"];
+
+/// A command as it is written into the table.
+struct Row {
+    name: String,
+    group: String,
+    since: String,
+    arity: i64,
+    flags: String,
+    categories: String,
+    keys: String,
+    request: String,
+    response: String,
+    subcommands: Vec<Self>,
+}
+
 /// The whole file.
 pub(super) fn render(client: &mut Client) -> anyhow::Result<String> {
     let info = client.call(&["INFO", "server"])?;
     let version = info.text()?.lines().find_map(|line| line.strip_prefix("redis_version:"));
     let mut out = HEAD.replace("VERSION", version.context("no redis_version")?);
-    let commands = client.call(&["COMMAND"])?;
     let docs = client.call(&["COMMAND", "DOCS"])?;
-    let mut commands: Vec<_> =
-        commands.list()?.iter().map(Value::list).collect::<Result<_, _>>()?;
-    commands.sort_by_key(|fields| fields[0].text().unwrap_or_default().to_owned());
-    for fields in commands {
-        command(&mut out, 1, fields, docs.get(fields[0].text()?)?)?;
+    let mut rows = rows(client.call(&["COMMAND"])?.list()?, &docs)?;
+    for newer in OF_7_2 {
+        let row = newer_row(newer);
+        let siblings = match row.name.split_once('|') {
+            None => &mut rows,
+            Some((container, _)) => {
+                let container = rows.iter_mut().find(|row| row.name == container);
+                &mut container.context("no such container")?.subcommands
+            }
+        };
+        siblings.push(row);
+        siblings.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    let mut id = 0;
+    for row in &rows {
+        row.write(&mut out, "    ", &mut id)?;
     }
     out.push_str(TAIL);
     Ok(out)
 }
 
-fn command(out: &mut String, depth: usize, fields: &[Value], docs: &Value) -> anyhow::Result<()> {
+impl Row {
+    fn write(&self, out: &mut String, indent: &str, id: &mut usize) -> anyhow::Result<()> {
+        let Self { name, group, since, arity, flags, categories, keys, request, response, .. } =
+            self;
+        write!(
+            out,
+            "{indent}Command {{ id: {id}, name: \"{name}\", group: \"{group}\", since: \"{since}\", arity: {arity}, \
+             flags: {flags}, categories: {categories}, keys: &[{keys}], request_policy: {request}, \
+             response_policy: {response}, class: class(\"{name}\"), subcommands: &["
+        )?;
+        *id += 1;
+        for (number, row) in self.subcommands.iter().enumerate() {
+            out.push_str(if number == 0 { "\n" } else { "" });
+            row.write(out, &format!("    {indent}"), id)?;
+        }
+        out.push_str(if self.subcommands.is_empty() { "" } else { indent });
+        out.push_str("] },\n");
+        Ok(())
+    }
+}
+
+fn newer_row((name, group, arity, flags, categories, policies): Newer) -> Row {
+    Row {
+        name: name.to_owned(),
+        group: group.to_owned(),
+        since: "7.2.0".to_owned(),
+        arity,
+        flags: set("F", flags),
+        categories: set("C", categories),
+        keys: String::new(),
+        request: some("RequestPolicy", policies.0),
+        response: some("ResponsePolicy", policies.1),
+        subcommands: Vec::new(),
+    }
+}
+
+/// Sorted by name.
+fn rows(commands: &[Value], docs: &Value) -> anyhow::Result<Vec<Row>> {
+    let row = |fields: &Value| row(fields.list()?, docs);
+    let mut rows: Vec<_> = commands.iter().map(row).collect::<anyhow::Result<_>>()?;
+    rows.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(rows)
+}
+
+fn row(fields: &[Value], docs: &Value) -> anyhow::Result<Row> {
     let [name, arity, flags, _, _, _, categories, tips, specs, subcommands] = fields else {
         bail!("{} fields", fields.len());
     };
     let name = name.text()?;
+    let docs = docs.get(name)?;
     let mut words = flags.texts()?;
     if MAY_REPLICATE.contains(&name) {
         words.push("may_replicate");
@@ -74,41 +183,30 @@ fn command(out: &mut String, depth: usize, fields: &[Value], docs: &Value) -> an
     let (mut request, mut response) = ("None".to_owned(), "None".to_owned());
     for tip in tips.texts()? {
         match tip.split_once(':') {
-            Some(("request_policy", policy)) => request = policy_of("RequestPolicy", policy),
-            Some(("response_policy", policy)) => response = policy_of("ResponsePolicy", policy),
+            Some(("request_policy", policy)) => request = some("RequestPolicy", &camel(policy)),
+            Some(("response_policy", policy)) => response = some("ResponsePolicy", &camel(policy)),
             None => words.push(tip),
             Some(_) => bail!("{name}: what is {tip}?"),
         }
     }
-    let specs: Vec<_> = specs.list()?.iter().map(key_spec).collect::<Result<_, _>>()?;
+    let keys: Vec<_> = specs.list()?.iter().map(key_spec).collect::<Result<_, _>>()?;
     let mut categories = categories.texts()?;
     categories.iter_mut().for_each(|name| *name = name.trim_start_matches('@'));
-    let indent = "    ".repeat(depth);
-    write!(
-        out,
-        "{indent}Command {{ name: \"{name}\", group: \"{}\", since: \"{}\", arity: {}, flags: {}, categories: {}, \
-         keys: &[{}], request_policy: {request}, response_policy: {response}, class: class(\"{name}\"), subcommands: &[",
-        docs.get("group")?.text()?,
-        docs.get("since")?.text()?,
-        arity.int()?,
-        set("F", &words),
-        set("C", &categories),
-        specs.join(", "),
-    )?;
-    let subcommands = subcommands.list()?;
-    if !subcommands.is_empty() {
-        out.push('\n');
-        let mut subcommands: Vec<_> =
-            subcommands.iter().map(Value::list).collect::<Result<_, _>>()?;
-        subcommands.sort_by_key(|fields| fields[0].text().unwrap_or_default().to_owned());
-        for fields in subcommands {
-            let docs = docs.get("subcommands")?.get(fields[0].text()?)?;
-            command(out, depth + 1, fields, docs)?;
-        }
-        out.push_str(&indent);
-    }
-    out.push_str("] },\n");
-    Ok(())
+    Ok(Row {
+        name: name.to_owned(),
+        group: docs.get("group")?.text()?.to_owned(),
+        since: docs.get("since")?.text()?.to_owned(),
+        arity: arity.int()?,
+        flags: set("F", &words),
+        categories: set("C", &categories),
+        keys: keys.join(", "),
+        request,
+        response,
+        subcommands: match subcommands.list()? {
+            [] => Vec::new(),
+            subcommands => rows(subcommands, docs.get("subcommands")?)?,
+        },
+    })
 }
 
 fn key_spec(spec: &Value) -> anyhow::Result<String> {
@@ -145,8 +243,11 @@ fn set(kind: &str, words: &[&str]) -> String {
 }
 
 /// `Some(RequestPolicy::AllShards)`
-fn policy_of(kind: &str, policy: &str) -> String {
-    let camel: String =
-        policy.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect();
-    format!("Some({kind}::{camel})")
+fn some(kind: &str, policy: &str) -> String {
+    if policy == "None" { policy.to_owned() } else { format!("Some({kind}::{policy})") }
+}
+
+/// `all_shards` is `AllShards`.
+fn camel(policy: &str) -> String {
+    policy.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect()
 }

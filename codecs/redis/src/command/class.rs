@@ -82,6 +82,7 @@ const fn listed(name: &str) -> Option<Class> {
         b"readonly" | b"readwrite" | b"asking" => Class::Connection,
         // The connection's name, id, replies, invalidation; and other connections, by ids that only the proxy knows.
         b"client" | b"client|caching" | b"client|getname" | b"client|getredir" => Class::Connection,
+        b"client|setinfo" | b"client|no-touch" => Class::Connection,
         b"client|help" | b"client|id" | b"client|info" | b"client|kill" => Class::Connection,
         b"client|list" | b"client|no-evict" | b"client|pause" | b"client|reply" => {
             Class::Connection

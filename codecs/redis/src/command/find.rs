@@ -124,7 +124,7 @@ mod tests {
             }
             found += 1;
         }
-        assert_eq!(found, 366);
+        assert_eq!(found, 370);
         assert_eq!(INDEX.entries.len(), found);
     }
 

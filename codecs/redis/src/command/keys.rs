@@ -94,8 +94,8 @@ impl Command {
                 Span::Keys { first, last, step } => (first, last, step),
                 Span::Nothing => continue,
                 Span::Empty if found => continue,
-                Span::Invalid if optional => continue,
-                Span::Empty | Span::Invalid => return Err(KeyError),
+                Span::Zero if optional => continue,
+                Span::Empty | Span::Zero | Span::Invalid => return Err(KeyError),
             };
             found = true;
             let flags = if spec.flags.contains(KeyFlags::VARIABLE_FLAGS) {
@@ -142,6 +142,8 @@ enum Span {
     },
     /// The keys' place is there, and nothing is in it.
     Empty,
+    /// The number of keys is 0.
+    Zero,
     /// The keyword is not there.
     Nothing,
     Invalid,
@@ -157,12 +159,14 @@ impl KeySpec {
                 (first, end, step)
             }
             Find::Count { at, first: offset, step } => {
-                let number = arg(first.saturating_add(at)).and_then(number);
-                let Some(number) = number.and_then(|number| number.checked_sub(1)) else {
-                    return Span::Invalid;
+                let number = match arg(first.saturating_add(at)).and_then(number) {
+                    None => return Span::Invalid,
+                    Some(0) => return Span::Zero,
+                    Some(number) => number,
                 };
+                let others = number.saturating_sub(1).saturating_mul(step);
                 let first = first.saturating_add(offset);
-                (first, first.saturating_add(number.saturating_mul(step)), step)
+                (first, first.saturating_add(others), step)
             }
             Find::Unknown => return Span::Nothing,
         };
@@ -271,8 +275,17 @@ fn migrate_keys<'a>(
 pub(crate) struct SortOptions {
     /// Where the key is that the result goes to: of several, the last.
     pub(crate) store: Option<usize>,
-    /// Whether other keys decide on the order (`BY` with a `*`) or are returned (`GET`, but for `GET #`).
-    pub(crate) patterns: bool,
+    /// The first option that may make it read other keys.
+    pub(crate) foreign: Option<SortOption>,
+}
+
+/// An option of `SORT` that may make it read keys which are not among its arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SortOption {
+    /// `BY`, with a pattern.
+    By,
+    /// `GET`, even of `#`.
+    Get,
 }
 
 /// Reads the options of a `SORT` or `SORT_RO`.
@@ -285,20 +298,20 @@ pub(crate) fn sort_options<'a>(
     while let Some(option) = arg(at) {
         let is = |word: &str| option.eq_ignore_ascii_case(word.as_bytes());
         let next = at.saturating_add(1);
-        let values = if is("limit") {
-            2
+        let (values, foreign) = if is("limit") {
+            (2, None)
         } else if is("store") {
             options.store = (next < argc).then_some(next).or(options.store);
-            1
+            (1, None)
         } else if is("by") {
-            options.patterns |= arg(next).is_some_and(|pattern| pattern.contains(&b'*'));
-            1
+            let pattern = arg(next).is_some_and(|pattern| pattern.contains(&b'*'));
+            (1, pattern.then_some(SortOption::By))
         } else if is("get") {
-            options.patterns |= arg(next).is_some_and(|pattern| pattern != b"#");
-            1
+            (1, Some(SortOption::Get))
         } else {
-            0
+            (0, None)
         };
+        options.foreign = options.foreign.or(foreign);
         at = next.saturating_add(values);
     }
     options
@@ -346,6 +359,8 @@ mod tests {
             ("lmpop 18446744073709551615 a b left", Err(KeyError)),
             ("eval s 0 a", Ok(&[])),
             ("eval s 2 a b c", Ok(&[3, 4])),
+            ("eval s x a", Err(KeyError)),
+            ("eval s 2 a", Err(KeyError)),
             ("xread count 2 block 0 streams a b 0 0", Ok(&[6, 7])),
             ("xread count 2", Err(KeyError)),
             ("xreadgroup group streams c streams a 0", Ok(&[5])),
@@ -401,14 +416,14 @@ mod tests {
     #[test]
     fn patterns_of_sort() {
         for (line, expected) in [
-            ("sort k by w* get #", true),
-            ("sort k by nosort get #", false),
-            ("sort k get x", true),
-            ("sort k limit get by alpha", false),
+            ("sort k by w* get #", Some(SortOption::By)),
+            ("sort k by nosort get #", Some(SortOption::Get)),
+            ("sort k get x by w*", Some(SortOption::Get)),
+            ("sort k limit get by alpha", None),
         ] {
             let args = args(line);
             let options = sort_options(args.len(), &|at| args.get(at).copied());
-            assert_eq!(options.patterns, expected, "{line}");
+            assert_eq!(options.foreign, expected, "{line}");
         }
     }
 }

@@ -12,11 +12,14 @@ pub use class::Class;
 pub use find::find;
 pub use flags::{Categories, Flags, KeyFlags};
 pub use keys::{Key, KeyError};
+pub(crate) use keys::{SortOption, sort_options};
 pub use table::COMMANDS;
 
 /// One command, or one subcommand of a container such as `CONFIG`.
 #[derive(Debug)]
 pub struct Command {
+    /// Its place in the table, subcommands counted. (It may change from one version of this crate to the next.)
+    pub id: u16,
     /// Its name in lower case; a subcommand's as `config|get`.
     pub name: &'static str,
     /// The group in which it is documented.
