@@ -7,7 +7,7 @@ use wiremesh::{Frame, HeaderView, Kind, Status, WriteBuf, correlation::Expect};
 
 use crate::{
     command::{Begin, Command, Find, KeyFlags, find},
-    resp::{Items, Reply, Request, Value, Version, items, write},
+    resp::{Items, Reply, Request, Shape, Value, Version, items, translate, write},
     status,
     title::title,
 };
@@ -278,6 +278,29 @@ impl Message {
     /// The elements of a collection as they stand, keys and values of a map in turn.
     pub fn items(&self) -> Items<'_> {
         items(self.bytes())
+    }
+
+    /// Carries a reply into this version of the protocol, from the other one; see [`translate`]. One that is the same in
+    /// both stays as it is.
+    pub fn translate(&mut self, to: Version, shape: &Shape) {
+        let bytes = self.bytes();
+        let both = match bytes {
+            [b'+' | b'-' | b':', ..] => true,
+            [b'$', next, ..] => *next != b'-',
+            _ => false,
+        };
+        if !both || self.start > 0 {
+            self.raw = match to {
+                Version::Resp2 => translate::to_resp2(bytes, shape),
+                Version::Resp3 => translate::to_resp3(bytes),
+            };
+            self.start = 0;
+        }
+    }
+
+    /// The shape of the reply that a request will have.
+    pub fn reply_shape(&self) -> Shape {
+        self.command.map_or(Shape::Plain, |command| Shape::of(command.name, self.argc()))
     }
 
     /// Whether it is an error.

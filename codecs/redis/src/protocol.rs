@@ -74,7 +74,12 @@ impl Protocol for Redis {
             match found {
                 Request::Empty(len) => input.advance(len),
                 Request::Array { end, .. } | Request::Line { end, .. } => {
-                    return Ok(Some(Message::received_request(input.split_to(end), found)));
+                    let request = Message::received_request(input.split_to(end), found);
+                    // The commands that there are have been ruled out by one look.
+                    if request.command().is_none() && is_http(request.command_name()) {
+                        return Err(DecodeError::Malformed { what: HTTP });
+                    }
+                    return Ok(Some(request));
                 }
             }
         }
@@ -97,9 +102,10 @@ impl Protocol for Redis {
         })
     }
 
-    /// In the server's own words.
+    /// In the server's own words. HTTP is told nothing.
     fn refuse(&self, error: &DecodeError) -> Option<Message> {
-        Some(Message::error(&format!("ERR {}", complaint(error))))
+        let http = matches!(error, DecodeError::Malformed { what: HTTP });
+        (!http).then(|| Message::error(&format!("ERR {}", complaint(error))))
     }
 
     #[inline]
@@ -145,6 +151,13 @@ impl Pipelined for Redis {
         Some(Box::new(Greeting::new(&setting, self.own.as_ref())?))
     }
 }
+
+/// What a web browser can be made to say to a server of Redis. The server closes the connection, which others may share.
+fn is_http(word: &[u8]) -> bool {
+    [&b"post"[..], b"host:"].iter().any(|http| word.eq_ignore_ascii_case(http))
+}
+
+const HTTP: &str = "request: it is one of HTTP";
 
 /// What the beginning of a line says.
 fn line(prefix: &[u8]) -> Detection {

@@ -22,11 +22,13 @@ mod head;
 mod inline;
 mod request;
 mod scan;
+pub mod translate;
 mod value;
 pub mod write;
 
 pub use request::{Request, RequestScan, complaint};
 pub use scan::{Reply, Scan};
+pub use translate::Shape;
 pub use value::{Items, Value, items};
 
 /// Where the value begins in `bytes`: behind its attributes.

@@ -194,7 +194,7 @@ pub(super) fn without_attributes(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-fn attributes_end(bytes: &[u8]) -> Option<usize> {
+pub(super) fn attributes_end(bytes: &[u8]) -> Option<usize> {
     let head = Head::of(bytes)?;
     let Body::Values(count) = head.body else { return None };
     let mut at = head.len;
