@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use proptest::prelude::*;
 use wiremesh_redis::acl::{Denied, User, matches};
 use wiremesh_redis::command::find;
 
@@ -143,5 +144,22 @@ fn unrestricted() {
         ("", false),
     ] {
         assert_eq!(User::parse("u", rules).unwrap().is_unrestricted(), expected, "{rules}");
+    }
+}
+
+proptest! {
+    /// Whatever was before it, `reset` leaves nothing, and the three great permissions leave nothing forbidden.
+    #[test]
+    fn rules_of_any_kind(rules in "([-+~%&<>#!()@|*a-zRW]{0,6} ?(get|@all|config\\|set|on|reset|allkeys)? ){0,5}") {
+        if let Ok(user) = User::parse("u", &rules) {
+            let nothing = User::parse("u", &format!("{rules} reset")).unwrap();
+            prop_assert_eq!(&nothing, &User::parse("u", "").unwrap());
+            let everything = User::parse("u", &format!("{rules} +@all allkeys allchannels")).unwrap();
+            prop_assert!(everything.is_unrestricted() && !nothing.is_unrestricted());
+            let get = find(b"get", None).unwrap();
+            prop_assert!(everything.check_args(get, &[b"get", b"k"]).is_ok());
+            prop_assert!(nothing.check_args(get, &[b"get", b"k"]).is_err());
+            prop_assert_eq!(user.clone(), User::parse("u", &format!("{rules} ")).unwrap());
+        }
     }
 }

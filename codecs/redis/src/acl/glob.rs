@@ -72,6 +72,8 @@ fn class(mut pattern: &[u8], byte: u8) -> (bool, &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -85,5 +87,29 @@ mod tests {
     fn bytes_of_any_value() {
         assert!(matches(b"\xff?[\x80-\xff]", b"\xff\x00\x90"));
         assert!(!matches(b"\xff?[\x80-\xff]", b"\xff\x00\x7f"));
+    }
+
+    /// As one would write it down.
+    fn naive(pattern: &[u8], text: &[u8]) -> bool {
+        match (pattern, text) {
+            ([], text) => text.is_empty(),
+            ([b'*', rest @ ..], text) => {
+                naive(rest, text)
+                    || text.split_first().is_some_and(|(_, text)| naive(pattern, text))
+            }
+            (_, []) => false,
+            (pattern, [byte, text @ ..]) => {
+                let (hit, rest) = one(pattern, *byte);
+                hit && naive(rest, text)
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn finds_what_trying_everything_finds(pattern in "[ab*?\\[\\]^\\\\-]{0,8}", text in "[ab\\[\\-]{1,8}") {
+            let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+            prop_assert_eq!(matches(pattern, text), naive(pattern, text));
+        }
     }
 }

@@ -52,12 +52,15 @@ struct Key {
 impl Key {
     /// `None`: longer than any command's name.
     fn of(name: &[u8], container: u64) -> Option<Self> {
-        let mut bytes = [0; 24];
-        bytes.get_mut(..name.len())?.copy_from_slice(name);
-        bytes.make_ascii_lowercase();
         let mut words = [0; 3];
-        for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
-            *word = u64::from_le_bytes(*bytes);
+        if name.len() > 24 {
+            return None;
+        }
+        // Byte by byte, in registers: most names are short.
+        for (word, bytes) in words.iter_mut().zip(name.chunks(8)) {
+            *word = bytes
+                .iter()
+                .fold(0, |word: u64, byte| word << 8 | u64::from(byte.to_ascii_lowercase()));
         }
         Some(Self { words, len: name.len(), container })
     }

@@ -319,6 +319,8 @@ pub(crate) fn sort_options<'a>(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::find;
     use super::*;
 
@@ -424,6 +426,58 @@ mod tests {
             let args = args(line);
             let options = sort_options(args.len(), &|at| args.get(at).copied());
             assert_eq!(options.foreign, expected, "{line}");
+        }
+    }
+
+    fn any_arg() -> impl Strategy<Value = &'static str> {
+        prop::sample::select(vec![
+            "0",
+            "1",
+            "2",
+            "3",
+            "-1",
+            "99999999999999999999",
+            "18446744073709551615",
+            "",
+            "k",
+            "streams",
+            "keys",
+            "store",
+            "storedist",
+            "by",
+            "get",
+            "limit",
+            "auth",
+            "auth2",
+            "group",
+            "block",
+            "count",
+        ])
+    }
+
+    proptest! {
+        #[test]
+        fn keys_are_arguments(
+            command in 0..super::super::COMMANDS.len(),
+            sub in 0_usize..20,
+            rest in prop::collection::vec(any_arg(), 0..12),
+        ) {
+            let command = &super::super::COMMANDS[command];
+            let command = command.subcommands.get(sub).unwrap_or(command);
+            let names = command.name.split('|');
+            let args: Vec<_> = names.chain(rest).map(str::as_bytes).collect();
+            let mut keys = Vec::new();
+            let result = command.visit_keys(args.len(), |at| args.get(at).copied(), |key| {
+                keys.push(key.index);
+                ControlFlow::Continue(())
+            });
+            prop_assert!(keys.iter().all(|key| (1..args.len()).contains(key)), "{:?}", keys);
+            if result.is_ok() {
+                prop_assert_eq!(command.keys(&args), Ok(keys.clone()));
+            }
+            let first = command.first_key(args.len(), |at| args.get(at).copied());
+            prop_assert_eq!(first, keys.first().copied());
+            prop_assert!(command.shard_channels(args.len()).all(|at| (1..args.len()).contains(&at)));
         }
     }
 }
