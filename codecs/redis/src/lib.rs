@@ -27,6 +27,7 @@ mod message;
 mod protocol;
 pub mod resp;
 pub mod slot;
+pub(crate) mod spread;
 mod status;
 mod title;
 

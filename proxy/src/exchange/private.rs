@@ -180,6 +180,6 @@ where
     }
 }
 
-fn layout_of(_cluster: &LocalCluster) -> (usize, usize) {
-    (0, 1)
+fn layout_of(cluster: &LocalCluster) -> (usize, usize) {
+    (cluster.shards(), cluster.nodes())
 }

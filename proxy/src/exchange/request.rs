@@ -163,9 +163,14 @@ where
         hash: Option<u64>,
         avoid: &[u64],
     ) -> Option<Rc<LocalEndpoint>> {
-        match target {
-            Target::Index(index) => cluster.nth(index),
-            _ => cluster.pick(hash, avoid, self.worker.now(), &mut self.worker.rng.borrow_mut()),
+        let (now, rng) = (self.worker.now(), &mut self.worker.rng.borrow_mut());
+        if <P::Correlation as Exchange<P>>::STATEFUL {
+            cluster.route(target, hash, avoid, now, rng)
+        } else {
+            match target {
+                Target::Index(index) => cluster.nth(index),
+                _ => cluster.pick(hash, avoid, now, rng),
+            }
         }
     }
 

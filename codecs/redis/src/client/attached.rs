@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use wiremesh::{
     Lane,
-    correlation::{Expect, Release, Step, Target},
+    correlation::{Access, Expect, Release, Step, Target},
 };
 
 use super::connection::{Asked, Change, changed};
@@ -13,6 +13,7 @@ use crate::{
     command::Class,
     lane::Setting,
     resp::{Value, Version},
+    spread::{self, CROSSSLOT, Place},
 };
 
 /// What is on a connection that a client has for itself.
@@ -35,6 +36,14 @@ pub(super) struct Attached {
     silent: Silent,
     /// The connection has the client's name.
     named: bool,
+    /// In a cluster: the slot whose shard the connection goes to; `None`: to any.
+    slot: Option<u16>,
+    /// In a cluster: what was said since `MULTI`, as long as no key has told where to; the server has seen none of it.
+    unsent: Option<Vec<Message>>,
+    /// A request in flight goes to another shard, on a connection that is shared.
+    aside: bool,
+    /// Nothing is on a connection, since none was taken.
+    over: bool,
     /// Something is on the connection that cannot be followed or undone: it is the client's to its end.
     stuck: bool,
 }
@@ -46,6 +55,17 @@ enum Silent {
     /// For one more request.
     Once,
     Yes,
+}
+
+/// At most so many commands without a key are kept until one with a key tells where to.
+const UNSENT_MAX: usize = 1000;
+
+/// What becomes of a request in the place of being sent on the connection.
+enum To {
+    /// It is answered by this.
+    Said(Message),
+    /// It goes to the shard of this slot, on a connection that is shared.
+    Aside(u16),
 }
 
 /// How many channels, patterns and shard channels the connection is subscribed to.
@@ -102,11 +122,25 @@ impl Attached {
         &mut self,
         setting: &Setting,
         name: &[u8],
+        sharded: bool,
         mut request: Message,
     ) -> Step<Redis> {
+        let target = match self.target(sharded, &request) {
+            Ok(target) => target,
+            Err(To::Said(message)) => return Step::Answer(message),
+            Err(To::Aside(slot)) => {
+                self.aside = true;
+                let access = request.command().map_or(Access::Write, spread::access);
+                return Step::Alone(request, Target::Slot(slot, access));
+            }
+        };
         let mut before = Vec::new();
         if !name.is_empty() && !std::mem::replace(&mut self.named, true) {
             before.push(set_name(name));
+        }
+        if let Some(unsent) = self.unsent.take() {
+            before.push(Message::request(["MULTI"]));
+            before.extend(unsent);
         }
         let pending = match self.meaning(setting, &mut request, &mut before) {
             Ok(pending) => pending,
@@ -128,7 +162,81 @@ impl Attached {
             }
             self.pending.push_back(pending);
         }
-        Step::Private { before, request, target: Target::Any, patient }
+        Step::Private { before, request, target, patient }
+    }
+
+    /// Where a request goes, or what becomes of it in the place of being sent on the connection.
+    fn target(&mut self, sharded: bool, request: &Message) -> Result<Target, To> {
+        if !sharded {
+            return Ok(Target::Shard(0, Access::Write));
+        }
+        let fresh = self.slot.is_none()
+            && self.pending.is_empty()
+            && !self.in_multi
+            && !self.subscribed.any();
+        let name = request.command().map_or("", |command| command.name);
+        let in_multi = self.in_multi;
+        match spread::place(request) {
+            Place::Several => {
+                self.spoilt |= in_multi;
+                self.over = fresh;
+                return Err(To::Said(Message::error(CROSSSLOT)));
+            }
+            Place::Slot(slot) => {
+                let known = self.slot.is_none_or(|own| own == slot);
+                if known && (self.slot.is_some() || fresh || self.unsent.is_some()) {
+                    self.slot = Some(slot);
+                } else if in_multi {
+                    self.spoilt = true;
+                    return Err(To::Said(Message::error(CROSSSLOT)));
+                } else if request.command().is_some_and(|c| c.class == Class::Plain) {
+                    return Err(To::Aside(slot));
+                } else {
+                    return Err(To::Said(Message::error(CROSSSLOT)));
+                }
+            }
+            Place::Anywhere => {}
+        }
+        // Where a transaction goes its first key tells.
+        if name == "multi" && !in_multi && self.slot.is_none() && fresh {
+            (self.in_multi, self.unsent) = (true, Some(Vec::new()));
+            return Err(To::Said(Message::simple("OK")));
+        }
+        if let Some(unsent) = &mut self.unsent
+            && self.slot.is_none()
+        {
+            match name {
+                "discard" => {
+                    self.over = true;
+                    return Err(To::Said(Message::simple("OK")));
+                }
+                "exec" | "quit" | "reset" | "multi" => {}
+                _ if unsent.len() >= UNSENT_MAX => {
+                    self.spoilt = true;
+                    return Err(To::Said(Message::error(
+                        "ERR wiremesh: too many commands without a key before the first with one",
+                    )));
+                }
+                _ => {
+                    unsent.push(request.clone());
+                    return Err(To::Said(Message::simple("QUEUED")));
+                }
+            }
+        }
+        Ok(match self.slot {
+            Some(slot) => Target::Slot(slot, Access::Write),
+            None => Target::Any,
+        })
+    }
+
+    /// Whether no connection was taken after all.
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Whether a reply is that of a request on another connection.
+    pub(super) fn was_aside(&mut self) -> bool {
+        std::mem::take(&mut self.aside)
     }
 
     /// What the answer to a request will mean, or what becomes of the request in the place of being sent.
@@ -222,7 +330,7 @@ impl Attached {
                 return Err(Box::new(Step::Private {
                     before: Vec::new(),
                     request,
-                    target: Target::Any,
+                    target: Target::Shard(0, Access::Write),
                     patient: false,
                 }));
             }

@@ -10,6 +10,7 @@ use crate::{
     Message, Redis,
     lane::{Login, Setting},
     resp::Version,
+    spread,
 };
 
 /// What a request changes, if it succeeds.
@@ -83,12 +84,16 @@ impl Client {
                 shared(request)
             }
             "client|reply" | "client|tracking" | "client|no-evict" | "client|caching" => {
-                self.attach(request)
+                self.attach(view, request)
             }
             "script|debug" if !request.arg(2).is_some_and(|m| m.eq_ignore_ascii_case(b"no")) => {
                 Step::Answer(Message::error(
                     "ERR wiremesh: scripts are debugged at the server, not through a proxy",
                 ))
+            }
+            // In a cluster the proxy shows one server, that is no part of it.
+            "readonly" | "readwrite" | "asking" if view.shards > 0 => {
+                Step::Answer(Message::error(spread::NO_CLUSTER))
             }
             _ => shared(request),
         }

@@ -12,11 +12,11 @@ mod info;
 
 use wiremesh::{
     Lane,
-    correlation::{ClientMachine, Release, Step, Target, View},
+    correlation::{Access, ClientMachine, Release, Step, Target, View},
 };
 
 use self::{attached::Attached, connection::Change};
-use crate::{Message, Redis, command::Class, lane::Setting};
+use crate::{Message, Redis, command::Class, lane::Setting, spread};
 
 /// What is known of one client.
 #[derive(Debug, Default)]
@@ -43,20 +43,24 @@ impl ClientMachine<Redis> for Client {
             if named && !attached.in_multi() {
                 return self.on_connection(redis, view, request);
             }
-            return attached.on_request(&self.setting, &self.name, request);
+            let step = attached.on_request(&self.setting, &self.name, view.shards > 0, request);
+            if attached.is_over() {
+                self.attached = None;
+            }
+            return step;
         }
         let Some(command) = request.command() else { return shared(request) };
         let class = match command.class {
-            Class::Plain => return shared(request),
+            Class::Plain => return self.plain(view, request),
             Class::Blocking => {
                 let args: Vec<_> = request.args().collect();
                 command.class(|n| args.get(n).copied())
             }
             class => class,
         };
-        // The server's own words for it are best.
+        // The server's own words for what is wrong are best.
         if class == Class::Plain || !command.takes(request.argc()) {
-            return shared(request);
+            return self.plain(view, request);
         }
         match class {
             Class::Plain => shared(request),
@@ -69,13 +73,16 @@ impl ClientMachine<Redis> for Client {
                 shared(request)
             }
             Class::Blocking | Class::Transaction | Class::Subscription | Class::Monitor => {
-                self.attach(request)
+                self.attach(view, request)
             }
         }
     }
 
     fn on_reply(&mut self, redis: &Redis, view: &View<'_>, reply: &mut Message) {
         if let Some(attached) = &mut self.attached {
+            if attached.was_aside() {
+                return;
+            }
             if let Some(change) = attached.on_reply(self.setting.version, reply) {
                 self.apply(redis, view, change, reply);
             }
@@ -87,6 +94,9 @@ impl ClientMachine<Redis> for Client {
     }
 
     fn on_failed(&mut self, redis: &Redis) {
+        if self.attached.as_mut().is_some_and(|attached| attached.was_aside()) {
+            return;
+        }
         // If it was sent on a connection of the client's own, that is lost.
         self.attached = None;
         if let Some(change) = self.change.take() {
@@ -106,9 +116,22 @@ impl ClientMachine<Redis> for Client {
 
 impl Client {
     /// Has the client take a connection for itself.
-    fn attach(&mut self, request: Message) -> Step<Redis> {
+    fn attach(&mut self, view: &View<'_>, request: Message) -> Step<Redis> {
         let attached = self.attached.insert(Box::default());
-        attached.on_request(&self.setting, &self.name, request)
+        let step = attached.on_request(&self.setting, &self.name, view.shards > 0, request);
+        if attached.is_over() {
+            self.attached = None;
+        }
+        step
+    }
+
+    /// A request that needs nothing of its connection.
+    fn plain(&self, view: &View<'_>, request: Message) -> Step<Redis> {
+        if view.shards == 0 {
+            let access = request.command().map_or(Access::Write, spread::access);
+            return Step::Shared(request, Target::Shard(0, access));
+        }
+        spread::spread(view, self.setting.version, request)
     }
 }
 

@@ -1,0 +1,311 @@
+//! How commands are spread over the shards of a cluster.
+//!
+//! A command with keys goes to the shard of their slot, and all its keys must be of one slot, but for the six commands
+//! that may be taken apart (`DEL`, `EXISTS`, `MGET`, `MSET`, `TOUCH`, `UNLINK`). A command without keys goes where the
+//! command table's policy says: to every shard or node, the answers [made one](gather), or to any shard.
+
+mod gather;
+mod scan;
+
+use std::{collections::BTreeMap, ops::ControlFlow};
+
+use wiremesh::correlation::{Access, Part, Step, Target, View};
+
+use self::gather::{Fold, Gathered, InOrder};
+use crate::{
+    Message, Redis,
+    command::{Begin, Command, Find, Flags, KeySpec, RequestPolicy, ResponsePolicy},
+    resp::Version,
+    slot::slot,
+};
+
+/// Where a command's keys are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It names none.
+    Anywhere,
+    /// All are of this slot.
+    Slot(u16),
+    /// They are of several.
+    Several,
+}
+
+/// What the server says where keys are of several slots.
+pub(crate) const CROSSSLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
+
+/// What a server says that is of no cluster.
+pub(crate) const NO_CLUSTER: &str = "ERR This instance has cluster support disabled";
+
+/// Where the keys of a request are, or its sharded channels.
+pub(crate) fn place(request: &Message) -> Place {
+    let Some(command) = request.command() else { return Place::Anywhere };
+    if command.keys.is_empty() {
+        return Place::Anywhere;
+    }
+    // Most commands have one key, in one place.
+    if let [KeySpec { begin: Begin::Index(at), find: Find::Range { last: 0, .. }, .. }] =
+        command.keys
+        && let Some(key) = request.arg(*at)
+    {
+        return Place::Slot(slot(key));
+    }
+    let args: Vec<_> = request.args().collect();
+    let mut place = Place::Anywhere;
+    let mut add = |key: usize| {
+        let Some(key) = args.get(key) else { return ControlFlow::Continue(()) };
+        let found = Place::Slot(slot(key));
+        match place {
+            Place::Anywhere => place = found,
+            known if known == found => {}
+            _ => {
+                place = Place::Several;
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    };
+    // What is wrong with the arguments the server says best, any server.
+    let _ = command.visit_keys(args.len(), |n| args.get(n).copied(), |key| add(key.index));
+    let _ = command.shard_channels(args.len()).try_for_each(&mut add);
+    place
+}
+
+/// Whether a replica may answer.
+pub(crate) fn access(command: &Command) -> Access {
+    let reads = command.flags.contains(Flags::READONLY)
+        && !command.flags.intersects(Flags::WRITE.or(Flags::MAY_REPLICATE));
+    if reads { Access::Read } else { Access::Write }
+}
+
+/// What becomes of a request of a client's that has no connection of its own.
+pub(crate) fn spread(view: &View<'_>, version: Version, request: Message) -> Step<Redis> {
+    let Some(command) = request.command().filter(|command| command.takes(request.argc())) else {
+        return Step::Shared(request, Target::Any);
+    };
+    match place(&request) {
+        Place::Slot(slot) => Step::Shared(request, Target::Slot(slot, access(command))),
+        // The table has MSETNX among them, but that must set all or nothing.
+        Place::Several
+            if command.request_policy == Some(RequestPolicy::MultiShard)
+                && command.name != "msetnx" =>
+        {
+            by_slot(command, &request)
+        }
+        Place::Several => Step::Answer(Message::error(CROSSSLOT)),
+        Place::Anywhere => keyless(view, version, command, request),
+    }
+}
+
+/// A command that names no key.
+fn keyless(
+    view: &View<'_>,
+    version: Version,
+    command: &'static Command,
+    request: Message,
+) -> Step<Redis> {
+    if command.name.starts_with("cluster") {
+        return Step::Answer(Message::error(NO_CLUSTER));
+    }
+    if command.name == "scan" {
+        return scan::scan(view, &request);
+    }
+    let fold = match (command.request_policy, command.response_policy) {
+        // Of several answers that differ by nature, one is as good as another.
+        (None | Some(RequestPolicy::Special | RequestPolicy::MultiShard), _) => None,
+        (_, Some(ResponsePolicy::OneSucceeded)) => Some(Fold::OneSucceeded),
+        (_, Some(ResponsePolicy::AllSucceeded)) => Some(Fold::AllSucceeded),
+        (_, Some(ResponsePolicy::AggLogicalAnd)) => Some(Fold::And),
+        (_, Some(ResponsePolicy::AggLogicalOr)) => Some(Fold::Or),
+        (_, Some(ResponsePolicy::AggMin)) => Some(Fold::Min),
+        (_, Some(ResponsePolicy::AggMax)) => Some(Fold::Max),
+        (_, Some(ResponsePolicy::AggSum)) => Some(Fold::Sum),
+        (_, None) => Some(Fold::Concat),
+        (_, Some(ResponsePolicy::Special)) => special(command.name),
+    };
+    let Some(fold) = fold else { return Step::Shared(request, Target::Any) };
+    let targets: Vec<_> = match command.request_policy {
+        Some(RequestPolicy::AllNodes) => (0..view.nodes).map(Target::Index).collect(),
+        _ => (0..view.shards).map(|n| Target::Shard(n, Access::Write)).collect(),
+    };
+    let parts = targets.into_iter().map(|target| Part { request: request.clone(), target });
+    Step::Parts(parts.collect(), Box::new(Gathered::new(fold, version)))
+}
+
+/// How the answers to a command become one whose policy says no more than that it is special.
+fn special(name: &str) -> Option<Fold> {
+    match name {
+        // Any key of any shard.
+        "randomkey" => Some(Fold::FirstValue),
+        // Lists of what is on each.
+        "pubsub|channels" | "pubsub|shardchannels" | "slowlog|get" => Some(Fold::Concat),
+        // The rest speaks of one server (INFO, MEMORY, LATENCY, FUNCTION STATS): that of any shard.
+        _ => None,
+    }
+}
+
+/// A command that may be taken apart, by the slots of its keys.
+fn by_slot(command: &'static Command, request: &Message) -> Step<Redis> {
+    let args: Vec<_> = request.args().collect();
+    let step = command.keys.iter().find_map(|spec| match spec.find {
+        Find::Range { step, .. } => Some(step.max(1)),
+        _ => None,
+    });
+    let (Ok(keys), Some(step)) = (command.keys(&args), step) else {
+        return Step::Answer(Message::error(CROSSSLOT));
+    };
+    let access = access(command);
+    // By slot, in the order of the first key of each: which keys by their place among all.
+    let mut numbers = BTreeMap::new();
+    let mut groups: Vec<(u16, Vec<usize>)> = Vec::new();
+    for (n, key) in keys.iter().enumerate() {
+        let slot = slot(args.get(*key).copied().unwrap_or_default());
+        let number = *numbers.entry(slot).or_insert(groups.len());
+        match groups.get_mut(number) {
+            Some((_, places)) => places.push(n),
+            None => groups.push((slot, vec![n])),
+        }
+    }
+    let mut parts = Vec::with_capacity(groups.len());
+    let mut places = Vec::with_capacity(groups.len());
+    for (slot, own) in groups {
+        let mut part: Vec<&[u8]> = args.first().copied().into_iter().collect();
+        for key in own.iter().filter_map(|n| keys.get(*n)) {
+            part.extend(args.get(*key..key.saturating_add(step)).unwrap_or_default());
+        }
+        let mut part = Message::request(part);
+        part.set_lane(request.lane());
+        parts.push(Part { request: part, target: Target::Slot(slot, access) });
+        places.push(own);
+    }
+    match command.response_policy {
+        Some(ResponsePolicy::AggSum) => {
+            Step::Parts(parts, Box::new(Gathered::new(Fold::Sum, Version::Resp2)))
+        }
+        Some(ResponsePolicy::AllSucceeded) => {
+            Step::Parts(parts, Box::new(Gathered::new(Fold::AllSucceeded, Version::Resp2)))
+        }
+        // MGET: each key's value in the key's place.
+        _ => Step::Parts(parts, Box::new(InOrder::new(keys.len(), places))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VIEW: View<'static> = View { client: 1, peer: "", shards: 3, nodes: 6 };
+
+    fn request(line: &str) -> Message {
+        Message::request(line.split(' '))
+    }
+
+    fn spread(line: &str) -> Step<Redis> {
+        super::spread(&VIEW, Version::Resp2, request(line))
+    }
+
+    fn text(message: &Message) -> String {
+        message.args().map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Gives each part this answer, and tells the one.
+    fn answered(line: &str, answers: impl Fn(&str) -> Message) -> String {
+        let Step::Parts(parts, mut gather) = spread(line) else { panic!("{line} is not split") };
+        let redis = Redis::default();
+        for (n, part) in parts.iter().enumerate().rev() {
+            gather.reply(&redis, n, answers(&text(&part.request)));
+        }
+        String::from_utf8(gather.finish(&redis).bytes().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn keys_of_one_slot_go_to_its_shard() {
+        let slots = |line| match spread(line) {
+            Step::Shared(_, Target::Slot(slot, access)) => (slot, access),
+            _ => panic!("{line}"),
+        };
+        assert_eq!(slots("GET foo"), (12182, Access::Read));
+        assert_eq!(slots("SET foo 1"), (12182, Access::Write));
+        assert_eq!(slots("MGET {foo}a {foo}b"), (12182, Access::Read));
+        assert_eq!(slots("EVAL x 1 foo"), (12182, Access::Write));
+        assert_eq!(slots("PFCOUNT foo").1, Access::Write, "it may write");
+        assert_eq!(slots("SPUBLISH foo m").0, 12182);
+        assert_eq!(slots("RENAME {foo}a {foo}b").0, 12182);
+    }
+
+    #[test]
+    fn keys_of_several_slots_are_refused_but_for_six_commands() {
+        for line in
+            ["RENAME a b", "SUNION a b", "MSETNX a 1 b 2", "BITOP AND c a b", "EVAL x 2 a b"]
+        {
+            let Step::Answer(error) = spread(line) else { panic!("{line}") };
+            assert_eq!(error.error_code(), Some(&b"CROSSSLOT"[..]), "{line}");
+        }
+        let mut split = 0;
+        for line in ["DEL a b", "EXISTS a b", "MGET a b", "MSET a 1 b 2", "TOUCH a b", "UNLINK a b"]
+        {
+            assert!(matches!(spread(line), Step::Parts(parts, _) if parts.len() == 2), "{line}");
+            split += 1;
+        }
+        assert_eq!(split, 6);
+    }
+
+    #[test]
+    fn values_stand_where_their_keys_stood() {
+        let values = |part: &str| {
+            Message::array(part.split(' ').skip(1).map(|key| Message::bulk(key.as_bytes())))
+        };
+        let keys = "a b {a}1 c b {c}2";
+        let got = answered(&format!("MGET {keys}"), values);
+        let want = keys.split(' ').map(|k| format!("${}\r\n{k}\r\n", k.len())).collect::<String>();
+        assert_eq!(got, format!("*6\r\n{want}"));
+    }
+
+    #[test]
+    fn counts_are_added_and_pairs_kept_together() {
+        let count = |part: &str| Message::integer(part.split(' ').count() as i64 - 1);
+        assert_eq!(answered("DEL a b c {a}d", count), ":4\r\n");
+        let Step::Parts(parts, _) = spread("MSET a 1 b 2 {a}c 3") else { panic!("not split") };
+        let parts: Vec<_> = parts.iter().map(|part| text(&part.request)).collect();
+        assert_eq!(parts, ["MSET a 1 {a}c 3", "MSET b 2"]);
+        let ok = |_: &str| Message::simple("OK");
+        assert_eq!(answered("MSET a 1 b 2", ok), "+OK\r\n");
+    }
+
+    #[test]
+    fn an_error_of_any_part_is_the_answer() {
+        let one = |part: &str| match part {
+            "DEL b" => Message::error("READONLY no"),
+            _ => Message::integer(1),
+        };
+        assert_eq!(answered("DEL a b c", one), "-READONLY no\r\n");
+        let Step::Parts(_, mut gather) = spread("MGET a b") else { panic!("not split") };
+        let redis = Redis::default();
+        gather.reply(&redis, 0, Message::array([Message::bulk(b"1")]));
+        let failure = wiremesh::Failure::new(wiremesh::Reason::Timeout, "no answer");
+        gather.failed(&redis, 1, &failure);
+        assert!(gather.finish(&redis).is_error());
+    }
+
+    #[test]
+    fn without_keys_the_policy_says_where_to() {
+        let targets = |line| match spread(line) {
+            Step::Parts(parts, _) => parts.iter().map(|part| part.target).collect::<Vec<_>>(),
+            Step::Shared(_, target) => vec![target],
+            _ => panic!("{line}"),
+        };
+        let shards: Vec<_> = (0..3).map(|n| Target::Shard(n, Access::Write)).collect();
+        let nodes: Vec<_> = (0..6).map(Target::Index).collect();
+        for line in ["DBSIZE", "FLUSHALL", "KEYS *", "PING", "FUNCTION FLUSH"] {
+            assert_eq!(targets(line), shards, "{line}");
+        }
+        for line in ["CONFIG SET maxmemory 0", "SLOWLOG LEN", "SCRIPT LOAD x"] {
+            assert_eq!(targets(line), nodes, "{line}");
+        }
+        for line in ["TIME", "ECHO x", "PUBLISH c m", "EVAL x 0", "INFO", "NOSUCH"] {
+            assert_eq!(targets(line), [Target::Any], "{line}");
+        }
+        assert_eq!(answered("DBSIZE", |_| Message::integer(7)), ":21\r\n");
+        let keys = |_: &str| Message::array([Message::bulk(b"k")]);
+        assert_eq!(answered("KEYS *", keys), "*3\r\n$1\r\nk\r\n$1\r\nk\r\n$1\r\nk\r\n");
+    }
+}
