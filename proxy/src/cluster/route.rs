@@ -17,6 +17,11 @@ impl LocalCluster {
         view.set.shards().filter(|table| table.is_divided()).map_or(0, |table| table.shards().len())
     }
 
+    /// Whether who serves what was learnt, and may change.
+    pub fn is_learnt(&self) -> bool {
+        self.fresh().set.shards().is_some()
+    }
+
     /// How many endpoints there are.
     pub fn nodes(&self) -> usize {
         self.fresh().endpoints.len()

@@ -33,6 +33,14 @@ where
         ticket.passage.leave(&self.worker, &endpoint, at, now, Left::Answered(status));
         let cause = Cause::answer(status);
         let Some(ticket) = self.retry(ticket, &endpoint, &cause, now) else { return };
+        let ticket = if <P::Correlation as Exchange<P>>::STATEFUL && status != Status::Ok {
+            match self.redirect(ticket, &endpoint, &reply) {
+                Some(ticket) => ticket,
+                None => return,
+            }
+        } else {
+            ticket
+        };
         if ticket.alone == Alone::Watched
             && let Some(cluster) = &ticket.passage.cluster
         {
@@ -78,6 +86,7 @@ where
         let now = self.worker.now();
         let Sent { ticket, endpoint, at, .. } = sent;
         ticket.passage.leave(&self.worker, &endpoint, at, now, Left::Failed(failure.reason));
+        self.suspect(&ticket);
         let cause = Cause::local(failure.reason, retry);
         if let Some(ticket) = self.retry(ticket, &endpoint, &cause, now) {
             self.conclude_failed(ticket, Some(&endpoint), failure);
@@ -103,9 +112,19 @@ where
     ) {
         let now = self.worker.now();
         ticket.passage.leave(&self.worker, endpoint, now, now, Left::Failed(failure.reason));
+        self.suspect(&ticket);
         let cause = Cause::local(failure.reason, Retry::IfUnsent);
         if let Some(ticket) = self.retry(ticket, endpoint, &cause, now) {
             self.conclude_failed(ticket, Some(endpoint), failure);
+        }
+    }
+
+    /// An endpoint that fails may not be what it was any more.
+    fn suspect(&self, ticket: &Ticket<P>) {
+        if <P::Correlation as Exchange<P>>::STATEFUL
+            && let Some(cluster) = &ticket.passage.cluster
+        {
+            cluster.shared().stale();
         }
     }
 

@@ -7,6 +7,7 @@
 mod client;
 mod conclude;
 mod private;
+mod redirect;
 mod request;
 mod reverse;
 mod ticket;

@@ -138,6 +138,7 @@ where
             passage,
             bytes_out: 0,
             try_deadline: None,
+            redirects: 0,
             attempts: 0,
             replay: None,
         }
@@ -251,9 +252,13 @@ where
         endpoint.started();
         upstream.series.sent();
         ticket.attempts += 1;
-        if let (Some(retry), 1) = (&route.retry, ticket.attempts) {
-            retry.budget().on_request(now);
-            ticket.replay = Replay::keep(&request, &self.kept);
+        if ticket.attempts == 1 && ticket.alone != Alone::Private {
+            if let Some(retry) = &route.retry {
+                retry.budget().on_request(now);
+                ticket.replay = Replay::keep(&request, &self.kept);
+            } else if <P::Correlation as Exchange<P>>::STATEFUL && cluster.is_learnt() {
+                ticket.replay = Replay::keep(&request, &self.kept);
+            }
         }
         ticket.try_deadline =
             if ticket.patient { None } else { ticket.passage.attempt_deadline(now) };

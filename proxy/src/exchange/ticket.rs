@@ -36,9 +36,11 @@ where
     pub bytes_out: usize,
     /// When this attempt is given up.
     pub try_deadline: Option<Instant>,
+    /// How many replies said to ask elsewhere.
+    pub redirects: u32,
     /// How many times the request was sent, this time included.
     pub attempts: u32,
-    /// Kept only where the route retries, and until the first of several replies.
+    /// Kept only where the route retries or replies may say to ask elsewhere, and until the first of several replies.
     pub replay: Option<Box<Replay<P>>>,
 }
 

@@ -295,6 +295,13 @@ impl Attached {
             }
             _ => {}
         }
+        if setting.version == Version::Resp2
+            && self.is_subscriber()
+            && !matches!(command.class, Class::Subscription)
+        {
+            // The server refuses it, or it is a PING.
+            return Ok(Pending::Plain);
+        }
         Ok(match command.name {
             "watch" => Pending::Watch,
             "unwatch" => Pending::Unwatch,
@@ -308,7 +315,7 @@ impl Attached {
             "wait" | "waitaof" => {
                 // The server waits for what the same connection has written: any command makes it take what was written
                 // on others for its own.
-                if self.pending.is_empty() {
+                if self.pending.is_empty() && self.silent == Silent::No {
                     let mut ping = Message::request(["PING"]);
                     ping.set_lane(request.lane());
                     before.push(ping);
@@ -412,6 +419,12 @@ impl Attached {
 
     fn is_subscribing(&self) -> bool {
         matches!(self.pending.front(), Some(Pending::Subscribe(..) | Pending::Unsubscribe(..)))
+    }
+
+    /// Whether there are subscriptions, or will be when all is answered.
+    fn is_subscriber(&self) -> bool {
+        let asked = |pending: &Pending| matches!(pending, Pending::Subscribe(..));
+        self.subscribed.any() || self.pending.iter().any(asked)
     }
 
     /// Something about subscriptions.
