@@ -428,7 +428,8 @@ where
             if this.client.out.borrow().is_empty() {
                 let over = this.eof || this.client.state.get() == State::Closing;
                 let busy = this.client.in_flight() > 0 || this.client.is_parked();
-                return if over && (!busy || this.mesh.is_hopeless(&this.client)) {
+                let hopeless = this.eof && this.mesh.is_hopeless(&this.client);
+                return if over && (!busy || hopeless) {
                     Poll::Ready(Ok(()))
                 } else {
                     Poll::Pending

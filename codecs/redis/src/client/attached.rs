@@ -42,6 +42,8 @@ pub(super) struct Attached {
     unsent: Option<Vec<Message>>,
     /// A request in flight goes to another shard, on a connection that is shared.
     aside: bool,
+    /// The connection is of no lane any more: it is closed when it is not needed.
+    worn: bool,
     /// Nothing is on a connection, since none was taken.
     over: bool,
     /// Something is on the connection that cannot be followed or undone: it is the client's to its end.
@@ -94,6 +96,8 @@ enum Pending {
     /// `None`: from all that there are.
     Unsubscribe(Topic, Option<u64>),
     Monitor,
+    /// Nothing of what was on the connection is left; neither is the login.
+    Reset,
     Switch(Switch, bool),
     Change(Change),
 }
@@ -275,8 +279,8 @@ impl Attached {
                 return Ok(Pending::Exec);
             }
             ("reset", _) => {
-                self.stuck = true;
-                return Ok(Pending::Plain);
+                (self.in_multi, self.spoilt, self.silent) = (false, false, Silent::No);
+                return Ok(Pending::Reset);
             }
             (_, true) => {
                 // It is executed at the end, in the middle of other answers.
@@ -413,6 +417,12 @@ impl Attached {
             },
             Pending::Switch(..) => {}
             Pending::Change(change) => return Some(change),
+            Pending::Reset if !failed => {
+                let pending = std::mem::take(&mut self.pending);
+                *self = Self { pending, worn: true, in_multi: self.in_multi, ..Self::default() };
+                return Some(Change::Reset);
+            }
+            Pending::Reset => {}
         }
         None
     }
@@ -469,7 +479,9 @@ impl Attached {
         let kept = self.stuck || self.no_evict || self.silent != Silent::No;
         let open = self.in_multi || self.watching;
         if !(events || kept || open) {
-            return if self.named {
+            return if self.worn {
+                Release::Close
+            } else if self.named {
                 Release::Reset(vec![set_name(b"")], lane)
             } else {
                 Release::Clean(lane)
@@ -478,7 +490,7 @@ impl Attached {
         if !gone {
             return Release::Hold;
         }
-        if events || kept {
+        if events || kept || self.worn {
             return Release::Close;
         }
         let word = if self.in_multi { "DISCARD" } else { "UNWATCH" };

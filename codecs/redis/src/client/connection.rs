@@ -28,6 +28,8 @@ pub(super) enum Change {
     },
     /// Nothing, but the reply speaks of the connection.
     Info,
+    /// The client is as if it had just connected.
+    Reset,
 }
 
 /// What is wrong with a client's name, in the server's words.
@@ -128,6 +130,7 @@ impl Client {
         }
         match change {
             Change::Info => info::rewrite(reply, view, &self.name),
+            Change::Reset => self.reset(),
             Change::To { setting, lane, name, told } => {
                 if told {
                     info::rewrite_id(reply, view.client);
