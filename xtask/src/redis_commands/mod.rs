@@ -1,5 +1,5 @@
 //! What the Redis crate knows of the server's commands, asked of a server: the table, and how the server itself judged
-//! command lines.
+//! command lines. With them, the page that tells what becomes of each command.
 
 mod access;
 mod client;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use tokio::process::Child;
 
-use crate::process::command;
+use crate::process::{command, run};
 use crate::root;
 use client::Client;
 
@@ -30,7 +30,12 @@ pub(crate) async fn generate() -> anyhow::Result<()> {
     write("testdata/redis/acl.txt", &access::acl(&mut client, port)?)?;
     write("testdata/redis/globs.txt", &access::globs(&mut client)?)?;
     let (_server, port) = server(&folder, &["--cluster-enabled", "yes"]).await?;
-    write("testdata/redis/slots.txt", &judged::slots(&mut Client::connect(port)?)?)
+    write("testdata/redis/slots.txt", &judged::slots(&mut Client::connect(port)?)?)?;
+    let mut page = command("cargo");
+    page.args(["test", "-p", "wiremesh-redis", "--test", "commands_page"]);
+    page.env("UPDATE_DOCS", "1").current_dir(root());
+    run("redis-commands-page", &mut page).await?;
+    Ok(())
 }
 
 /// A server with nothing in it, on a free port of the loopback. It ends when the handle is dropped.
