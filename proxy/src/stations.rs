@@ -13,14 +13,14 @@ use crate::{
     cluster::{LocalCluster, LocalEndpoint},
     policy::{Action, Permit, Route, Verdict},
     telemetry::{Record, RequestSeries},
-    worker::{ListenerView, Phase, Worker},
+    worker::{ListenerView, LocalRoute, Phase, Worker},
 };
 
 /// A request that has passed the stations, or was stopped by one: everything that does not depend on its protocol.
 pub struct Passage {
     pub listener: Rc<ListenerView>,
     /// `None` where none matched.
-    pub route: Option<Arc<Route>>,
+    pub route: Option<Rc<LocalRoute>>,
     /// `None` where the route has none.
     pub cluster: Option<Rc<LocalCluster>>,
     pub series: Arc<RequestSeries>,
@@ -78,7 +78,7 @@ impl Worker {
     ) -> Decision {
         let now = self.now();
         let verdict = listener.filters.on_request(request);
-        let route = listener.routes.find(request).cloned();
+        let route = listener.route(request).cloned();
         let cluster = match held {
             Some(cluster) => Some(cluster.clone()),
             None => route.as_ref().and_then(|route| self.cluster_of(route)),
@@ -123,7 +123,7 @@ impl Worker {
         held: &Rc<LocalCluster>,
     ) -> Decision {
         let now = self.now();
-        let route = listener.routes.find(request).cloned();
+        let route = listener.route(request).cloned();
         let passage = Passage {
             listener: listener.clone(),
             series: self.request_series(
@@ -149,7 +149,7 @@ impl Worker {
     /// What the route has to say: fault, limit, answer, edits, deadline.
     fn pass_route<F: Frame>(
         &self,
-        route: &Arc<Route>,
+        route: &Route,
         request: &mut F,
         decision: &mut Decision,
     ) -> Result<(), Failure> {
@@ -188,15 +188,12 @@ impl Worker {
         Ok(())
     }
 
-    fn cluster_of(&self, route: &Arc<Route>) -> Option<Rc<LocalCluster>> {
-        match &route.action {
-            Action::Cluster(name) => self.cluster(name),
-            Action::Weighted(split) => {
-                let name = split.pick(&mut self.rng.borrow_mut()).clone();
-                self.cluster(&name)
-            }
-            Action::Reply(_) => None,
+    fn cluster_of(&self, route: &LocalRoute) -> Option<Rc<LocalCluster>> {
+        if let Action::Weighted(split) = &route.action {
+            let name = split.pick(&mut self.rng.borrow_mut()).clone();
+            return self.cluster(&name);
         }
+        route.cluster.clone()
     }
 }
 

@@ -1,6 +1,6 @@
 //! A worker's own view of a cluster.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use super::endpoint::Endpoint;
 use super::ewma::PeakEwma;
 use super::gauge::Tally;
 use super::shared::{EndpointSet, Shared};
+use crate::telemetry::EndpointSeries;
 
 /// One worker's view of a cluster: what it balances by, and its part of the bounds.
 #[derive(Debug)]
@@ -224,6 +225,7 @@ fn soonest_back(
 #[derive(Debug)]
 pub struct LocalEndpoint {
     endpoint: Arc<Endpoint>,
+    series: OnceCell<Arc<EndpointSeries>>,
     in_flight: Arc<Tally>,
     latency: PeakEwma,
     retired: Cell<bool>,
@@ -234,6 +236,7 @@ impl LocalEndpoint {
         Self {
             in_flight: endpoint.tally(),
             endpoint,
+            series: OnceCell::new(),
             latency: PeakEwma::default(),
             retired: Cell::new(false),
         }
@@ -257,6 +260,11 @@ impl LocalEndpoint {
     /// The endpoint's id.
     pub fn id(&self) -> u64 {
         self.endpoint.id()
+    }
+
+    /// What it is counted in, found by `find` the first time.
+    pub fn series(&self, find: impl FnOnce() -> Arc<EndpointSeries>) -> &Arc<EndpointSeries> {
+        self.series.get_or_init(find)
     }
 
     /// True when the endpoint is no longer of the cluster: finish what is in flight, then close its connections.

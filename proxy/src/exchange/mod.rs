@@ -140,7 +140,7 @@ where
         }
         let series = self.worker.endpoint_series(cluster.name(), endpoint);
         let upstream =
-            Rc::new(Upstream::new(key, cluster.clone(), endpoint.clone(), series, owner));
+            Rc::new(Upstream::new(key, cluster.clone(), endpoint.clone(), series.clone(), owner));
         self.pools.borrow_mut().entry(key).or_default().push(upstream.clone());
         let listener = client.listener.borrow().clone();
         tokio::task::spawn_local(upstream.clone().run(self.clone(), listener));

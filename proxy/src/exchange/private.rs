@@ -14,7 +14,6 @@ use wiremesh::{
 use super::{Mesh, PoolKey, client::Client, ticket::Alone, upstream::Upstream};
 use crate::{
     cluster::{LocalCluster, LocalEndpoint},
-    policy::Action,
     stations::Decision,
 };
 
@@ -174,9 +173,8 @@ where
             return (0, 0);
         }
         let listener = client.listener.borrow();
-        let Some(route) = listener.routes.find(request) else { return (0, 0) };
-        let Action::Cluster(name) = &route.action else { return (0, 0) };
-        self.worker.cluster(name).map_or((0, 0), |cluster| layout_of(&cluster))
+        let cluster = listener.route(request).and_then(|route| route.cluster.as_ref());
+        cluster.map_or((0, 0), |cluster| layout_of(cluster))
     }
 }
 

@@ -201,7 +201,7 @@ impl<P: Sessioned> Sessions<P> {
             let message = format!("cluster {} has no healthy endpoint", pool.cluster.name());
             return self.not_connected(told, None, &Failure::new(Reason::NoEndpoint, message));
         };
-        let series = self.worker.endpoint_series(pool.cluster.name(), &endpoint);
+        let series = self.worker.endpoint_series(pool.cluster.name(), &endpoint).clone();
         let upstream = Rc::new(Upstream::new(pool.clone(), number, endpoint, series, now));
         pool.put(number, Some(upstream.clone()));
         tokio::task::spawn_local(upstream.run(self.clone()));

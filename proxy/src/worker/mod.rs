@@ -2,6 +2,7 @@
 
 mod buffers;
 mod detect;
+mod listener;
 mod pace;
 mod thread;
 
@@ -18,18 +19,17 @@ use std::{
 use bytes::BytesMut;
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
-use wiremesh::Limits;
 
 pub use self::{
     buffers::Buffers,
+    listener::{ListenerView, LocalRoute},
     pace::{OWED_HIGH, OWED_LOW, Overdue, Pace},
     thread::{Command, RawStream, WorkerHandle, spawn},
 };
 use crate::{
     cluster::{LocalCluster, LocalEndpoint},
-    config,
     net::Stream,
-    policy::{Filters, RouteTable},
+    policy::{Action, RouteTable},
     registry::{Driver, Options, Registry},
     snapshot::{ListenerPlan, Snapshot},
     telemetry::{
@@ -96,17 +96,6 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// A listener, as one worker sees it.
-pub struct ListenerView {
-    pub name: Arc<str>,
-    pub config: Arc<config::Listener>,
-    pub limits: Limits,
-    pub routes: Arc<RouteTable>,
-    pub filters: Filters,
-    pub series: Arc<ListenerSeries>,
-    drivers: Vec<Rc<dyn Driver>>,
-}
-
 /// The requests of a listener to a cluster, and the names that keep their key's addresses taken.
 type KnownRequests = (Requests, [Arc<str>; 2]);
 
@@ -137,7 +126,6 @@ pub struct Worker {
     requests: RefCell<FxHashMap<[usize; 2], KnownRequests>>,
     /// The series asked for last: the next request is often of the same method.
     last_series: RefCell<Option<LastSeries>>,
-    endpoints: RefCell<FxHashMap<u64, Arc<EndpointSeries>>>,
 }
 
 impl Worker {
@@ -158,7 +146,6 @@ impl Worker {
             drivers: RefCell::default(),
             requests: RefCell::default(),
             last_series: RefCell::default(),
-            endpoints: RefCell::default(),
         }
     }
 
@@ -220,8 +207,8 @@ impl Worker {
         let mut last = self.last_series.borrow_mut();
         if let Some(last) = &*last
             && last.key == key
-            && last.method == method
-            && last.service == service
+            && same(&last.method, method)
+            && same(&last.service, service)
         {
             return last.series.clone();
         }
@@ -244,11 +231,13 @@ impl Worker {
         series
     }
 
-    /// The series that an endpoint is counted in.
-    pub fn endpoint_series(&self, cluster: &str, endpoint: &LocalEndpoint) -> Arc<EndpointSeries> {
-        let mut known = self.endpoints.borrow_mut();
-        let new = || self.metrics.endpoint_series(cluster, endpoint.label());
-        known.entry(endpoint.id()).or_insert_with(new).clone()
+    /// The series that an endpoint of `cluster` is counted in.
+    pub fn endpoint_series<'a>(
+        &self,
+        cluster: &str,
+        endpoint: &'a LocalEndpoint,
+    ) -> &'a Arc<EndpointSeries> {
+        endpoint.series(|| self.metrics.endpoint_series(cluster, endpoint.label()))
     }
 
     /// Puts a configuration in force.
@@ -277,7 +266,6 @@ impl Worker {
         drop(clusters);
         self.requests.borrow_mut().clear();
         self.last_series.borrow_mut().take();
-        self.endpoints.borrow_mut().clear();
         let views = snapshot.listeners.iter().map(|plan| (plan.name.clone(), self.view(plan)));
         *self.listeners.borrow_mut() = views.collect();
         *self.access_log.borrow_mut() = snapshot.access_log.as_ref().map(AccessLog::worker);
@@ -301,10 +289,51 @@ impl Worker {
             name: plan.name.clone(),
             config: plan.config.clone(),
             limits: plan.limits.clone(),
-            routes: plan.routes.clone(),
+            routes: self.routes(&plan.routes),
+            table: plan.routes.clone(),
             filters: plan.filters.clone(),
             series: self.metrics.listener_series(&plan.name),
             drivers: drivers.collect(),
         })
+    }
+
+    fn routes(&self, table: &RouteTable) -> Box<[Rc<LocalRoute>]> {
+        let local = table.routes().map(|route| {
+            let cluster = match &route.action {
+                Action::Cluster(name) => self.cluster(name),
+                Action::Weighted(_) | Action::Reply(_) => None,
+            };
+            Rc::new(LocalRoute { route: route.clone(), cluster })
+        });
+        local.collect()
+    }
+}
+
+/// Equality of short texts, for which a call of `memcmp` takes longer than comparing.
+fn same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let ((a_words, a_rest), (b_words, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
+    a.len() == b.len()
+        && a_words.iter().zip(b_words).all(|(a, b)| word(a) == word(b))
+        && a_rest.iter().zip(b_rest).all(|(a, b)| a == b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same;
+
+    #[test]
+    fn texts_are_the_same_or_not() {
+        let text = "com.example.Service";
+        for len in 0..=text.len() {
+            assert!(same(&text[..len], &text.to_owned()[..len]));
+            assert_eq!(same(text, &text[..len]), len == text.len());
+            for at in 0..len {
+                let mut other = text.as_bytes()[..len].to_vec();
+                other[at] ^= 1;
+                assert!(!same(&text[..len], str::from_utf8(&other).unwrap()), "{len} {at}");
+            }
+        }
     }
 }
