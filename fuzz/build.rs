@@ -14,7 +14,8 @@ fn main() -> io::Result<()> {
     write("multiplexed", &samples::mx())?;
     write("inorder", &samples::kv())?;
     write("session", &samples::desk())?;
-    write("bolt", &captures("bolt")?)
+    write("bolt", &captures("bolt")?)?;
+    write("redis", &captures("redis")?)
 }
 
 fn write(target: &str, samples: &Samples) -> io::Result<()> {

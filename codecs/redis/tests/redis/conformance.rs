@@ -8,7 +8,10 @@ use wiremesh::{
 };
 use wiremesh_redis::{Message, Redis};
 
-use crate::common::{connections, pieces};
+use crate::{
+    common::{connections, pieces},
+    hostile::survive,
+};
 
 /// What a client may say.
 const REQUESTS: [(&str, &[u8]); 12] = [
@@ -94,6 +97,7 @@ fn redis_conforms() {
 fn what_the_fuzzer_does_is_survived() {
     let corpus = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/redis"));
     assert!(replay(&Redis::default(), &samples(), corpus).unwrap() > 1000);
+    samples().own().iter().for_each(|sample| survive(&sample.bytes));
 }
 
 #[test]

@@ -3,5 +3,7 @@
 mod captures;
 mod common;
 mod conformance;
+mod hostile;
+mod random;
 mod refusals;
 mod vectors;
