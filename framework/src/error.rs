@@ -1,5 +1,7 @@
 //! Errors, and whom they are to be laid on.
 
+use std::borrow::Cow;
+
 use thiserror::Error;
 
 /// The sender of the bytes that are being decoded.
@@ -141,5 +143,5 @@ pub enum OptionError {
     Unknown(&'static str),
     /// The value does not fit the option.
     #[error("{0}")]
-    Value(&'static str),
+    Value(Cow<'static, str>),
 }

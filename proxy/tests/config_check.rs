@@ -9,7 +9,7 @@ fn protocols() -> [ProtocolInfo; 4] {
     let mut bolt = plain("bolt", HeaderSupport::Edit, false);
     bolt.check_option = Arc::new(|name, value| match (name, value) {
         ("go_away", "true" | "false") => Ok(()),
-        ("go_away", _) => Err(OptionError::Value("it is true or false")),
+        ("go_away", _) => Err(OptionError::Value("it is true or false".into())),
         _ => Err(OptionError::Unknown("there is go_away")),
     });
     [

@@ -89,7 +89,8 @@ impl Protocol for Bolt {
     fn set_option(&mut self, name: &str, value: &str) -> Result<(), OptionError> {
         match name {
             "go_away" => {
-                self.go_away = value.parse().map_err(|_| OptionError::Value("true or false"))?;
+                self.go_away =
+                    value.parse().map_err(|_| OptionError::Value("true or false".into()))?;
                 Ok(())
             }
             _ => Err(OptionError::Unknown("the only one is go_away")),

@@ -8,7 +8,8 @@ use wiremesh::{
 };
 
 use crate::{
-    client::Client,
+    acl::User,
+    client::{Client, Users},
     command::{COMMANDS, Command, find},
     lane::{Greeting, Lanes, Login},
     message::Message,
@@ -21,12 +22,17 @@ use crate::{
 pub struct Redis {
     /// How the proxy itself logs in at servers.
     own: Option<Login>,
+    users: Arc<Users>,
     lanes: Arc<Lanes>,
 }
 
 impl Redis {
     pub(crate) fn lanes(&self) -> &Lanes {
         &self.lanes
+    }
+
+    pub(crate) fn users(&self) -> &Users {
+        &self.users
     }
 }
 
@@ -120,13 +126,22 @@ impl Protocol for Redis {
         Some(ping)
     }
 
-    /// `username` and `password`: how the proxy itself logs in, for clients that don't.
+    /// `username` and `password`: how the proxy logs in at servers, for clients that don't. `user NAME`: a user whom
+    /// clients log in as at the proxy, its rules as `ACL SETUSER` takes them; where there is one, servers see none of
+    /// the clients' logins.
     fn set_option(&mut self, name: &str, value: &str) -> Result<(), OptionError> {
-        let own = self.own.get_or_insert_with(|| Login { user: None, password: Box::default() });
+        if let Some(user) = name.strip_prefix("user ") {
+            let user = User::parse(user.trim(), value);
+            let user = user.map_err(|error| OptionError::Value(error.to_string().into()))?;
+            let name = user.name().as_bytes().into();
+            Arc::make_mut(&mut self.users).insert(name, Arc::new(user));
+            return Ok(());
+        }
+        let own = || Login { user: None, password: Box::default() };
         match name {
-            "username" => own.user = Some(value.as_bytes().into()),
-            "password" => own.password = value.as_bytes().into(),
-            _ => return Err(OptionError::Unknown("there are username and password")),
+            "username" => self.own.get_or_insert_with(own).user = Some(value.as_bytes().into()),
+            "password" => self.own.get_or_insert_with(own).password = value.as_bytes().into(),
+            _ => return Err(OptionError::Unknown("there are username, password and user NAME")),
         }
         Ok(())
     }

@@ -121,6 +121,11 @@ impl Attached {
         self.in_multi
     }
 
+    /// A command was refused by the proxy: a transaction that is open must not be executed.
+    pub(super) fn spoil(&mut self) {
+        self.spoilt |= self.in_multi;
+    }
+
     /// A request on the connection.
     pub(super) fn on_request(
         &mut self,

@@ -8,6 +8,7 @@
 
 mod attached;
 mod connection;
+mod guard;
 mod info;
 
 use wiremesh::{
@@ -15,7 +16,8 @@ use wiremesh::{
     correlation::{Access, ClientMachine, Release, Step, Target, View},
 };
 
-use self::{attached::Attached, connection::Change};
+pub(crate) use self::guard::Users;
+use self::{attached::Attached, connection::Change, guard::Identity};
 use crate::{Message, Redis, command::Class, lane::Setting, spread};
 
 /// What is known of one client.
@@ -24,6 +26,8 @@ pub struct Client {
     setting: Setting,
     lane: Lane,
     name: Box<[u8]>,
+    /// As whom it has logged in at the proxy.
+    identity: Identity,
     /// What the one request in flight changes, if it succeeds.
     change: Option<Change>,
     /// What is on the connection that is its own, while it has one.
@@ -35,6 +39,10 @@ pub struct Client {
 impl ClientMachine<Redis> for Client {
     fn on_request(&mut self, redis: &Redis, view: &View<'_>, mut request: Message) -> Step<Redis> {
         request.set_lane(self.lane);
+        let request = match self.guard(redis, request) {
+            Ok(request) => request,
+            Err(step) => return step,
+        };
         if let Some(attached) = &mut self.attached {
             let named = request.command().is_some_and(|command| {
                 matches!(command.name, "client|setname" | "client|getname")
