@@ -32,6 +32,7 @@ pub(super) struct Attached {
     monitoring: bool,
     tracking: bool,
     no_evict: bool,
+    no_touch: bool,
     /// Replies are switched off.
     silent: Silent,
     /// The connection has the client's name.
@@ -113,6 +114,7 @@ enum Topic {
 enum Switch {
     Tracking,
     NoEvict,
+    NoTouch,
 }
 
 impl Attached {
@@ -359,6 +361,8 @@ impl Attached {
             }
             "client|tracking" => Pending::Switch(Switch::Tracking, argument(2, "on")),
             "client|no-evict" => Pending::Switch(Switch::NoEvict, argument(2, "on")),
+            "client|no-touch" => Pending::Switch(Switch::NoTouch, argument(2, "on")),
+            "client|setinfo" => return answer(Message::simple("OK")),
             "client|id" => {
                 // In its turn: the answer of the server's is replaced.
                 Pending::Change(Change::Info)
@@ -419,6 +423,7 @@ impl Attached {
             Pending::Switch(switch, on) if !failed => match switch {
                 Switch::Tracking => self.tracking = on,
                 Switch::NoEvict => self.no_evict = on,
+                Switch::NoTouch => self.no_touch = on,
             },
             Pending::Switch(..) => {}
             Pending::Change(change) => return Some(change),
@@ -481,7 +486,7 @@ impl Attached {
     /// What may become of the connection, when nothing is owed on it.
     pub(super) fn release(&self, gone: bool, lane: Lane) -> Release<Redis> {
         let events = self.monitoring || self.tracking || self.subscribed.any();
-        let kept = self.stuck || self.no_evict || self.silent != Silent::No;
+        let kept = self.stuck || self.no_evict || self.no_touch || self.silent != Silent::No;
         let open = self.in_multi || self.watching;
         if !(events || kept || open) {
             return if self.worn {

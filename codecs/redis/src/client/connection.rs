@@ -77,6 +77,8 @@ impl Client {
                 self.change = Some(Change::Info);
                 Step::Alone(request, Target::Any)
             }
+            // Since 7.2. Of the connection that is shared it must not be said.
+            "client|setinfo" => Step::Answer(Message::simple("OK")),
             "client|kill" | "client|unblock" => Step::Answer(Message::error(
                 "ERR wiremesh: the clients of a proxy are not those of the server",
             )),
@@ -85,19 +87,21 @@ impl Client {
             {
                 shared(request)
             }
-            "client|reply" | "client|tracking" | "client|no-evict" | "client|caching" => {
-                self.attach(view, request)
-            }
+            "client|reply" | "client|tracking" | "client|no-evict" | "client|no-touch"
+            | "client|caching" => self.attach(view, request),
             "script|debug" if !request.arg(2).is_some_and(|m| m.eq_ignore_ascii_case(b"no")) => {
                 Step::Answer(Message::error(
                     "ERR wiremesh: scripts are debugged at the server, not through a proxy",
                 ))
             }
+            _ if view.shards > 0 && spread::of_one_server(command.name) => {
+                Step::Answer(Message::error(spread::ONE_SERVER))
+            }
             // In a cluster the proxy shows one server, that is no part of it.
             "readonly" | "readwrite" | "asking" if view.shards > 0 => {
                 Step::Answer(Message::error(spread::NO_CLUSTER))
             }
-            _ => shared(request),
+            _ => self.plain(view, request),
         }
     }
 

@@ -144,6 +144,9 @@ impl super::Client {
         if redis.users().is_empty() {
             return Ok(request);
         }
+        let open = self.attached.as_mut().filter(|attached| attached.in_multi());
+        let ends = request.command().is_some_and(|command| command.name == "exec");
+        let asked = (ends && open.is_some()).then(|| request.clone());
         match self.identity.judge(redis.users(), request) {
             Verdict::Pass(request) => Ok(request),
             Verdict::Answer(reply) => Err(Step::Answer(reply)),
@@ -151,7 +154,8 @@ impl super::Client {
                 if let Some(attached) = &mut self.attached {
                     attached.spoil();
                 }
-                Err(Step::Answer(reply))
+                // What was queued must be dropped, and the server is to be told.
+                asked.ok_or(Step::Answer(reply))
             }
         }
     }

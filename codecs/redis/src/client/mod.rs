@@ -80,6 +80,9 @@ impl ClientMachine<Redis> for Client {
             Class::Transaction if matches!(command.name, "exec" | "discard" | "unwatch") => {
                 shared(request)
             }
+            _ if view.shards > 0 && spread::of_one_server(command.name) => {
+                Step::Answer(Message::error(spread::ONE_SERVER))
+            }
             Class::Blocking | Class::Transaction | Class::Subscription | Class::Monitor => {
                 self.attach(view, request)
             }

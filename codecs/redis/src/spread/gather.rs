@@ -1,5 +1,7 @@
 //! The answers of several shards, made one. An error of any part is the answer; there are no partial ones.
 
+use std::collections::HashSet;
+
 use bytes::BytesMut;
 use wiremesh::{Failure, Protocol, correlation::Gather};
 
@@ -23,6 +25,8 @@ pub(super) enum Fold {
     Sum,
     /// The elements of all, in the order of the shards.
     Concat,
+    /// The same, but each only once.
+    Union,
     /// The first that is not null.
     FirstValue,
 }
@@ -63,7 +67,8 @@ impl Gather<Redis> for Gathered {
         }
         match self.fold {
             Fold::OneSucceeded | Fold::AllSucceeded | Fold::FirstValue => first(replies),
-            Fold::Concat => concat(replies, self.version),
+            Fold::Concat => concat(&replies, self.version, false),
+            Fold::Union => concat(&replies, self.version, true),
             Fold::And => numbers(replies, |a, b| i64::from(a != 0 && b != 0)),
             Fold::Or => numbers(replies, |a, b| i64::from(a != 0 || b != 0)),
             Fold::Min => numbers(replies, i64::min),
@@ -142,14 +147,17 @@ fn first(mut replies: Vec<Message>) -> Message {
 }
 
 /// The elements of all, under one head like theirs.
-fn concat(replies: Vec<Message>, version: Version) -> Message {
+fn concat(replies: &[Message], version: Version, once: bool) -> Message {
     let head = replies.first().and_then(|reply| reply.bytes().first().copied());
     if !matches!(head, Some(b'*' | b'~' | b'%')) {
-        return first(replies);
+        return first(replies.to_vec());
     }
-    let (mut body, mut count) = (BytesMut::new(), 0usize);
-    for reply in &replies {
+    let (mut body, mut count, mut seen) = (BytesMut::new(), 0usize, HashSet::new());
+    for reply in replies {
         for item in reply.items() {
+            if once && !seen.insert(item) {
+                continue;
+            }
             body.extend_from_slice(item);
             count = count.saturating_add(1);
         }
@@ -176,9 +184,16 @@ fn numbers(replies: Vec<Message>, fold: impl Fn(i64, i64) -> i64) -> Message {
     };
     match values.first() {
         Some(Value::Array(first)) => {
+            let rows = || replies.iter().map(|reply| reply.items().collect::<Vec<_>>());
             let columns = (0..first.len()).map(|n| {
-                let column = values.iter().map(|value| value.as_array()?.get(n)?.as_integer());
-                all(column.collect()).map(Message::integer)
+                let column = values.iter().map(|value| value.as_array()?.get(n));
+                let column = column.collect::<Option<Vec<_>>>()?;
+                if column.iter().all(|value| matches!(value, Value::Integer(_))) {
+                    all(column.into_iter().map(Value::as_integer).collect()).map(Message::integer)
+                } else {
+                    // The name of what is counted.
+                    rows().next()?.get(n).map(|item| Message::raw((*item).into()))
+                }
             });
             columns.collect::<Option<Vec<_>>>().map_or_else(odd, Message::array)
         }

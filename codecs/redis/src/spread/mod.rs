@@ -33,6 +33,10 @@ pub(crate) enum Place {
 /// What the server says where keys are of several slots.
 pub(crate) const CROSSSLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
 
+/// What is said to a command that is [of one server](of_one_server).
+pub(crate) const ONE_SERVER: &str =
+    "ERR wiremesh: this is about one server, and here are many: connect to the one that is meant";
+
 /// What a server says that is of no cluster.
 pub(crate) const NO_CLUSTER: &str = "ERR This instance has cluster support disabled";
 
@@ -109,6 +113,14 @@ fn keyless(
     if command.name == "scan" {
         return scan::scan(view, &request);
     }
+    if of_one_server(command.name) {
+        return Step::Answer(Message::error(ONE_SERVER));
+    }
+    if let Some(fold) = everywhere(command.name) {
+        let parts = (0..view.nodes).map(Target::Index);
+        let parts = parts.map(|target| Part { request: request.clone(), target }).collect();
+        return Step::Parts(parts, Box::new(Gathered::new(fold, version)));
+    }
     let fold = match (command.request_policy, command.response_policy) {
         // Of several answers that differ by nature, one is as good as another.
         (None | Some(RequestPolicy::Special | RequestPolicy::MultiShard), _) => None,
@@ -131,13 +143,46 @@ fn keyless(
     Step::Parts(parts.collect(), Box::new(Gathered::new(fold, version)))
 }
 
+/// Whether a command changes or shows one server, so that it would be half done on any, and cannot be done on all.
+pub(crate) fn of_one_server(name: &str) -> bool {
+    matches!(
+        name,
+        "replicaof"
+            | "slaveof"
+            | "failover"
+            | "shutdown"
+            | "debug"
+            | "swapdb"
+            | "monitor"
+            | "wait"
+            | "waitaof"
+            | "client|list"
+            | "move"
+    )
+}
+
+/// How the answers of all nodes become one, of commands that Redis 7.0 names no policy for, and that would do half of
+/// what they say if they went to one node.
+fn everywhere(name: &str) -> Option<Fold> {
+    Some(match name {
+        "acl|setuser" | "acl|deluser" | "acl|load" | "acl|save" => Fold::AllSucceeded,
+        "config|resetstat" | "config|rewrite" => Fold::AllSucceeded,
+        "client|pause" | "client|unpause" => Fold::AllSucceeded,
+        "module|load" | "module|loadex" | "module|unload" => Fold::AllSucceeded,
+        "save" | "bgsave" | "bgrewriteaof" => Fold::AllSucceeded,
+        // Each node tells of the clients that are connected to it.
+        "pubsub|channels" | "pubsub|shardchannels" => Fold::Union,
+        "pubsub|numsub" | "pubsub|shardnumsub" | "pubsub|numpat" => Fold::Sum,
+        _ => return None,
+    })
+}
+
 /// How the answers to a command become one whose policy says no more than that it is special.
 fn special(name: &str) -> Option<Fold> {
     match name {
         // Any key of any shard.
         "randomkey" => Some(Fold::FirstValue),
-        // Lists of what is on each.
-        "pubsub|channels" | "pubsub|shardchannels" | "slowlog|get" => Some(Fold::Concat),
+        "slowlog|get" => Some(Fold::Concat),
         // The rest speaks of one server (INFO, MEMORY, LATENCY, FUNCTION STATS): that of any shard.
         _ => None,
     }
@@ -304,7 +349,17 @@ mod tests {
         for line in ["TIME", "ECHO x", "PUBLISH c m", "EVAL x 0", "INFO", "NOSUCH"] {
             assert_eq!(targets(line), [Target::Any], "{line}");
         }
+        for line in ["ACL SETUSER x on", "PUBSUB CHANNELS", "SAVE"] {
+            assert_eq!(targets(line), nodes, "{line}");
+        }
+        for line in ["REPLICAOF NO ONE", "DEBUG SLEEP 0", "SWAPDB 0 1"] {
+            assert!(matches!(spread(line), Step::Answer(error) if error.is_error()), "{line}");
+        }
         assert_eq!(answered("DBSIZE", |_| Message::integer(7)), ":21\r\n");
+        let counts = |_: &str| Message::array([Message::bulk(b"7"), Message::integer(2)]);
+        assert_eq!(answered("PUBSUB NUMSUB 7", counts), "*2\r\n$1\r\n7\r\n:12\r\n");
+        let channels = |_: &str| Message::array([Message::bulk(b"c")]);
+        assert_eq!(answered("PUBSUB CHANNELS", channels), "*1\r\n$1\r\nc\r\n");
         let keys = |_: &str| Message::array([Message::bulk(b"k")]);
         assert_eq!(answered("KEYS *", keys), "*3\r\n$1\r\nk\r\n$1\r\nk\r\n$1\r\nk\r\n");
     }
