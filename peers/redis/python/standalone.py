@@ -203,7 +203,7 @@ class Standalone:
             refused(redis.exceptions.NoScriptError, lambda: r.evalsha("f" * 40, 0), "No matching script"),
             refused(error, lambda: r.execute_command("OBJECT", "NOPE"), "unknown subcommand"),
             refused(error, lambda: r.execute_command("DEBUG", "SLEEP", "0")),
-            refused(error, lambda: r.execute_command("AUTH", "x")),
+            refused(redis.AuthenticationError, lambda: r.execute_command("AUTH", "x")),
         ]
 
     def pipeline(self):

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::conn::{Answer, Cmd};
-use crate::exceptions::{Treatment, treatment};
+use crate::exceptions::{Treatment, may_be_refused, treatment};
 use crate::resp::Value;
 
 /// `queue` is what EXEC answers.
@@ -25,6 +25,13 @@ pub(crate) fn same(cmd: &Cmd, queue: &[Cmd], a: &Answer, b: &Answer) -> bool {
             && a.items().len() == b.items().len()
             && queue.iter().zip(a.items().iter().zip(b.items())).all(|(q, (a, b))| equal(q, a, b))
     })
+}
+
+/// Does the proxy say that it does not do this, as it may?
+pub(crate) fn is_refusal(cmd: &Cmd, answer: &Answer) -> bool {
+    let [value] = answer.values.as_slice() else { return false };
+    let text = value.text().unwrap_or_default();
+    value.is_error() && text.starts_with(b"ERR wiremesh: ") && may_be_refused(cmd)
 }
 
 /// What came unasked for: per channel in order, and the keys of invalidations as a set.

@@ -105,3 +105,24 @@ pub(crate) fn treatment(cmd: &Cmd) -> Option<Treatment> {
         |e: &&Exception| e.commands.contains(&sub.as_str()) || e.commands.contains(&name.as_str());
     EXCEPTIONS.iter().find(of).map(|e| e.treatment)
 }
+
+/// What a proxy does not do, and says so; its error starts with `ERR wiremesh: `.
+const REFUSED: &[(&[&str], &str)] = &[
+    (
+        &["CLIENT KILL", "CLIENT UNBLOCK", "CLIENT TRACKING"],
+        "a number or an address names a client of the proxy, not one of the server",
+    ),
+    (
+        &["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"],
+        "within a transaction: such an answer is not one answer",
+    ),
+    (&["MONITOR"], "within a transaction: the same"),
+    (&["SCRIPT DEBUG"], "the debugger takes the whole connection, or server"),
+    (&["SYNC", "PSYNC", "REPLCONF"], "replication is between servers"),
+];
+
+/// May a proxy refuse it?
+pub(crate) fn may_be_refused(cmd: &Cmd) -> bool {
+    let (name, sub) = (cmd.name(), format!("{} {}", cmd.name(), cmd.word(1)));
+    REFUSED.iter().any(|(names, _)| names.contains(&&*sub) || names.contains(&&*name))
+}

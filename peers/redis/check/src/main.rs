@@ -8,6 +8,7 @@ mod resp;
 mod run;
 mod shrink;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -17,7 +18,7 @@ use clap::{Args, Parser, Subcommand};
 
 use conn::Conn;
 use generate::{Step, sequence};
-use run::Target;
+use run::{Difference, Target};
 
 /// No command here takes nearly as long.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -79,6 +80,7 @@ fn differ(args: &Differ) -> anyhow::Result<ExitCode> {
     let dumps = dumps(control.server)?;
     let end = Instant::now() + Duration::from_secs(args.seconds);
     let (mut sequences, mut commands, mut differences) = (0, 0, 0);
+    let mut seen = BTreeSet::new();
     while Instant::now() < end && args.count.is_none_or(|count| sequences < count) {
         let seed = first.wrapping_add(sequences);
         let steps = sequence(seed, &dumps, args.plain);
@@ -92,28 +94,49 @@ fn differ(args: &Differ) -> anyhow::Result<ExitCode> {
             continue;
         };
         differences += 1;
-        println!("FAIL seed {seed}: {difference}");
-        let mut last = difference.to_string();
-        let subject = Target { patience: PATIENCE / 5, ..subject };
-        let fails = |steps: &[Step]| match run::compare(control, subject, steps) {
-            Ok(Some(difference)) => {
-                last = difference.to_string();
-                true
-            }
-            _ => false,
-        };
-        let steps = steps[..=difference.step].to_vec();
-        let steps = shrink::shrink(steps, fails, 300);
-        println!("the least of it that still differs:");
-        show(&steps);
-        println!("{last}");
-        if differences >= args.differences {
+        if let Some(class) = report(control, subject, &steps, seed, difference, &seen) {
+            seen.insert(class);
+        }
+        if seen.len() >= args.differences {
             break;
         }
     }
     let verdict = if differences == 0 { "PASS" } else { "FAILED" };
     println!("{verdict} {sequences} sequences, {commands} commands, {differences} differences");
     Ok(if differences == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Says what differs, and with how little, if it is new. Returns its class.
+fn report(
+    control: Target,
+    subject: Target,
+    steps: &[Step],
+    seed: u64,
+    difference: Difference,
+    seen: &BTreeSet<String>,
+) -> Option<String> {
+    if seen.contains(&difference.class) {
+        return None;
+    }
+    let first = difference.to_string();
+    let steps = steps[..=difference.step].to_vec();
+    let mut last = difference;
+    let subject = Target { patience: PATIENCE / 5, ..subject };
+    let fails = |steps: &[Step]| match run::compare(control, subject, steps) {
+        Ok(Some(difference)) => {
+            last = difference;
+            true
+        }
+        _ => false,
+    };
+    let steps = shrink::shrink(steps, fails, 300);
+    if !seen.contains(&last.class) {
+        println!("FAIL seed {seed}: {first}");
+        println!("the least of it that still differs:");
+        show(&steps);
+        println!("{last}");
+    }
+    Some(last.class)
 }
 
 fn show(steps: &[Step]) {
@@ -135,8 +158,6 @@ fn show(steps: &[Step]) {
 
 /// What DUMP makes of a value of each type, for RESTORE.
 fn dumps(server: SocketAddr) -> anyhow::Result<Vec<Vec<u8>>> {
-    let mut conn = Conn::open(server, PATIENCE)?;
-    conn.ask(&["FLUSHALL"])?;
     const MAKERS: [&[&str]; 5] = [
         &["SET", "dump", "text"],
         &["RPUSH", "dump", "a", "b"],
@@ -144,6 +165,8 @@ fn dumps(server: SocketAddr) -> anyhow::Result<Vec<Vec<u8>>> {
         &["ZADD", "dump", "1", "a"],
         &["HSET", "dump", "f", "v"],
     ];
+    let mut conn = Conn::open(server, PATIENCE)?;
+    conn.ask(&["FLUSHALL"])?;
     let mut dumps = Vec::new();
     for maker in MAKERS {
         conn.ask(&["DEL", "dump"])?;

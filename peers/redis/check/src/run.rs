@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use crate::compare::{pushes, same};
+use crate::compare::{is_refusal, pushes, same};
 use crate::conn::{Answer, Cmd, Conn, End};
 use crate::generate::{CONNECTIONS, Step};
 use crate::resp::Value;
@@ -26,6 +26,8 @@ pub(crate) struct Target {
 /// The first answers that differ.
 pub(crate) struct Difference {
     pub(crate) step: usize,
+    /// The command by name, to tell differences apart.
+    pub(crate) class: String,
     what: String,
     control: String,
     subject: String,
@@ -55,10 +57,18 @@ pub(crate) fn compare(
                 bail!("step {n}, connection {conn}: a bare server does not answer {cmd:?}");
             }
             let queue: &mut Vec<Cmd> = &mut queues[conn];
+            if is_refusal(cmd, &b) {
+                // Within a transaction, or with more answers than one: what follows is different.
+                if a.values.len() != 1 || a.values.iter().any(is_queued) {
+                    return Ok(None);
+                }
+                continue;
+            }
             if !same(cmd, queue, &a, &b) {
                 return Ok(Some(Difference {
                     step: n,
                     what: format!("connection {conn}: {cmd:?}"),
+                    class: format!("{} {}", cmd.name(), cmd.word(1)),
                     control: format!("{a:?}"),
                     subject: format!("{b:?}"),
                 }));
@@ -182,6 +192,7 @@ impl Side {
                 return Some(Difference {
                     step,
                     what: format!("connection {n}: messages and invalidations"),
+                    class: "pushes".into(),
                     control: format!("{a:?}"),
                     subject: format!("{b:?}"),
                 });

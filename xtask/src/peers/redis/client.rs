@@ -43,7 +43,7 @@ impl Cell {
     pub(super) fn all() -> Vec<Self> {
         let mut cells = Vec::new();
         for topology in [Topology::Standalone] {
-            for kind in [Kind::Python] {
+            for kind in [Kind::Python, Kind::Ioredis, Kind::NodeRedis, Kind::Rust] {
                 for resp in [2, 3] {
                     cells.push(Self { kind, topology, resp });
                 }

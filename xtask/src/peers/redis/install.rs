@@ -31,6 +31,8 @@ pub(super) fn all(direct: bool) -> Vec<(&'static str, Step)> {
     let mut steps: Vec<(&'static str, Step)> = vec![
         ("redis: server", Box::pin(server())),
         ("redis: Python", Box::pin(build_python())),
+        ("redis: Node", Box::pin(build_node())),
+        ("redis: Rust", Box::pin(build_rust())),
         ("redis: check", Box::pin(build_check())),
     ];
     if !direct {
