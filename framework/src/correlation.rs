@@ -162,8 +162,8 @@ pub enum Step<P: Protocol> {
     },
     /// It is answered by this, in its turn.
     Answer(P::Frame),
-    /// It is answered by this, in its turn, and the connection is closed after it.
-    Bye(P::Frame),
+    /// It is answered by this, if by anything, in its turn, and the connection is closed after it.
+    Bye(Option<P::Frame>),
     /// It has no answer, and goes nowhere.
     Nothing,
 }

@@ -181,7 +181,7 @@ fn sharded(command: &Command, sample: &Sample) -> Fate {
 
 fn answered(step: Step<Redis>) -> Fate {
     match step {
-        Step::Answer(answer) | Step::Bye(answer) => match answer.error_text() {
+        Step::Answer(answer) | Step::Bye(Some(answer)) => match answer.error_text() {
             Some(text) => Fate::Refused(String::from_utf8_lossy(text).into_owned()),
             None => Fate::Here,
         },

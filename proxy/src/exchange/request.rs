@@ -58,7 +58,9 @@ where
             later @ (Step::Alone(..) | Step::Private { .. }) => client.park(later),
             Step::Answer(reply) => self.say(client, reply),
             Step::Bye(reply) => {
-                self.say(client, reply);
+                if let Some(reply) = reply {
+                    self.say(client, reply);
+                }
                 client.close();
             }
             Step::Nothing => {}

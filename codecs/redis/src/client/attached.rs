@@ -266,7 +266,7 @@ impl Attached {
         };
         let answer = |message: Message| Err(Box::new(Step::Answer(message)));
         match (command.name, self.in_multi) {
-            ("quit", _) => return Err(Box::new(Step::Bye(Message::simple("OK")))),
+            ("quit", _) => return Err(Box::new(Step::Bye(Some(Message::simple("OK"))))),
             ("multi", _) => {
                 self.in_multi = true;
                 return Ok(Pending::Multi);
@@ -306,10 +306,7 @@ impl Attached {
             }
             _ => {}
         }
-        if setting.version == Version::Resp2
-            && self.is_subscriber()
-            && !matches!(command.class, Class::Subscription)
-        {
+        if self.is_limited(setting) && !matches!(command.class, Class::Subscription) {
             // The server refuses it, or it is a PING.
             return Ok(Pending::Plain);
         }
@@ -439,6 +436,17 @@ impl Attached {
 
     fn is_subscribing(&self) -> bool {
         matches!(self.pending.front(), Some(Pending::Subscribe(..) | Pending::Unsubscribe(..)))
+    }
+
+    /// Whether the server is to answer what the proxy otherwise would: it queues it, refuses it, or has forgotten it.
+    pub(super) fn asks_server(&self, setting: &Setting) -> bool {
+        let resets = |pending: &Pending| matches!(pending, Pending::Reset);
+        self.in_multi || self.is_limited(setting) || self.pending.iter().any(resets)
+    }
+
+    /// Whether the server takes nothing but commands about subscriptions.
+    fn is_limited(&self, setting: &Setting) -> bool {
+        setting.version == Version::Resp2 && self.is_subscriber()
     }
 
     /// Whether there are subscriptions, or will be when all is answered.

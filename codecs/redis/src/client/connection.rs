@@ -45,7 +45,7 @@ impl Client {
     ) -> Step<Redis> {
         let Some(command) = request.command() else { return shared(request) };
         match command.name {
-            "quit" => Step::Bye(Message::simple("OK")),
+            "quit" => Step::Bye(Some(Message::simple("OK"))),
             "reset" => {
                 self.reset();
                 Step::Answer(Message::simple("RESET"))

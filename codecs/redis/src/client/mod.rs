@@ -48,7 +48,7 @@ impl ClientMachine<Redis> for Client {
                 matches!(command.name, "client|setname" | "client|getname")
                     && command.takes(request.argc())
             });
-            if named && !attached.in_multi() {
+            if named && !attached.asks_server(&self.setting) {
                 return self.on_connection(redis, view, request);
             }
             let step = attached.on_request(&self.setting, &self.name, view.shards > 0, request);
@@ -57,7 +57,9 @@ impl ClientMachine<Redis> for Client {
             }
             return step;
         }
-        let Some(command) = request.command() else { return shared(request) };
+        let Some(command) = request.command() else {
+            return if is_http(&request) { Step::Bye(None) } else { shared(request) };
+        };
         let class = match command.class {
             Class::Plain => return self.plain(view, request),
             Class::Blocking => {
@@ -152,6 +154,12 @@ impl Drop for Client {
             self.give_up(&redis, change);
         }
     }
+}
+
+/// Whether this is a line of an HTTP request, made by a browser that was tricked into it. The server closes, too.
+fn is_http(request: &Message) -> bool {
+    let name = request.command_name();
+    name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"Host:")
 }
 
 fn shared(request: Message) -> Step<Redis> {
