@@ -13,6 +13,7 @@ pub mod server;
 mod session;
 pub mod snapshot;
 mod stations;
+mod talk;
 pub mod telemetry;
 mod worker;
 

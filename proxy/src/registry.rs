@@ -2,19 +2,18 @@
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, rc::Rc, sync::Arc, time::Instant};
 
-use bytes::BytesMut;
-use tokio::io::AsyncWriteExt;
 use wiremesh::{
-    Detection, Frame, Kind, Limits, Peer, Protocol, WriteBuf,
+    Detection, Protocol,
     correlation::{ById, InOrder, Multiplexed, Pipelined, Session, Sessioned},
+    topology::{TopologyError, TopologyOptions},
 };
 
 use crate::{
-    cluster::Address,
+    cluster::{Address, discover::Learner},
     config::ProtocolInfo,
     exchange::Mesh,
-    net::Stream,
     session::{self, Sessions},
+    talk::{Asker, Talk},
     worker::{Accepted, Worker},
 };
 
@@ -76,6 +75,14 @@ pub trait Entry: Send + Sync {
 
     /// Connects, and finds out whether the endpoint is well: by a handshake, or a heartbeat, where the protocol has one.
     fn probe(&self, options: &Options, address: Address) -> Probe;
+
+    /// Learns the topology of this kind.
+    fn learner(
+        &self,
+        options: &Options,
+        kind: &str,
+        topology_options: &TopologyOptions,
+    ) -> Result<Box<dyn Learner>, TopologyError>;
 }
 
 /// A health check under way.
@@ -105,12 +112,25 @@ pub trait Drive<P: Protocol> {
     /// Connects, and waits for the answer to a heartbeat where the protocol has one.
     fn probe(protocol: P, address: Address) -> Probe {
         Box::pin(async move {
-            let mut stream = Stream::connect(&address).await.map_err(|e| e.to_string())?;
-            match protocol.heartbeat(0) {
-                Some(heartbeat) => ask(&protocol, heartbeat, &mut stream).await,
-                None => Ok(()),
-            }
+            let mut talk = Talk::connect(&protocol, &address).await?;
+            let Some(heartbeat) = protocol.heartbeat(0) else { return Ok(()) };
+            talk.say([heartbeat]).await?;
+            talk.answer().await.map(drop)
         })
+    }
+
+    /// Learns the topology of this kind, in protocols that can.
+    fn learner(
+        _protocol: P,
+        _kind: &str,
+        _options: &TopologyOptions,
+    ) -> Result<Box<dyn Learner>, TopologyError> {
+        Err(TopologyError::Kind(&[]))
+    }
+
+    /// [`Pipelined::STATEFUL`].
+    fn stateful() -> bool {
+        false
     }
 }
 
@@ -123,6 +143,19 @@ impl<P: Multiplexed> Drive<P> for ById {
 impl<P: Pipelined> Drive<P> for InOrder {
     fn driver(worker: Rc<Worker>, protocol: P) -> Rc<dyn Driver> {
         Rc::new(Mesh::new(worker, protocol))
+    }
+
+    fn learner(
+        protocol: P,
+        kind: &str,
+        options: &TopologyOptions,
+    ) -> Result<Box<dyn Learner>, TopologyError> {
+        let topology = protocol.topology(kind, options)?;
+        Ok(Box::new(Asker::new(protocol, topology)))
+    }
+
+    fn stateful() -> bool {
+        P::STATEFUL
     }
 }
 
@@ -160,7 +193,14 @@ where
     }
 
     fn info(&self) -> ProtocolInfo {
-        ProtocolInfo::of(self.0.clone())
+        let protocol = self.0.clone();
+        ProtocolInfo {
+            stateful: <P::Correlation as Drive<P>>::stateful(),
+            check_topology: Arc::new(move |kind, options| {
+                <P::Correlation as Drive<P>>::learner(protocol.clone(), kind, options).map(drop)
+            }),
+            ..ProtocolInfo::of(self.0.clone())
+        }
     }
 
     fn detect(&self, prefix: &[u8]) -> Detection {
@@ -174,30 +214,14 @@ where
     fn probe(&self, options: &Options, address: Address) -> Probe {
         <P::Correlation as Drive<P>>::probe(self.with_options(options), address)
     }
-}
 
-/// Sends a heartbeat and reads until it is answered.
-async fn ask<P: Protocol>(
-    protocol: &P,
-    heartbeat: P::Frame,
-    stream: &mut Stream,
-) -> Result<(), String> {
-    let mut out = WriteBuf::default();
-    protocol.encode(heartbeat, &mut out);
-    stream.write_all_buf(&mut out).await.map_err(|e| e.to_string())?;
-    let (mut input, mut decoder) = (BytesMut::new(), P::State::default());
-    loop {
-        while let Some(frame) = protocol
-            .decode(Peer::Upstream, &mut decoder, &Limits::default(), &mut input)
-            .map_err(|e| e.to_string())?
-        {
-            if matches!(frame.kind(), Kind::HeartbeatReply | Kind::Response) {
-                return Ok(());
-            }
-        }
-        let read = tokio_util::io::read_buf(stream, &mut input).await;
-        if read.map_err(|e| e.to_string())? == 0 {
-            return Err("closed without answering the heartbeat".into());
-        }
+    fn learner(
+        &self,
+        options: &Options,
+        kind: &str,
+        topology_options: &TopologyOptions,
+    ) -> Result<Box<dyn Learner>, TopologyError> {
+        let protocol = self.with_options(options);
+        <P::Correlation as Drive<P>>::learner(protocol, kind, topology_options)
     }
 }

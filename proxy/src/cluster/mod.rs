@@ -6,6 +6,7 @@
 
 mod address;
 mod balance;
+pub mod discover;
 mod endpoint;
 mod ewma;
 mod gauge;

@@ -12,7 +12,7 @@ mod value;
 mod watch;
 
 pub use model::*;
-pub use protocol::{OptionCheck, ProtocolInfo};
+pub use protocol::{OptionCheck, ProtocolInfo, TopologyCheck};
 pub use report::{Mistake, Report};
 pub use value::{Address, ByteSize, Cidr, Duration, LogPath, Matcher, Percent, Status};
 pub use watch::Watch;

@@ -3,6 +3,7 @@ use std::{any::TypeId, fmt, sync::Arc};
 use wiremesh::{
     HeaderSupport, OptionError, Protocol,
     correlation::{ById, InOrder, Session},
+    topology::{TopologyError, TopologyOptions},
 };
 
 /// What configuration must know of a protocol.
@@ -20,13 +21,21 @@ pub struct ProtocolInfo {
     pub server_first: bool,
     /// Whether the protocol takes an option (name, value), and if not, why.
     pub check_option: OptionCheck,
+    /// Whether the endpoints of a cluster hold different data.
+    pub stateful: bool,
+    /// Whether the protocol can learn a topology (kind, options), and if not, why.
+    pub check_topology: TopologyCheck,
 }
 
 /// Whether a protocol takes an option (name, value), and if not, why.
 pub type OptionCheck = Arc<dyn Fn(&str, &str) -> Result<(), OptionError> + Send + Sync>;
 
+/// Whether a protocol can learn a topology (kind, options), and if not, why.
+pub type TopologyCheck =
+    Arc<dyn Fn(&str, &TopologyOptions) -> Result<(), TopologyError> + Send + Sync>;
+
 impl ProtocolInfo {
-    /// What the protocol says of itself.
+    /// What the protocol says of itself; that it has no topology.
     pub fn of<P: Protocol + Send + Sync>(protocol: P) -> Self {
         Self {
             name: P::NAME,
@@ -35,6 +44,8 @@ impl ProtocolInfo {
             heartbeat: protocol.heartbeat(0).is_some(),
             server_first: P::SERVER_FIRST,
             check_option: Arc::new(move |name, value| protocol.clone().set_option(name, value)),
+            stateful: false,
+            check_topology: Arc::new(|_, _| Err(TopologyError::Kind(&[]))),
         }
     }
 }

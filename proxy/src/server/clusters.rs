@@ -1,16 +1,21 @@
-//! What the control thread does for clusters: resolves names, checks health.
+//! What the control thread does for clusters: resolves names, learns topologies, checks health.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use tokio::task::AbortHandle;
 
 use crate::{
-    cluster::{Address, Shared, health, resolve},
-    registry::{Options, Probe, Registry},
+    cluster::{
+        Address, Shared,
+        discover::{self, Learner},
+        health, resolve,
+    },
+    config,
+    registry::{Entry, Options, Probe, Registry},
     snapshot::Snapshot,
 };
 
-/// How long a start waits for names to be resolved; what is late is used when it comes.
+/// How long a start waits for names to be resolved and topologies to be learnt; what is late is used when it comes.
 const FIRST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// The tasks of the clusters in force; dropping it ends them.
@@ -22,9 +27,12 @@ impl ClusterTasks {
     pub(super) fn start(snapshot: &Snapshot, registry: &Registry) -> Self {
         let tasks = snapshot.clusters.iter().flat_map(|shared| {
             let resolving = tokio::task::spawn_local(resolve::run(shared.clone(), resolve::lookup));
-            let probe = prober(snapshot, registry, shared);
+            let asked = asked(snapshot, registry, shared);
+            let probe = prober(asked.clone());
             let checking = tokio::task::spawn_local(health::run(shared.clone(), probe));
-            [resolving.abort_handle(), checking.abort_handle()]
+            let learning = discover::run(shared.clone(), learner(asked), resolve::lookup);
+            let learning = tokio::task::spawn_local(learning);
+            [resolving.abort_handle(), checking.abort_handle(), learning.abort_handle()]
         });
         Self(tasks.collect())
     }
@@ -36,38 +44,62 @@ impl Drop for ClusterTasks {
     }
 }
 
-/// Resolves the names of all clusters once, so that the first requests find endpoints.
-pub(super) async fn resolve_all(snapshot: &Snapshot) {
-    let all = snapshot.clusters.iter().map(|shared| {
-        let shared = shared.clone();
-        tokio::task::spawn_local(async move { resolve::once(&shared, resolve::lookup).await })
+/// Finds the endpoints of the clusters that `old` does not have, so that their first requests do.
+pub(super) async fn find_endpoints(
+    snapshot: &Snapshot,
+    old: Option<&Snapshot>,
+    registry: &Registry,
+) {
+    let known = |shared: &&Arc<Shared>| {
+        old.is_some_and(|old| old.clusters.iter().any(|known| Arc::ptr_eq(known, shared)))
+    };
+    let new = snapshot.clusters.iter().filter(|shared| !known(shared));
+    let all = new.map(|shared| {
+        let (shared, asked) = (shared.clone(), asked(snapshot, registry, shared));
+        tokio::task::spawn_local(async move {
+            resolve::once(&shared, resolve::lookup).await;
+            discover::once(&shared, learner(asked), resolve::lookup).await;
+        })
     });
     let all: Vec<_> = all.collect();
+    let late: Vec<_> = all.iter().map(tokio::task::JoinHandle::abort_handle).collect();
     let answers = async {
         for answer in all {
             let _ = answer.await;
         }
     };
     let _ = tokio::time::timeout(FIRST_ANSWERS, answers).await;
+    // The tasks of the clusters go on with it.
+    late.iter().for_each(AbortHandle::abort);
 }
 
-/// How to ask an endpoint of the cluster whether it is well: in the protocol of the first listener that sends to it.
-fn prober(
-    snapshot: &Snapshot,
-    registry: &Registry,
-    shared: &Arc<Shared>,
-) -> impl Fn(Address) -> Probe + 'static {
+/// How the endpoints of a cluster are talked to: in the protocol of the first listener that sends to it.
+type Asked = Option<Rc<(Arc<dyn Entry>, Options)>>;
+
+fn asked(snapshot: &Snapshot, registry: &Registry, shared: &Shared) -> Asked {
     let plan = snapshot.listeners.iter().find(|plan| {
         plan.routes.routes().any(|route| route.action.clusters().any(|c| c == shared.name()))
-    });
-    let asked = plan.and_then(|plan| {
-        let name = plan.config.protocols.first()?;
-        let options = plan.config.options.get(name).cloned().unwrap_or_default();
-        Some((registry.get(name)?.clone(), options))
-    });
-    let asked: Option<Rc<(_, Options)>> = asked.map(Rc::new);
+    })?;
+    let name = plan.config.protocols.first()?;
+    let options = plan.config.options.get(name).cloned().unwrap_or_default();
+    Some(Rc::new((registry.get(name)?.clone(), options)))
+}
+
+/// How to ask an endpoint whether it is well.
+fn prober(asked: Asked) -> impl Fn(Address) -> Probe + 'static {
     move |address| match &asked {
         Some(asked) => asked.0.probe(&asked.1, address),
         None => Box::pin(health::connect(address)),
+    }
+}
+
+/// How to learn the topology.
+fn learner(
+    asked: Asked,
+) -> impl Fn(&config::Cluster) -> Result<Box<dyn Learner>, String> + 'static {
+    move |config| {
+        let (entry, options) = asked.as_deref().ok_or("no listener sends to this cluster")?;
+        let learner = entry.learner(options, &config.topology, &config.topology_options);
+        learner.map_err(|error| error.to_string())
     }
 }

@@ -14,7 +14,7 @@ use super::{
     Command, Server, Started,
     accept::Acceptor,
     admin::Admin,
-    clusters::{ClusterTasks, resolve_all},
+    clusters::{ClusterTasks, find_endpoints},
     drain::drain,
     events::Events,
     workers,
@@ -87,7 +87,7 @@ impl Control {
         let bound = bind_all(snapshot.listeners.iter())?;
         let admin = Admin::start(snapshot.clone(), source.as_deref(), metrics.clone(), log).await?;
         let events = Events::new(source, signals, &registry)?;
-        resolve_all(&snapshot).await;
+        find_endpoints(&snapshot, None, &registry).await;
         let mut listeners = BTreeMap::new();
         for (plan, socket) in &bound {
             listeners.insert(plan.name.to_string(), socket.address()?);
@@ -129,7 +129,8 @@ impl Control {
             };
             match event {
                 Command::Reload(config, done) => {
-                    let result = self.reload(*config).map_err(|error| format!("{error:#}"));
+                    let result = self.reload(*config).await;
+                    let result = result.map_err(|error| format!("{error:#}"));
                     self.note_reload(result.as_ref().err());
                     let _ = done.send(result);
                 }
@@ -138,7 +139,7 @@ impl Control {
                     if let Some(log) = &self.snapshot.access_log {
                         log.reopen();
                     }
-                    self.changed(changed);
+                    self.changed(changed).await;
                 }
                 Command::Drain => break true,
                 Command::Stop => break false,
@@ -169,7 +170,7 @@ impl Control {
     }
 
     /// Puts a configuration in force, or leaves everything as it is.
-    fn reload(&mut self, config: Config) -> anyhow::Result<()> {
+    async fn reload(&mut self, config: Config) -> anyhow::Result<()> {
         let old = &self.snapshot;
         let new = Snapshot::compile(
             config,
@@ -181,6 +182,7 @@ impl Control {
         let fresh =
             new.listeners.iter().filter(|plan| !self.acceptors.iter().any(|a| a.serves(plan)));
         let bound = bind_all(fresh)?;
+        find_endpoints(&new, Some(old), &self.registry).await;
         // From here on nothing fails.
         if (new.config.workers, new.config.admin) != (old.config.workers, old.config.admin) {
             tracing::warn!("a change of workers or admin takes effect at the next start only");
@@ -211,9 +213,11 @@ impl Control {
     }
 
     /// Takes over what the configuration file says now, if it can be.
-    fn changed(&mut self, changed: Result<Box<Config>, String>) {
-        let result =
-            changed.and_then(|config| self.reload(*config).map_err(|error| format!("{error:#}")));
+    async fn changed(&mut self, changed: Result<Box<Config>, String>) {
+        let result = match changed {
+            Ok(config) => self.reload(*config).await.map_err(|error| format!("{error:#}")),
+            Err(mistakes) => Err(mistakes),
+        };
         self.note_reload(result.as_ref().err());
     }
 

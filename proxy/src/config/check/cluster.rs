@@ -1,13 +1,17 @@
 use std::collections::BTreeSet;
 
+use wiremesh::topology::TopologyError;
+
 use super::{At, Check};
-use crate::config::{model::Cluster, value::Address};
+use crate::config::{model::Cluster, protocol::ProtocolInfo, report::hint, value::Address};
 
 impl<'a> Check<'a> {
     pub(super) fn cluster(&mut self, at: At<'a>, cluster: &'a Cluster) {
         self.endpoints(at.field("endpoints"), cluster);
+        self.topology(at, cluster);
         for (name, value) in [
             ("dns_refresh", cluster.dns_refresh),
+            ("topology_refresh", cluster.topology_refresh),
             ("connect_timeout", cluster.connect_timeout),
             ("idle_timeout", cluster.idle_timeout),
         ] {
@@ -64,5 +68,75 @@ impl<'a> Check<'a> {
         if !cluster.endpoints.is_empty() && cluster.endpoints.iter().all(|e| e.weight == 0) {
             self.tell(list, "every weight is 0, so no endpoint would be used");
         }
+    }
+
+    fn topology(&mut self, at: At<'a>, cluster: &'a Cluster) {
+        let (kind_at, options_at) = (at.field("topology"), at.field("topology_options"));
+        if kind_at.mended() {
+            return;
+        }
+        if cluster.is_static() {
+            for name in ["topology_options", "read_from"] {
+                if at.has(name) {
+                    let message = format!(
+                        "{name} has no effect with topology static; set topology, or remove it"
+                    );
+                    self.tell(at.field(name), message);
+                }
+            }
+        }
+        for protocol in self.spoken_to(cluster) {
+            let name = protocol.name;
+            if cluster.is_static() {
+                let (list, count) = (at.field("endpoints"), cluster.endpoints.len());
+                if protocol.stateful && count > 1 && !list.mended_below() {
+                    let kinds = match (protocol.check_topology)("", &Default::default()) {
+                        Err(TopologyError::Kind(kinds)) if !kinds.is_empty() => kinds,
+                        _ => &["one"],
+                    };
+                    let message = format!(
+                        "{count} servers of {name} hold different data, and nothing says which holds what; set topology to {}, or leave one endpoint",
+                        kinds.join(" or ")
+                    );
+                    self.tell(list, message);
+                }
+                continue;
+            }
+            match (protocol.check_topology)(&cluster.topology, &cluster.topology_options) {
+                Ok(()) => {}
+                Err(TopologyError::Kind(known)) => {
+                    let kind = &cluster.topology;
+                    let known = known.iter().copied().chain(["static"]);
+                    let hint = hint(kind, "topologies", known);
+                    self.tell(kind_at, format!("{name} has no topology {kind:?}{hint}"));
+                }
+                Err(TopologyError::Option(option, error)) => {
+                    let at = options_at.field(&option);
+                    if !at.mended() {
+                        self.tell(at, format!("topology option {option:?}: {error}"));
+                    }
+                }
+                Err(TopologyError::Missing(option, purpose)) => {
+                    let kind = &cluster.topology;
+                    let message = format!(
+                        "topology {kind} needs the option {option:?}, {purpose}; write topology_options: {{ {option}: ... }}"
+                    );
+                    self.tell(kind_at, message);
+                }
+            }
+        }
+    }
+
+    /// The protocols of the listeners that send to the cluster.
+    fn spoken_to(&self, cluster: &Cluster) -> Vec<&'a ProtocolInfo> {
+        let listeners = self.config.listeners.iter().filter(|listener| {
+            listener.routes.iter().any(|route| {
+                let shares = route.clusters.iter().map(|share| share.name.as_str());
+                route.cluster.as_deref().into_iter().chain(shares).any(|name| name == cluster.name)
+            })
+        });
+        let names: BTreeSet<_> =
+            listeners.flat_map(|listener| &listener.protocols).map(String::as_str).collect();
+        self.protocols.iter().filter(|protocol| names.contains(protocol.name)).collect()
     }
 }

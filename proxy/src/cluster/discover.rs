@@ -1,0 +1,243 @@
+//! Keeps the endpoints of a cluster in step with the topology that its servers tell.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use wiremesh::topology::{Found, Shards};
+
+use super::address::Address;
+use super::resolve::Name;
+use super::shards::{Learnt, LearntShard};
+use super::shared::Shared;
+use crate::config;
+
+/// A topology that is being learnt. Nothing here knows how.
+pub trait Learner {
+    /// Connects to the endpoint at `address`, which is called `asked`, and learns from it.
+    fn ask<'a>(&'a mut self, asked: &'a str, address: Address) -> Asking<'a>;
+
+    /// See [`Topology::conclude`](wiremesh::topology::Topology::conclude).
+    fn conclude(&mut self) -> Option<Shards>;
+
+    /// See [`Topology::configured_only`](wiremesh::topology::Topology::configured_only).
+    fn configured_only(&self) -> bool;
+}
+
+/// An endpoint being asked; the error is for the log.
+pub type Asking<'a> = Pin<Box<dyn Future<Output = Result<Found, String>> + 'a>>;
+
+/// The least time from one asking to the next, however often the topology is said to be stale.
+const MIN_PAUSE: Duration = Duration::from_millis(100);
+
+/// The same when asking again and again has changed nothing.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+/// How many of the endpoints known from before are asked before the configured ones.
+const KNOWN_FIRST: usize = 3;
+
+/// Learns the topology of a cluster again and again: every `topology_refresh`, and soon after [`Shared::stale`]. It ends at
+/// once where the topology is static, and never otherwise. For the control thread.
+///
+/// What cannot be learnt changes nothing.
+pub async fn run<M, R, F>(shared: Arc<Shared>, learner: M, resolver: R)
+where
+    M: Fn(&config::Cluster) -> Result<Box<dyn Learner>, String>,
+    R: Fn(Name) -> F,
+    F: Future<Output = io::Result<Vec<SocketAddr>>>,
+{
+    let mut pause = MIN_PAUSE;
+    // The settings may just have changed: what they name counts for more than what is known.
+    let mut configured_first = true;
+    while !shared.config().is_static() {
+        let asked = learn(&shared, &learner, &resolver, configured_first).await;
+        configured_first = false;
+        let end = Instant::now();
+        tokio::time::sleep(pause).await;
+        let refresh = shared.config().topology_refresh.0;
+        let idle = match asked {
+            Asked::Failed => Duration::ZERO,
+            Asked::Same | Asked::Changed => refresh.mul_f64(0.9 + 0.2 * fastrand::f64()),
+        };
+        let quiet =
+            tokio::time::timeout_at(end + idle.max(pause), shared.on_stale()).await.is_err();
+        let again = end.elapsed() < 2 * MAX_PAUSE && (!quiet || asked == Asked::Failed);
+        pause =
+            if again && asked != Asked::Changed { (2 * pause).min(MAX_PAUSE) } else { MIN_PAUSE };
+    }
+}
+
+/// Learns the topology of a cluster once, if it is not static: for a start with endpoints.
+pub async fn once<M, R, F>(shared: &Shared, learner: M, resolver: R)
+where
+    M: Fn(&config::Cluster) -> Result<Box<dyn Learner>, String>,
+    R: Fn(Name) -> F,
+    F: Future<Output = io::Result<Vec<SocketAddr>>>,
+{
+    if !shared.config().is_static() {
+        learn(shared, &learner, &resolver, true).await;
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Failed,
+    Same,
+    Changed,
+}
+
+async fn learn<M, R, F>(shared: &Shared, learner: &M, resolver: &R, configured_first: bool) -> Asked
+where
+    M: Fn(&config::Cluster) -> Result<Box<dyn Learner>, String>,
+    R: Fn(Name) -> F,
+    F: Future<Output = io::Result<Vec<SocketAddr>>>,
+{
+    let config = shared.config();
+    let cluster = shared.name();
+    let mut names = Names { resolver, known: HashMap::new() };
+    let found = match learner(&config) {
+        Ok(mut learner) => {
+            let queue = whom_to_ask(shared, &*learner, configured_first);
+            // To connect, to be greeted and to be answered.
+            let limit = 2 * config.connect_timeout.0;
+            ask_in_turn(&mut *learner, queue, limit, &mut names).await
+        }
+        Err(problem) => Err(problem),
+    };
+    let problem = match found {
+        Ok(shards) => {
+            let learnt = names.places(&shards).await;
+            if learnt.addresses().next().is_some() {
+                let changed = shared.learnt(&config.topology, learnt, Instant::now().into_std());
+                if changed {
+                    tracing::info!(%cluster, topology = ?shards, "learnt who serves what");
+                }
+                return if changed { Asked::Changed } else { Asked::Same };
+            }
+            "no endpoint was told".to_owned()
+        }
+        Err(problem) => problem,
+    };
+    if shared.not_learnt(&problem) {
+        tracing::warn!(%cluster, "cannot learn who serves what: {problem}");
+    }
+    Asked::Failed
+}
+
+/// The endpoints to ask, in this order: some that are known, the configured ones, all others that are known.
+fn whom_to_ask(
+    shared: &Shared,
+    learner: &dyn Learner,
+    configured_first: bool,
+) -> VecDeque<(String, Address)> {
+    let mut known = Vec::new();
+    if !learner.configured_only() {
+        known.extend(shared.endpoints().endpoints().iter().map(|it| it.address().clone()));
+        fastrand::shuffle(&mut known);
+    }
+    let rest = known.split_off(known.len().min(if configured_first { 0 } else { KNOWN_FIRST }));
+    let all = known.into_iter().chain(shared.seeds()).chain(rest);
+    all.map(|address| (address.to_string(), address)).collect()
+}
+
+async fn ask_in_turn<R, F>(
+    learner: &mut dyn Learner,
+    mut queue: VecDeque<(String, Address)>,
+    limit: Duration,
+    names: &mut Names<'_, R>,
+) -> Result<Shards, String>
+where
+    R: Fn(Name) -> F,
+    F: Future<Output = io::Result<Vec<SocketAddr>>>,
+{
+    let (mut asked, mut problems) = (HashSet::new(), Vec::new());
+    while let Some((label, address)) = queue.pop_front() {
+        if !asked.insert(address.clone()) {
+            continue;
+        }
+        match tokio::time::timeout(limit, learner.ask(&label, address)).await {
+            Ok(Ok(Found::Shards(shards))) => return Ok(shards),
+            Ok(Ok(Found::Ask(next))) => {
+                for label in next.into_iter().rev() {
+                    match names.resolve(&label).await {
+                        Some(address) => queue.push_front((label, address)),
+                        None => problems.push(format!("{label} is no address")),
+                    }
+                }
+            }
+            Ok(Err(problem)) => problems.push(format!("{label}: {problem}")),
+            Err(_) => problems.push(format!("{label}: no answer within {limit:?}")),
+        }
+    }
+    learner.conclude().ok_or_else(|| match problems.len() {
+        0 => "there is nobody to ask".to_owned(),
+        _ => {
+            // The same, whoever was asked first.
+            problems.sort_unstable();
+            problems.join("; ")
+        }
+    })
+}
+
+/// What the names in a topology stand for, asked for once each.
+struct Names<'a, R> {
+    resolver: &'a R,
+    known: HashMap<String, Option<Address>>,
+}
+
+impl<R, F> Names<'_, R>
+where
+    R: Fn(Name) -> F,
+    F: Future<Output = io::Result<Vec<SocketAddr>>>,
+{
+    async fn resolve(&mut self, text: &str) -> Option<Address> {
+        if let Some(known) = self.known.get(text) {
+            return known.clone();
+        }
+        let address = self.look_up(text).await;
+        self.known.insert(text.to_owned(), address.clone());
+        address
+    }
+
+    async fn look_up(&self, text: &str) -> Option<Address> {
+        let address: config::Address = text.parse().ok()?;
+        match (address.socket_addr(), address) {
+            (Some(address), _) => Some(address.into()),
+            (None, config::Address::Unix(path)) => Some(path.into()),
+            // One server has one address here: the same one each time.
+            (None, config::Address::Tcp { host, port }) => {
+                let answer = (self.resolver)((host, port)).await;
+                Some(answer.ok()?.into_iter().min()?.into())
+            }
+        }
+    }
+
+    /// The topology with addresses for names; endpoints whose names cannot be resolved are left out.
+    async fn places(&mut self, shards: &Shards) -> Learnt {
+        let mut learnt = Learnt { slots: shards.slots.clone(), ..Learnt::default() };
+        for shard in &shards.shards {
+            let mut known = LearntShard::default();
+            if let Some(primary) = &shard.primary {
+                known.primary = self.resolve(primary).await;
+            }
+            for replica in &shard.replicas {
+                known.replicas.extend(self.resolve(replica).await);
+            }
+            learnt.shards.push(known);
+        }
+        let told = shards.shards.iter().flat_map(|it| it.primary.iter().chain(&it.replicas));
+        for name in told {
+            if let Some(address) = self.resolve(name).await
+                && address.to_string() != *name
+            {
+                learnt.names.insert(name.clone(), address);
+            }
+        }
+        learnt
+    }
+}

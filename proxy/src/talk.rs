@@ -1,0 +1,127 @@
+//! A connection of the control thread's own, for a few questions.
+
+use bytes::BytesMut;
+use tokio::io::AsyncWriteExt;
+use wiremesh::{
+    Frame, Kind, Limits, Peer, Protocol, WriteBuf,
+    correlation::{Handshake, Pipelined, Progress},
+    topology::{Found, Shards, Topology},
+};
+
+use crate::{
+    cluster::{
+        Address,
+        discover::{Asking, Learner},
+    },
+    net::Stream,
+};
+
+/// A connection to an endpoint. Errors are for the log.
+pub struct Talk<'a, P: Protocol> {
+    protocol: &'a P,
+    stream: Stream,
+    input: BytesMut,
+    decoder: P::State,
+}
+
+impl<'a, P: Protocol> Talk<'a, P> {
+    /// Connects.
+    pub async fn connect(protocol: &'a P, address: &Address) -> Result<Self, String> {
+        let stream = Stream::connect(address).await.map_err(|e| format!("cannot connect: {e}"))?;
+        Ok(Self { protocol, stream, input: BytesMut::new(), decoder: P::State::default() })
+    }
+
+    /// Sends frames.
+    pub async fn say(&mut self, frames: impl IntoIterator<Item = P::Frame>) -> Result<(), String> {
+        let mut out = WriteBuf::default();
+        frames.into_iter().for_each(|frame| self.protocol.encode(frame, &mut out));
+        self.stream.write_all_buf(&mut out).await.map_err(|e| e.to_string())
+    }
+
+    /// The next frame.
+    pub async fn hear(&mut self) -> Result<P::Frame, String> {
+        loop {
+            let (protocol, limits) = (self.protocol, Limits::default());
+            let frame =
+                protocol.decode(Peer::Upstream, &mut self.decoder, &limits, &mut self.input);
+            if let Some(frame) = frame.map_err(|e| e.to_string())? {
+                return Ok(frame);
+            }
+            let read = tokio_util::io::read_buf(&mut self.stream, &mut self.input).await;
+            if read.map_err(|e| e.to_string())? == 0 {
+                return Err("closed without an answer".into());
+            }
+        }
+    }
+
+    /// The next frame that answers something.
+    pub async fn answer(&mut self) -> Result<P::Frame, String> {
+        loop {
+            let frame = self.hear().await?;
+            if matches!(frame.kind(), Kind::Response | Kind::HeartbeatReply) {
+                return Ok(frame);
+            }
+        }
+    }
+
+    /// Goes through a handshake.
+    pub async fn greet(&mut self, mut handshake: Box<dyn Handshake<P>>) -> Result<(), String> {
+        let mut progress = handshake.start(self.protocol);
+        loop {
+            match progress {
+                Progress::Continue(frame) => self.say(frame).await?,
+                Progress::Done(frame) => return self.say(frame).await,
+                Progress::Refused(_, why) => return Err(why.into()),
+            }
+            let frame = self.hear().await?;
+            progress = handshake.on_frame(self.protocol, frame);
+        }
+    }
+}
+
+/// Learns a topology over connections that are made for it.
+pub struct Asker<P: Pipelined> {
+    protocol: P,
+    topology: Box<dyn Topology<P>>,
+}
+
+impl<P: Pipelined> Asker<P> {
+    /// One that has not asked anybody.
+    pub fn new(protocol: P, topology: Box<dyn Topology<P>>) -> Self {
+        Self { protocol, topology }
+    }
+
+    async fn replies(&self, address: &Address) -> Result<Vec<P::Frame>, String> {
+        let mut talk = Talk::connect(&self.protocol, address).await?;
+        if self.topology.greets()
+            && let Some(handshake) = self.protocol.greet(0)
+        {
+            talk.greet(handshake).await?;
+        }
+        let questions = self.topology.questions();
+        let mut replies = Vec::with_capacity(questions.len());
+        let count = questions.len();
+        talk.say(questions).await?;
+        while replies.len() < count {
+            replies.push(talk.answer().await?);
+        }
+        Ok(replies)
+    }
+}
+
+impl<P: Pipelined> Learner for Asker<P> {
+    fn ask<'a>(&'a mut self, asked: &'a str, address: Address) -> Asking<'a> {
+        Box::pin(async move {
+            let replies = self.replies(&address).await?;
+            self.topology.learn(asked, &replies)
+        })
+    }
+
+    fn conclude(&mut self) -> Option<Shards> {
+        self.topology.conclude()
+    }
+
+    fn configured_only(&self) -> bool {
+        self.topology.configured_only()
+    }
+}
