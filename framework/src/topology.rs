@@ -9,22 +9,22 @@ use crate::{OptionError, Protocol};
 
 /// Learns who serves what, by asking the servers one after the other. A new one is made each time.
 pub trait Topology<P: Protocol> {
-    /// What to ask the next endpoint, each request to be answered by one reply.
-    fn questions(&self) -> Vec<P::Frame>;
+    /// What to ask the endpoint at `asked` (`host:port`), each request to be answered by one reply.
+    fn questions(&self, asked: &str) -> Vec<P::Frame>;
 
-    /// What the endpoint at `asked` (`host:port`) answered, in the order of the questions.
+    /// What the endpoint at `asked` answered, in the order of the questions.
     ///
     /// # Errors
     /// In words for the log; the proxy asks the next endpoint.
     fn learn(&mut self, asked: &str, replies: &[P::Frame]) -> Result<Found, String>;
 
     /// What follows from all that was learnt, when nobody is left to be asked; `None`: nothing.
-    fn conclude(&mut self) -> Option<Shards> {
+    fn conclude(&mut self) -> Option<Result<Shards, String>> {
         None
     }
 
-    /// Whether the next endpoint is greeted like any other upstream before it is asked.
-    fn greets(&self) -> bool {
+    /// Whether the endpoint at `asked` is greeted like any other upstream before it is asked.
+    fn greets(&self, _asked: &str) -> bool {
         true
     }
 

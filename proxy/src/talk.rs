@@ -5,7 +5,7 @@ use tokio::io::AsyncWriteExt;
 use wiremesh::{
     Frame, Kind, Limits, Peer, Protocol, WriteBuf,
     correlation::{Handshake, Pipelined, Progress},
-    topology::{Found, Shards, Topology},
+    topology::{Shards, Topology},
 };
 
 use crate::{
@@ -91,14 +91,14 @@ impl<P: Pipelined> Asker<P> {
         Self { protocol, topology }
     }
 
-    async fn replies(&self, address: &Address) -> Result<Vec<P::Frame>, String> {
+    async fn replies(&self, asked: &str, address: &Address) -> Result<Vec<P::Frame>, String> {
         let mut talk = Talk::connect(&self.protocol, address).await?;
-        if self.topology.greets()
+        if self.topology.greets(asked)
             && let Some(handshake) = self.protocol.greet(0)
         {
             talk.greet(handshake).await?;
         }
-        let questions = self.topology.questions();
+        let questions = self.topology.questions(asked);
         let mut replies = Vec::with_capacity(questions.len());
         let count = questions.len();
         talk.say(questions).await?;
@@ -112,12 +112,12 @@ impl<P: Pipelined> Asker<P> {
 impl<P: Pipelined> Learner for Asker<P> {
     fn ask<'a>(&'a mut self, asked: &'a str, address: Address) -> Asking<'a> {
         Box::pin(async move {
-            let replies = self.replies(&address).await?;
+            let replies = self.replies(asked, &address).await?;
             self.topology.learn(asked, &replies)
         })
     }
 
-    fn conclude(&mut self) -> Option<Shards> {
+    fn conclude(&mut self) -> Option<Result<Shards, String>> {
         self.topology.conclude()
     }
 

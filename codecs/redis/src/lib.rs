@@ -3,7 +3,7 @@
 //! [`Redis`] is the [`Protocol`](wiremesh::Protocol), [`Message`] a request or a reply: its bytes as they came, and views
 //! that look things up when they are asked for. [`resp`] is the grammar of both. [`command`] is the table of commands: where
 //! their keys are, what they do, how they are spread over shards. [`slot`](mod@slot) says to which part of a cluster a key
-//! belongs.
+//! belongs. [`topology`] learns which server holds what.
 //!
 //! A bulk string may be 512 MiB long. Frames longer than [`Limits::max_frame`](wiremesh::Limits), 32 MiB unless it is
 //! configured, are refused: who stores larger values sets it to 513 MiB.
@@ -30,6 +30,7 @@ pub mod slot;
 pub(crate) mod spread;
 mod status;
 mod title;
+pub mod topology;
 
 pub use client::Client;
 pub use lane::{Login, Setting};

@@ -5,6 +5,7 @@ use wiremesh::{
     DecodeError, Detection, Failure, HeaderSupport, Lane, Limits, OptionError, Peer, Protocol,
     Status, WriteBuf,
     correlation::{Expect, Handshake, InOrder, Pipelined},
+    topology::{Redirect, Topology, TopologyError, TopologyOptions},
 };
 
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     lane::{Greeting, Lanes, Login},
     message::Message,
     resp::{Request, RequestScan, Scan, complaint},
-    status,
+    status, topology,
 };
 
 /// The protocol.
@@ -164,6 +165,20 @@ impl Pipelined for Redis {
     fn greet(&self, lane: Lane) -> Option<Box<dyn Handshake<Self>>> {
         let setting = self.lanes.setting(lane).unwrap_or_default();
         Some(Box::new(Greeting::new(&setting, self.own.as_ref())?))
+    }
+
+    /// `cluster`, `replicated` or `sentinel`: see [`topology`](crate::topology).
+    fn topology(
+        &self,
+        kind: &str,
+        options: &TopologyOptions,
+    ) -> Result<Box<dyn Topology<Self>>, TopologyError> {
+        topology::of(kind, options)
+    }
+
+    #[inline]
+    fn redirect(&self, reply: &Message) -> Option<Redirect<Self>> {
+        topology::redirect(reply.error_text()?)
     }
 }
 

@@ -23,7 +23,7 @@ pub trait Learner {
     fn ask<'a>(&'a mut self, asked: &'a str, address: Address) -> Asking<'a>;
 
     /// See [`Topology::conclude`](wiremesh::topology::Topology::conclude).
-    fn conclude(&mut self) -> Option<Shards>;
+    fn conclude(&mut self) -> Option<Result<Shards, String>>;
 
     /// See [`Topology::configured_only`](wiremesh::topology::Topology::configured_only).
     fn configured_only(&self) -> bool;
@@ -174,14 +174,15 @@ where
             Err(_) => problems.push(format!("{label}: no answer within {limit:?}")),
         }
     }
-    learner.conclude().ok_or_else(|| match problems.len() {
-        0 => "there is nobody to ask".to_owned(),
-        _ => {
-            // The same, whoever was asked first.
-            problems.sort_unstable();
-            problems.join("; ")
-        }
-    })
+    match learner.conclude() {
+        Some(Ok(shards)) => return Ok(shards),
+        Some(Err(problem)) => problems.push(problem),
+        None if problems.is_empty() => problems.push("there is nobody to ask".to_owned()),
+        None => {}
+    }
+    // The same, whoever was asked first.
+    problems.sort_unstable();
+    Err(problems.join("; "))
 }
 
 /// What the names in a topology stand for, asked for once each.

@@ -17,7 +17,7 @@ impl LocalCluster {
         view.set.shards().filter(|table| table.is_divided()).map_or(0, |table| table.shards().len())
     }
 
-    /// Whether who serves what was learnt, and may change.
+    /// Whether it was learnt who serves what: redirections are to be followed. Otherwise they are the client's.
     pub fn is_learnt(&self) -> bool {
         self.fresh().set.shards().is_some()
     }

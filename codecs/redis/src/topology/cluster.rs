@@ -1,0 +1,208 @@
+//! Redis Cluster, as each of its nodes tells it.
+
+use wiremesh::topology::{Found, Shard, Shards, Topology};
+
+use super::{host, join, value};
+use crate::{Message, Redis, resp::Value, slot::SLOTS};
+
+/// Learns from `CLUSTER SLOTS`, which every version answers, and the same way in RESP2 and RESP3.
+///
+/// It lists, by ranges of slots, the primary and the replicas that are in step and up. A node that is cut off tells what
+/// was; `CLUSTER INFO` shows it, and such a node is believed only when no other can be asked.
+#[derive(Default)]
+pub(super) struct Cluster {
+    doubtful: Option<Shards>,
+}
+
+impl Topology<Redis> for Cluster {
+    fn questions(&self, _asked: &str) -> Vec<Message> {
+        vec![Message::request(["CLUSTER", "SLOTS"]), Message::request(["CLUSTER", "INFO"])]
+    }
+
+    fn learn(&mut self, asked: &str, replies: &[Message]) -> Result<Found, String> {
+        let shards = shards(asked, &value(replies.first())?)?;
+        let state = value(replies.get(1)).ok();
+        let state = state.as_ref().and_then(Value::as_str).unwrap_or_default();
+        if state.lines().any(|line| line.trim_end() == "cluster_state:fail") {
+            self.doubtful.get_or_insert(shards);
+            return Ok(Found::Ask(Vec::new()));
+        }
+        Ok(Found::Shards(shards))
+    }
+
+    fn conclude(&mut self) -> Option<Result<Shards, String>> {
+        self.doubtful.take().map(Ok)
+    }
+}
+
+/// The answer to `CLUSTER SLOTS`: `[first, last, [host, port, id, more], ...]` for each range, the primary first.
+fn shards(asked: &str, answer: &Value<'_>) -> Result<Shards, String> {
+    let malformed = || "its answer to CLUSTER SLOTS is not understood".to_owned();
+    let mut ranges = Vec::new();
+    for range in answer.as_array().ok_or_else(malformed)? {
+        let [first, last, nodes @ ..] = range.as_array().ok_or_else(malformed)? else {
+            return Err(malformed());
+        };
+        let slot = |value: &Value<'_>| value.as_integer().and_then(|n| usize::try_from(n).ok());
+        let (first, last) = slot(first).zip(slot(last)).ok_or_else(malformed)?;
+        if first > last || last >= usize::from(SLOTS) {
+            return Err(malformed());
+        }
+        ranges.push((first, last, nodes));
+    }
+    if ranges.is_empty() {
+        return Err("it knows of no slots that are served".to_owned());
+    }
+    // Whoever is asked, shards are in the order of their slots.
+    ranges.sort_unstable_by_key(|(first, ..)| *first);
+    let mut all = Shards { shards: Vec::new(), slots: vec![None; usize::from(SLOTS)] };
+    for (first, last, nodes) in ranges {
+        let [primary, replicas @ ..] = nodes else { continue };
+        // A node whose address nobody knows serves nobody.
+        let Some(primary) = address(asked, primary) else { continue };
+        let known = all.shards.iter().position(|it| it.primary.as_ref() == Some(&primary));
+        let index = known.unwrap_or(all.shards.len());
+        if known.is_none() {
+            let replicas = replicas.iter().filter_map(|node| address(asked, node)).collect();
+            all.shards.push(Shard { primary: Some(primary), replicas });
+        }
+        let index = u16::try_from(index).map_err(|_| malformed())?;
+        all.slots.get_mut(first..=last).unwrap_or_default().fill(Some(index));
+    }
+    for shard in &mut all.shards {
+        shard.replicas.sort_unstable();
+    }
+    Ok(all)
+}
+
+/// Where a node is, as it wants to be found: by address or by name, as `cluster-preferred-endpoint-type` says. Null or
+/// empty: at the host that was asked. `?`: it has no name, so by its address.
+fn address(asked: &str, node: &Value<'_>) -> Option<String> {
+    let [at, port, rest @ ..] = node.as_array()? else { return None };
+    let port = port.as_integer().filter(|port| *port != 0)?;
+    let at = match at.as_str() {
+        None | Some("") => host(asked),
+        Some("?") => rest.get(1)?.get("ip")?.as_str().filter(|ip| !ip.is_empty())?,
+        Some(at) => at,
+    };
+    Some(join(at, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::tests::{decoded, recorded};
+
+    const OK: &[u8] = b"+cluster_state:ok\r\n";
+    const FAIL: &[u8] = b"$36\r\ncluster_state:fail\r\ncluster_size:3\r\n\r\n";
+
+    fn learnt(reply: &str) -> Shards {
+        let replies = [recorded(reply), decoded(OK)];
+        match Cluster::default().learn("127.0.0.1:27400", &replies) {
+            Ok(Found::Shards(shards)) => shards,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn shard(primary: &str, replicas: &[&str]) -> Shard {
+        let replicas = replicas.iter().map(|it| (*it).to_owned()).collect();
+        Shard { primary: Some(primary.to_owned()), replicas }
+    }
+
+    #[test]
+    fn three_shards() {
+        for version in ["resp2", "resp3"] {
+            let learnt = learnt(&format!("cluster-slots.{version}"));
+            let shards = [
+                shard("127.0.0.1:27400", &["127.0.0.1:27405"]),
+                shard("127.0.0.1:27401", &["127.0.0.1:27403"]),
+                shard("127.0.0.1:27402", &["127.0.0.1:27404"]),
+            ];
+            assert_eq!(learnt.shards, shards);
+            let slots = [0, 5460, 5461, 10922, 10923, 16383].map(|slot| learnt.slots[slot]);
+            assert_eq!(slots, [Some(0), Some(0), Some(1), Some(1), Some(2), Some(2)]);
+        }
+    }
+
+    #[test]
+    fn a_shard_of_several_ranges_and_a_slot_of_nobody() {
+        for version in ["resp2", "resp3"] {
+            let learnt = learnt(&format!("cluster-slots-hole.{version}"));
+            assert_eq!(learnt.shards.len(), 3);
+            let slots = [5461, 5648, 5649, 5650, 10922].map(|slot| learnt.slots[slot]);
+            assert_eq!(slots, [Some(1), Some(1), None, Some(1), Some(1)]);
+        }
+    }
+
+    #[test]
+    fn nodes_by_name_and_one_that_has_none() {
+        for version in ["resp2", "resp3"] {
+            let learnt = learnt(&format!("cluster-slots-hostnames.{version}"));
+            let shards = [
+                shard("node27400.example:27400", &["node27405.example:27405"]),
+                shard("node27401.example:27401", &["node27403.example:27403"]),
+                shard("127.0.0.1:27402", &["node27404.example:27404"]),
+            ];
+            assert_eq!(learnt.shards, shards);
+        }
+    }
+
+    #[test]
+    fn nodes_that_are_where_they_were_asked() {
+        for version in ["resp2", "resp3"] {
+            let reply = recorded(&format!("cluster-slots-unknown-endpoint.{version}"));
+            let found = Cluster::default().learn("[fd00::7]:1", &[reply, decoded(OK)]);
+            let Ok(Found::Shards(learnt)) = found else { panic!("{found:?}") };
+            assert_eq!(learnt.shards[0], shard("[fd00::7]:27400", &["[fd00::7]:27405"]));
+        }
+    }
+
+    #[test]
+    fn a_primary_that_was_replaced() {
+        for version in ["resp2", "resp3"] {
+            let before = learnt(&format!("cluster-slots-primary-down.{version}"));
+            assert_eq!(before.shards[2].primary.as_deref(), Some("127.0.0.1:27402"));
+            let after = learnt(&format!("cluster-slots-failed-over.{version}"));
+            assert_eq!(after.shards[2], shard("127.0.0.1:27404", &[]));
+            assert_eq!(after.slots, before.slots);
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_cut_off_is_believed_last() {
+        let cut_off = [recorded("cluster-slots-primary-down.resp2"), decoded(FAIL)];
+        let mut machine = Cluster::default();
+        assert_eq!(machine.learn("127.0.0.1:27400", &cut_off), Ok(Found::Ask(vec![])));
+        let whole = [recorded("cluster-slots-failed-over.resp2"), decoded(OK)];
+        let found = machine.learn("127.0.0.1:27401", &whole);
+        assert!(matches!(found, Ok(Found::Shards(it)) if it.shards[2].replicas.is_empty()));
+
+        let mut machine = Cluster::default();
+        machine.learn("127.0.0.1:27400", &cut_off).expect("understood");
+        let last = machine.conclude().expect("something").expect("a topology");
+        assert_eq!(last.shards[2].primary.as_deref(), Some("127.0.0.1:27402"));
+    }
+
+    #[test]
+    fn what_is_no_cluster() {
+        let learn = |reply| Cluster::default().learn("a:1", &[reply, decoded(OK)]);
+        let disabled = learn(recorded("cluster-disabled.resp2"));
+        assert_eq!(disabled, Err("ERR This instance has cluster support disabled".to_owned()));
+        assert_eq!(
+            learn(decoded(b"*0\r\n")),
+            Err("it knows of no slots that are served".to_owned())
+        );
+        let lies: [&[u8]; 6] = [
+            b"+OK\r\n",
+            b"*1\r\n:1\r\n",
+            b"*1\r\n*1\r\n:1\r\n",
+            b"*1\r\n*3\r\n:5\r\n:4\r\n*2\r\n+a\r\n:1\r\n",
+            b"*1\r\n*3\r\n:0\r\n:16384\r\n*2\r\n+a\r\n:1\r\n",
+            b"*1\r\n*3\r\n:-1\r\n:1\r\n*2\r\n+a\r\n:1\r\n",
+        ];
+        for lie in lies {
+            let told = "its answer to CLUSTER SLOTS is not understood".to_owned();
+            assert_eq!(learn(decoded(lie)), Err(told), "{lie:?}");
+        }
+    }
+}
