@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use wiremesh::{HeaderSupport, OptionError};
+use wiremesh::{HeaderSupport, OptionError, topology::TopologyError};
 use wiremesh_proxy::config::{Config, ProtocolInfo};
 
-fn protocols() -> [ProtocolInfo; 4] {
+fn protocols() -> [ProtocolInfo; 5] {
     let mut bolt = plain("bolt", HeaderSupport::Edit, false);
     bolt.check_option = Arc::new(|name, value| match (name, value) {
         ("go_away", "true" | "false") => Ok(()),
@@ -17,7 +17,26 @@ fn protocols() -> [ProtocolInfo; 4] {
         plain("reading", HeaderSupport::Read, false),
         plain("bare", HeaderSupport::None, false),
         plain("greeter", HeaderSupport::None, true),
+        store(),
     ]
+}
+
+/// Keeps data, and knows who keeps which.
+fn store() -> ProtocolInfo {
+    let mut store = plain("store", HeaderSupport::None, false);
+    store.stateful = true;
+    store.check_topology = Arc::new(|kind, options| {
+        let option = |name: &str, error| Err(TopologyError::Option(name.into(), error));
+        match kind {
+            "cluster" if options.contains_key("x") => option("x", OptionError::Value("no")),
+            "watched" if !options.contains_key("master") => {
+                Err(TopologyError::Missing("master", "whom to watch"))
+            }
+            "cluster" | "watched" => Ok(()),
+            _ => Err(TopologyError::Kind(&["cluster", "watched"])),
+        }
+    });
+    store
 }
 
 fn plain(name: &'static str, headers: HeaderSupport, server_first: bool) -> ProtocolInfo {
@@ -28,6 +47,8 @@ fn plain(name: &'static str, headers: HeaderSupport, server_first: bool) -> Prot
         heartbeat: false,
         server_first,
         check_option: Arc::new(|_, _| Err(OptionError::Unknown("this protocol has none"))),
+        stateful: false,
+        check_topology: Arc::new(|_, _| Err(TopologyError::Kind(&[]))),
     }
 }
 
@@ -377,7 +398,7 @@ fn listeners() {
         &[
             "2:43: protocol \"bolt\" is here twice; remove one of them",
             "2:49: \"greeter\" cannot be told from others, since its server speaks first; give it a listener of its own",
-            "2:58: unknown protocol \"http\"; the protocols are bolt, reading, bare, greeter",
+            "2:58: unknown protocol \"http\"; the protocols are bolt, reading, bare, greeter, store",
         ],
     );
     listener_says("address: 127.0.0.1:1, protocols: [greeter]", &[]);
@@ -467,5 +488,62 @@ fn clusters() {
     cluster_says(
         "dedicated: yes",
         &["1:12: missing field \"endpoints\"", "2:14: expected true or false, found \"yes\""],
+    );
+}
+
+#[test]
+fn topologies() {
+    #[track_caller]
+    fn store_says(fields: &str, expected: &[&str]) {
+        let text = format!(
+            "clusters: [{{ name: data,\n  {fields} }}]\nlisteners: [{{ name: in, address: 127.0.0.1:12220, protocols: [store], routes: [{{ name: all, clusters: [{{ name: data, weight: 1 }}] }}] }}]\n"
+        );
+        says(&text, expected);
+    }
+    store_says("endpoints: [a:1]", &[]);
+    store_says(
+        "endpoints: [a:1, b:1], topology: cluster, read_from: any, topology_refresh: 1s",
+        &[],
+    );
+    store_says("endpoints: [a:1], topology: watched, topology_options: { master: m }", &[]);
+    store_says(
+        "endpoints: [a:1, b:1, c:1]",
+        &[
+            "2:14: 3 servers of store hold different data, and nothing says which holds what; set topology to cluster or watched, or leave one endpoint",
+        ],
+    );
+    store_says(
+        "endpoints: [a:1], topology: clutser",
+        &["2:31: store has no topology \"clutser\"; did you mean \"cluster\"?"],
+    );
+    store_says(
+        "endpoints: [a:1], topology: ring",
+        &["2:31: store has no topology \"ring\"; the topologies are cluster, watched, static"],
+    );
+    store_says(
+        "endpoints: [a:1], topology: cluster, topology_refresh: 0s, topology_options: { x: y }",
+        &["2:58: topology_refresh must be over 0s", "2:85: topology option \"x\": no"],
+    );
+    store_says(
+        "endpoints: [a:1], topology: watched",
+        &[
+            "2:31: topology watched needs the option \"master\", whom to watch; write topology_options: { master: ... }",
+        ],
+    );
+    store_says(
+        "endpoints: [a:1], topology_options: { x: y }, read_from: replica",
+        &[
+            "2:39: topology_options has no effect with topology static; set topology, or remove it",
+            "2:60: read_from has no effect with topology static; set topology, or remove it",
+        ],
+    );
+    store_says(
+        "endpoints: [a:1], topology: cluster, read_from: replicas",
+        &["2:51: unknown value \"replicas\"; did you mean \"replica\"?"],
+    );
+    cluster_says("endpoints: [a:1, b:1]", &[]);
+    cluster_says(
+        "endpoints: [a:1, b:1], topology: cluster",
+        &["2:36: bolt has no topology \"cluster\"; the topologies are static"],
     );
 }

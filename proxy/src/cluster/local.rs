@@ -1,6 +1,5 @@
 //! A worker's own view of a cluster.
 
-use std::borrow::Cow;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -256,14 +255,6 @@ impl LocalEndpoint {
     /// The address as text, for metrics and logs.
     pub fn label(&self) -> &Arc<str> {
         self.endpoint.label()
-    }
-
-    /// An address (`host:port`) as this endpoint means it: without a host, on its own.
-    pub fn beside<'a>(&self, address: &'a str) -> Cow<'a, str> {
-        match (address.strip_prefix(':'), self.label().rsplit_once(':')) {
-            (Some(port), Some((host, _))) => Cow::Owned(format!("{host}:{port}")),
-            _ => Cow::Borrowed(address),
-        }
     }
 
     /// The endpoint's id.

@@ -3,7 +3,9 @@
 mod balance;
 mod bounds;
 mod control;
+mod discover;
 mod endpoints;
+mod shards;
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -3,7 +3,12 @@ use std::collections::BTreeSet;
 use wiremesh::topology::TopologyError;
 
 use super::{At, Check};
-use crate::config::{model::Cluster, protocol::ProtocolInfo, report::hint, value::Address};
+use crate::config::{
+    model::{Cluster, ReadFrom},
+    protocol::ProtocolInfo,
+    report::hint,
+    value::Address,
+};
 
 impl<'a> Check<'a> {
     pub(super) fn cluster(&mut self, at: At<'a>, cluster: &'a Cluster) {
@@ -76,13 +81,15 @@ impl<'a> Check<'a> {
             return;
         }
         if cluster.is_static() {
-            for name in ["topology_options", "read_from"] {
-                if at.has(name) {
-                    let message = format!(
-                        "{name} has no effect with topology static; set topology, or remove it"
-                    );
-                    self.tell(at.field(name), message);
-                }
+            let unused = [
+                ("topology_options", !cluster.topology_options.is_empty()),
+                ("read_from", cluster.read_from != ReadFrom::default()),
+            ];
+            for (name, _) in unused.into_iter().filter(|(_, is_set)| *is_set) {
+                let message = format!(
+                    "{name} has no effect with topology static; set topology, or remove it"
+                );
+                self.tell(at.field(name), message);
             }
         }
         for protocol in self.spoken_to(cluster) {

@@ -21,7 +21,7 @@ pub struct Cluster {
     pub endpoints: Vec<Endpoint>,
     /// How it is known who serves what. `static`: every endpoint that is written here serves everything. Else one that
     /// the protocol can learn by asking the endpoints, such as `cluster`, `replicated` or `sentinel`.
-    #[serde(default = "default_topology", skip_serializing_if = "is_static")]
+    #[serde(default = "default_topology")]
     #[schemars(length(min = 1))]
     pub topology: String,
     /// What the protocol must know to learn the topology: option name, then value.
@@ -31,7 +31,7 @@ pub struct Cluster {
     #[serde(default = "default_topology_refresh")]
     pub topology_refresh: Duration,
     /// Which endpoints of a topology requests that change nothing go to.
-    #[serde(default, skip_serializing_if = "ReadFrom::is_primary")]
+    #[serde(default)]
     pub read_from: ReadFrom,
     /// How often host names are resolved again.
     #[serde(default = "default_dns_refresh")]
@@ -109,7 +109,7 @@ impl Cluster {
 
     /// Whether the endpoints are those of the configuration.
     pub fn is_static(&self) -> bool {
-        is_static(&self.topology)
+        self.topology == STATIC
     }
 }
 
@@ -183,12 +183,6 @@ pub enum ReadFrom {
     Replica,
     /// The primary or a copy.
     Any,
-}
-
-impl ReadFrom {
-    fn is_primary(&self) -> bool {
-        *self == Self::Primary
-    }
 }
 
 /// How an endpoint is picked for a request.
@@ -383,10 +377,6 @@ fn default_weight() -> u32 {
 
 fn default_topology() -> String {
     STATIC.into()
-}
-
-fn is_static(topology: &str) -> bool {
-    topology == STATIC
 }
 
 fn default_topology_refresh() -> Duration {
