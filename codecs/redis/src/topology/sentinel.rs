@@ -27,7 +27,7 @@ impl Sentinel {
         for (name, value) in options {
             match name.as_str() {
                 "master" if value.is_empty() => {
-                    let error = OptionError::Value("a name cannot be empty");
+                    let error = OptionError::Value("a name cannot be empty".into());
                     return Err(TopologyError::Option(name.clone(), error));
                 }
                 "master" => machine.master.clone_from(value),
