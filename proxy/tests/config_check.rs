@@ -28,7 +28,7 @@ fn store() -> ProtocolInfo {
     store.check_topology = Arc::new(|kind, options| {
         let option = |name: &str, error| Err(TopologyError::Option(name.into(), error));
         match kind {
-            "cluster" if options.contains_key("x") => option("x", OptionError::Value("no")),
+            "cluster" if options.contains_key("x") => option("x", OptionError::Value("no".into())),
             "watched" if !options.contains_key("master") => {
                 Err(TopologyError::Missing("master", "whom to watch"))
             }
