@@ -114,7 +114,7 @@ impl View {
     }
 }
 
-/// A shard by chance; if possible one whose primary is available.
+/// A shard by chance; if possible one that serves slots and whose primary is available.
 fn any<'a>(
     table: &'a ShardTable,
     view: &View,
@@ -125,6 +125,9 @@ fn any<'a>(
     let (before, after) = table.shards().split_at_checked(start)?;
     let shards = || after.iter().chain(before);
     let available = |shard: &&Members| {
+        if table.is_divided() && shard.slots() == 0 {
+            return false;
+        }
         let primary = shard.primary().and_then(|place| view.endpoints.get(place));
         primary.is_some_and(|local| local.endpoint().is_available(now))
     };

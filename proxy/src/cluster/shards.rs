@@ -146,6 +146,11 @@ impl Members {
         self.nodes.get(usize::from(self.has_primary)..).unwrap_or_default()
     }
 
+    /// How many slots it serves.
+    pub(super) fn slots(&self) -> usize {
+        self.slots
+    }
+
     /// Chooses one of the shard's endpoints by `from`; those in `avoid` only where no other is available, and those that
     /// are suspended only where none else is left. One that fails its health checks is never taken.
     pub(super) fn pick(

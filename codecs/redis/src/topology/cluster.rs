@@ -7,8 +7,10 @@ use crate::{Message, Redis, resp::Value, slot::SLOTS};
 
 /// Learns from `CLUSTER SLOTS`, which every version answers, and the same way in RESP2 and RESP3.
 ///
-/// It lists, by ranges of slots, the primary and the replicas that are in step and up. A node that is cut off tells what
-/// was; `CLUSTER INFO` shows it, and such a node is believed only when no other can be asked.
+/// It lists, by ranges of slots, the primary and the replicas that are in step and up. What it leaves out are primaries
+/// that serve no slot yet, which may be asked for the keys of one that is on its way to them: `CLUSTER NODES` has those.
+/// A node that is cut off tells what was; `CLUSTER INFO` shows it, and such a node is believed only when no other can be
+/// asked.
 #[derive(Default)]
 pub(super) struct Cluster {
     doubtful: Option<Shards>,
@@ -16,11 +18,17 @@ pub(super) struct Cluster {
 
 impl Topology<Redis> for Cluster {
     fn questions(&self, _asked: &str) -> Vec<Message> {
-        vec![Message::request(["CLUSTER", "SLOTS"]), Message::request(["CLUSTER", "INFO"])]
+        ["SLOTS", "INFO", "NODES"].map(|what| Message::request(["CLUSTER", what])).into()
     }
 
     fn learn(&mut self, asked: &str, replies: &[Message]) -> Result<Found, String> {
-        let shards = shards(asked, &value(replies.first())?)?;
+        let slots = value(replies.first())?;
+        let mut shards = shards(asked, &slots)?;
+        if let Ok(nodes) = value(replies.get(2)) {
+            let idle = idle(asked, &slots, nodes.as_str().unwrap_or_default());
+            let idle = idle.into_iter().map(|primary| (Some(primary), Vec::new()));
+            shards.shards.extend(idle.map(|(primary, replicas)| Shard { primary, replicas }));
+        }
         let state = value(replies.get(1)).ok();
         let state = state.as_ref().and_then(Value::as_str).unwrap_or_default();
         if state.lines().any(|line| line.trim_end() == "cluster_state:fail") {
@@ -73,6 +81,39 @@ fn shards(asked: &str, answer: &Value<'_>) -> Result<Shards, String> {
         shard.replicas.sort_unstable();
     }
     Ok(all)
+}
+
+/// The primaries in the answer to `CLUSTER NODES` that serve no slots: lines of `id ip:port@bus,name flags primary sent
+/// received epoch link slots...`. They are called like those in the answer to `CLUSTER SLOTS`.
+fn idle(asked: &str, slots: &Value<'_>, nodes: &str) -> Vec<String> {
+    let ranges = slots.as_array().unwrap_or_default().iter().filter_map(Value::as_array);
+    let listed = ranges.flatten().filter_map(Value::as_array);
+    let listed: Vec<&[Value<'_>]> = listed.collect();
+    let known =
+        |id: &str| listed.iter().any(|node| node.get(2).and_then(Value::as_str) == Some(id));
+    let unnamed = listed.iter().any(|node| node.first() == Some(&Value::Null));
+    let by_name =
+        listed.iter().any(|node| node.get(3).is_some_and(|more| more.get("ip").is_some()));
+    let mut idle: Vec<String> = nodes
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_ascii_whitespace();
+            let (id, at, flags) = (words.next()?, words.next()?, words.next()?);
+            let other = |flag| matches!(flag, "slave" | "fail" | "fail?" | "handshake" | "noaddr");
+            // In brackets: slots on their way.
+            let serves = words.skip(5).any(|slots| !slots.starts_with('['));
+            if serves || known(id) || flags.split(',').any(other) {
+                return None;
+            }
+            let (at, more) = at.split_once('@').unwrap_or((at, ""));
+            let (ip, port) = at.rsplit_once(':')?;
+            let name = more.split(',').nth(1).filter(|name| by_name && !name.is_empty());
+            let ip = if unnamed || ip.is_empty() { host(asked) } else { ip };
+            Some(join(name.unwrap_or(ip), port))
+        })
+        .collect();
+    idle.sort_unstable();
+    idle
 }
 
 /// Where a node is, as it wants to be found: by address or by name, as `cluster-preferred-endpoint-type` says. Null or
@@ -165,6 +206,21 @@ mod tests {
             let after = learnt(&format!("cluster-slots-failed-over.{version}"));
             assert_eq!(after.shards[2], shard("127.0.0.1:27404", &[]));
             assert_eq!(after.slots, before.slots);
+        }
+    }
+
+    #[test]
+    fn a_primary_that_serves_nothing_yet() {
+        for (names, primary) in [("", "127.0.0.1:27406"), ("-hostnames", "node27406.example:27406")]
+        {
+            let [slots, nodes] = ["slots", "nodes"]
+                .map(|it| recorded(&format!("cluster-{it}-empty-node{names}.resp2")));
+            let replies = [slots, decoded(OK), nodes];
+            let found = Cluster::default().learn("127.0.0.1:27400", &replies);
+            let Ok(Found::Shards(learnt)) = found else { panic!("{found:?}") };
+            assert_eq!(learnt.shards.len(), 4, "and not the one that has failed");
+            assert_eq!(learnt.shards[3], shard(primary, &[]));
+            assert!(learnt.slots.iter().all(|it| it.is_some_and(|shard| shard < 3)));
         }
     }
 
