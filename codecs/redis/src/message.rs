@@ -46,37 +46,38 @@ impl Message {
         I: IntoIterator,
         I::Item: AsRef<[u8]>,
     {
-        let (mut body, mut argc) = (BytesMut::new(), 0usize);
-        for arg in args {
-            write::bulk(&mut body, arg.as_ref());
-            argc = argc.saturating_add(1);
-        }
-        Self::array_request(write::with_array_head(argc, &body), 0, argc)
+        let mut argc = 0usize;
+        let raw = write::collection(b'*', |out| {
+            for arg in args {
+                write::bulk(out, arg.as_ref());
+                argc = argc.saturating_add(1);
+            }
+            argc
+        });
+        Self::array_request(raw, 0, argc)
     }
 
+    #[inline]
     fn array_request(raw: BytesMut, start: usize, argc: usize) -> Self {
-        let mut message = Self::new(raw, start, Role::Request);
-        message.argc = u32::try_from(argc).unwrap_or(u32::MAX);
-        message.command = message.look_up();
-        message
+        let mut args = Args::of(raw.get(start..).unwrap_or_default(), argc);
+        let command = args.next().and_then(|name| find(name, args.next()));
+        let argc = u32::try_from(argc).unwrap_or(u32::MAX);
+        Self { command, argc, ..Self::new(raw, start, Role::Request) }
     }
 
     /// What was found at the front of `raw`, and is all of it.
+    #[inline]
     pub(crate) fn received_request(raw: BytesMut, found: Request) -> Self {
         match found {
             Request::Array { start, argc, .. } => Self::array_request(raw, start, argc),
-            Request::Line { array, argc, .. } => {
-                let mut message = Self::array_request(array, 0, argc);
-                message.array = Some(Box::new(std::mem::replace(&mut message.raw, raw)));
+            Request::Line { mut array, argc, .. } => {
+                let mut message = Self::array_request(std::mem::take(&mut *array), 0, argc);
+                *array = std::mem::replace(&mut message.raw, raw);
+                message.array = Some(array);
                 message
             }
             Request::Empty(_) => Self::array_request(raw, 0, 0),
         }
-    }
-
-    fn look_up(&self) -> Option<&'static Command> {
-        let mut args = self.args();
-        find(args.next()?, args.next())
     }
 
     /// How many arguments a request has, the command's name included. 0 for replies.
@@ -178,6 +179,7 @@ impl Message {
 
 /// Replies.
 impl Message {
+    #[inline]
     fn new(raw: BytesMut, start: usize, role: Role) -> Self {
         Self {
             raw,
@@ -193,6 +195,7 @@ impl Message {
     }
 
     /// What was found at the front of `raw`, and is all of it.
+    #[inline]
     pub(crate) fn received_reply(raw: BytesMut, found: Reply) -> Self {
         let role = if raw.get(found.start) == Some(&b'>') { Role::Push } else { Role::Reply };
         Self::new(raw, found.start, role)
@@ -236,26 +239,28 @@ impl Message {
 
     /// An array of the values of these replies.
     pub fn array(values: impl IntoIterator<Item = Self>) -> Self {
-        let (mut body, mut count) = (BytesMut::new(), 0usize);
-        for value in values {
-            body.extend_from_slice(&value.raw);
-            count = count.saturating_add(1);
-        }
-        Self::new(write::with_array_head(count, &body), 0, Role::Reply)
+        let raw = write::collection(b'*', |out| {
+            let append = |count: usize, value: Self| {
+                out.extend_from_slice(&value.raw);
+                count.saturating_add(1)
+            };
+            values.into_iter().fold(0, append)
+        });
+        Self::new(raw, 0, Role::Reply)
     }
 
     /// A map of the values of these replies; a flat array in RESP2.
     pub fn map(pairs: impl IntoIterator<Item = (Self, Self)>, version: Version) -> Self {
-        let (mut body, mut count) = (BytesMut::new(), 0usize);
-        for (key, value) in pairs {
-            body.extend_from_slice(&key.raw);
-            body.extend_from_slice(&value.raw);
-            count = count.saturating_add(1);
-        }
-        Self::built(|out| {
-            write::map(out, count, version);
-            out.extend_from_slice(&body);
-        })
+        let (kind, each) = if version == Version::Resp2 { (b'*', 2) } else { (b'%', 1) };
+        let raw = write::collection(kind, |out| {
+            let append = |count: usize, (key, value): (Self, Self)| {
+                out.extend_from_slice(&key.raw);
+                out.extend_from_slice(&value.raw);
+                count.saturating_add(each)
+            };
+            pairs.into_iter().fold(0, append)
+        });
+        Self::new(raw, 0, Role::Reply)
     }
 
     /// A reply of these bytes, which must be one whole value.

@@ -42,8 +42,18 @@ pub(super) fn number(bytes: &[u8]) -> Option<Result<(i64, usize), ()>> {
 }
 
 /// The offset of the CR LF at `from` or behind it; else where to look on when there are more bytes.
-#[inline]
-pub(super) fn line_end(bytes: &[u8], mut from: usize) -> Result<usize, usize> {
+#[inline(always)]
+pub(super) fn line_end(bytes: &[u8], from: usize) -> Result<usize, usize> {
+    // Most lines are very short.
+    if let Some(short) = bytes.get(from..).and_then(<[u8]>::first_chunk::<8>)
+        && let Some(at) = short.array_windows().position(|pair| pair == b"\r\n")
+    {
+        return Ok(from.saturating_add(at));
+    }
+    far_line_end(bytes, from)
+}
+
+fn far_line_end(bytes: &[u8], mut from: usize) -> Result<usize, usize> {
     loop {
         let Some(rest) = bytes.get(from..) else { return Err(from) };
         let Some(at) = memchr(b'\r', rest) else { return Err(bytes.len()) };

@@ -13,17 +13,25 @@ use super::write;
 /// `\t`, `\b`, `\a`, `\xHH` stand for one byte and `\` before any other for that other, in the latter only `\'` is
 /// special. (`sdssplitargs` of the server.)
 pub(super) fn split(line: &[u8]) -> Result<(BytesMut, usize), DecodeError> {
-    let (mut body, mut count, mut rest) = (BytesMut::new(), 0usize, line);
-    loop {
-        rest = skip_space(rest);
-        if rest.is_empty() {
-            return Ok((write::with_array_head(count, &body), count));
+    let (mut count, mut error) = (0usize, None);
+    let array = write::collection(b'*', |out| {
+        let mut rest = skip_space(line);
+        while !rest.is_empty() {
+            match word(rest) {
+                Ok((word, left)) => {
+                    write::bulk(out, &word);
+                    count = count.saturating_add(1);
+                    rest = skip_space(left);
+                }
+                Err(unbalanced) => {
+                    error = Some(unbalanced);
+                    break;
+                }
+            }
         }
-        let (word, left) = word(rest)?;
-        write::bulk(&mut body, &word);
-        count = count.saturating_add(1);
-        rest = left;
-    }
+        count
+    });
+    error.map_or(Ok((array, count)), Err)
 }
 
 /// The word that `line` begins with, and what follows it.

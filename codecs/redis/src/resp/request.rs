@@ -52,7 +52,7 @@ pub enum Request {
         /// The offset behind its end; before it stand empty requests.
         end: usize,
         /// The same as an array of bulks.
-        array: BytesMut,
+        array: Box<BytesMut>,
         /// How many they are.
         argc: usize,
     },
@@ -192,7 +192,7 @@ impl RequestScan {
         check_frame(end, limits.max_frame)?;
         let (array, argc) = inline::split(line.strip_suffix(b"\r").unwrap_or(line))?;
         if argc > 0 {
-            return Ok(Some(Request::Line { end, array, argc }));
+            return Ok(Some(Request::Line { end, array: Box::new(array), argc }));
         }
         (self.start, self.at) = (end, end);
         Ok(None)

@@ -127,6 +127,9 @@ impl Scan {
         };
         let head_at = at.saturating_add(1);
         match kind {
+            b':' if let Some(Ok((_, len))) = number(rest) => {
+                Ok(Some(Next::Value(head_at.saturating_add(len))))
+            }
             b'+' | b'-' | b':' | b'_' | b'#' | b',' | b'(' => {
                 match line_end(bytes, head_at.max(self.searched)) {
                     Ok(end) => {

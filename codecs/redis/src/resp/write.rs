@@ -1,6 +1,6 @@
 //! Values put together: each function appends to what is there.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 
 use super::Version;
 
@@ -81,14 +81,14 @@ pub fn boolean(out: &mut BytesMut, value: bool, version: Version) {
 }
 
 /// A type and a number: the head of everything that has a length.
-pub(super) fn head(out: &mut BytesMut, kind: u8, number: usize) {
+fn head(out: &mut impl BufMut, kind: u8, number: usize) {
     out.put_u8(kind);
     decimal(out, number as u64);
     crlf(out);
 }
 
 /// A line of a type; CR and LF in `text` become spaces.
-pub(super) fn line(out: &mut BytesMut, kind: u8, text: &[u8]) {
+fn line(out: &mut BytesMut, kind: u8, text: &[u8]) {
     out.reserve(text.len().saturating_add(3));
     out.put_u8(kind);
     let clean = |byte: &u8| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte };
@@ -96,22 +96,31 @@ pub(super) fn line(out: &mut BytesMut, kind: u8, text: &[u8]) {
     crlf(out);
 }
 
-/// `body`, which is `count` values, as an array.
-pub(crate) fn with_array_head(count: usize, body: &[u8]) -> BytesMut {
-    let mut out = BytesMut::with_capacity(body.len().saturating_add(MAX_HEAD));
-    array(&mut out, count);
-    out.put_slice(body);
+/// A collection of the values that `fill` appends and counts.
+pub(crate) fn collection(kind: u8, fill: impl FnOnce(&mut BytesMut) -> usize) -> BytesMut {
+    // Room for the longest head, which is known last.
+    let mut out = BytesMut::zeroed(MAX_HEAD);
+    let count = fill(&mut out);
+    let mut digits = [0; MAX_HEAD];
+    let mut rest = &mut digits[..];
+    head(&mut rest, kind, count);
+    let at = rest.len();
+    let front = digits.get(..MAX_HEAD.saturating_sub(at)).unwrap_or_default();
+    if let Some(room) = out.get_mut(at..MAX_HEAD) {
+        room.copy_from_slice(front);
+    }
+    out.advance(at);
     out
 }
 
-/// The longest head: a type, 20 digits, CR and LF.
-pub(super) const MAX_HEAD: usize = 23;
+/// A type, 20 digits, CR and LF.
+const MAX_HEAD: usize = 23;
 
-fn crlf(out: &mut BytesMut) {
+fn crlf(out: &mut impl BufMut) {
     out.put_slice(b"\r\n");
 }
 
-fn decimal(out: &mut BytesMut, mut value: u64) {
+fn decimal(out: &mut impl BufMut, mut value: u64) {
     let (mut digits, mut used) = ([b'0'; 20], 0usize);
     for digit in digits.iter_mut().rev() {
         *digit = b'0'.wrapping_add((value % 10) as u8);

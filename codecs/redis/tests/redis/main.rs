@@ -3,6 +3,7 @@
 mod captures;
 mod common;
 mod conformance;
+mod cost;
 mod hostile;
 mod random;
 mod refusals;
