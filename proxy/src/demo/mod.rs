@@ -5,6 +5,7 @@
 mod client;
 mod config;
 mod outside;
+pub mod redis;
 mod service;
 mod tally;
 mod traffic;

@@ -9,6 +9,7 @@ pub mod desk;
 pub mod kv;
 pub mod peer;
 pub mod process;
+pub mod redis;
 pub mod thread;
 pub mod upstream;
 
