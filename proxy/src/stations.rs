@@ -224,11 +224,11 @@ impl Passage {
     ) {
         let Some(cluster) = &self.cluster else { return };
         cluster.release_request();
-        let latency = now.saturating_duration_since(at);
+        let latency = worker.latency_since(at);
         let series = worker.endpoint_series(cluster.name(), endpoint);
         let ok = match left {
             Left::Answered(status) => {
-                series.answered(status, latency.into());
+                series.answered(status, latency);
                 !status.is_upstream_fault()
             }
             Left::Failed(reason) => {
@@ -240,7 +240,7 @@ impl Passage {
                 return endpoint.abandoned();
             }
         };
-        endpoint.finished(now, latency, ok);
+        endpoint.finished(now, latency.duration(), ok);
         if !ok && cluster.shared().on_failure(endpoint.endpoint(), now) {
             series.ejections.inc();
         }
@@ -255,8 +255,8 @@ impl Passage {
         outcome: Outcome,
     ) {
         let Outcome { status, reason, bytes_out } = outcome;
-        let latency = worker.now().saturating_duration_since(self.started);
-        self.series.record(status, reason, latency.into(), self.bytes_in, bytes_out);
+        let latency = worker.latency_since(self.started);
+        self.series.record(status, reason, latency, self.bytes_in, bytes_out);
         if let Some(log) = &self.log {
             worker.log(&Record {
                 listener: &self.listener.name,
@@ -268,7 +268,7 @@ impl Passage {
                 trace_id: &log.trace_id,
                 client,
                 time: SystemTime::now(),
-                duration: latency,
+                duration: latency.duration(),
                 status,
                 reason,
                 bytes_in: self.bytes_in,

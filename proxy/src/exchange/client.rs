@@ -17,7 +17,12 @@ use wiremesh::{
     engine::Inbox,
 };
 
-use super::{Mesh, PoolKey, reverse::Reverse, ticket::Ticket, upstream::Upstream};
+use super::{
+    Mesh, PoolKey,
+    reverse::Reverse,
+    ticket::{Details, Ticket},
+    upstream::Upstream,
+};
 use crate::worker::{Accepted, ListenerView, OWED_HIGH, OWED_LOW, Overdue, Pace};
 
 /// One client connection, as its requests' replies see it.
@@ -45,6 +50,8 @@ where
     alone: Cell<bool>,
     in_flight: Cell<u32>,
     waker: RefCell<Option<Waker>>,
+    /// Woken, and not polled since.
+    woken: Cell<bool>,
     state: Cell<State>,
     /// Whether an upstream that this client sends to has too much to write already.
     clogged: Cell<bool>,
@@ -82,6 +89,7 @@ where
             alone: Cell::new(false),
             in_flight: Cell::new(0),
             waker: RefCell::default(),
+            woken: Cell::new(false),
             state: Cell::new(State::Open),
             clogged: Cell::new(false),
             feeders: RefCell::default(),
@@ -157,7 +165,7 @@ where
     /// Appends to what the client is owed, by `write`, and sees to it that it is written.
     pub fn owe<R>(&self, mesh: &Mesh<P>, write: impl FnOnce(&mut WriteBuf) -> R) -> R {
         let mut out = self.out.borrow_mut();
-        mesh.worker.buffers.lend(&mut out);
+        mesh.worker.buffers.to_clients.lend(&mut out);
         let result = write(&mut out);
         let full = out.len() > OWED_HIGH;
         drop(out);
@@ -190,7 +198,9 @@ where
 
     /// Has the driver look again.
     pub fn wake(&self) {
-        if let Some(waker) = &*self.waker.borrow() {
+        if let Some(waker) = &*self.waker.borrow()
+            && !self.woken.replace(true)
+        {
             waker.wake_by_ref();
         }
     }
@@ -314,7 +324,7 @@ where
             }
         }
         if out.is_empty() {
-            self.mesh.worker.buffers.reclaim(&mut out);
+            self.mesh.worker.buffers.to_clients.reclaim(&mut out);
             Poll::Ready(Ok(()))
         } else {
             Poll::Pending
@@ -409,6 +419,7 @@ where
         let this = self;
         this.mesh.worker.tick();
         {
+            this.client.woken.set(false);
             let mut waker = this.client.waker.borrow_mut();
             if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
                 *waker = Some(cx.waker().clone());
@@ -470,7 +481,7 @@ where
 
     /// Answers a request by the proxy's own failure.
     pub fn answer(&self, ticket: &Ticket<P>, failure: &Failure) {
-        let Ticket { client, place, head, .. } = ticket;
+        let Details { client, place, head, .. } = &**ticket;
         if client.is_gone() {
             return;
         }

@@ -60,7 +60,7 @@ where
             client.set_alone(false);
         }
         let outcome = Outcome { status, reason: None, bytes_out };
-        self.record(&ticket, Some(&endpoint), outcome);
+        self.record(ticket, Some(&endpoint), outcome);
     }
 
     /// One reply of several.
@@ -78,7 +78,7 @@ where
         ticket.passage.leave(&self.worker, endpoint, now, now, Left::Unheard);
         ticket.client.end();
         let outcome = Outcome { status: Status::Ok, reason: None, bytes_out: 0 };
-        self.record(&ticket, Some(endpoint), outcome);
+        self.record(ticket, Some(endpoint), outcome);
     }
 
     /// A request was lost with its connection, or could not be put on it. `retry` says whether it may have been executed.
@@ -148,29 +148,31 @@ where
         cause: &Cause,
         now: Instant,
     ) -> Option<Ticket<P>> {
-        let Some(route) = ticket.passage.route.clone() else { return Some(ticket) };
-        let (Some(policy), Some(replay)) = (&route.retry, &mut ticket.replay) else {
+        let details = &mut *ticket;
+        let Some(route) = &details.passage.route else { return Some(ticket) };
+        let (Some(policy), Some(replay)) = (&route.retry, &mut details.replay) else {
             return Some(ticket);
         };
-        let backoff = policy.backoff(ticket.attempts, &mut self.worker.rng.borrow_mut());
-        let remaining = ticket.passage.deadline.map(|d| d.saturating_duration_since(now + backoff));
+        let backoff = policy.backoff(details.attempts, &mut self.worker.rng.borrow_mut());
+        let deadline = details.passage.deadline;
+        let remaining = deadline.map(|d| d.saturating_duration_since(now + backoff));
         if <P::Correlation as Exchange<P>>::ORDERED {
             // Another try must not be overtaken, nor overtake.
-            if ticket.client.in_flight() > 1 {
+            if details.client.in_flight() > 1 {
                 return Some(ticket);
             }
-            if ticket.alone == Alone::No {
-                ticket.alone = Alone::Yes;
-                ticket.client.set_alone(true);
+            if details.alone == Alone::No {
+                details.alone = Alone::Yes;
+                details.client.set_alone(true);
             }
         }
-        let leaving = ticket.client.is_gone() || self.worker.phase() >= Phase::Refusing;
-        if leaving || !policy.should_retry(cause, ticket.attempts, remaining, now) {
+        let leaving = details.client.is_gone() || self.worker.phase() >= Phase::Refusing;
+        if leaving || !policy.should_retry(cause, details.attempts, remaining, now) {
             return Some(ticket);
         }
         replay.avoid.push(endpoint.id());
         let request = replay.request.clone();
-        ticket.passage.series.retries.inc();
+        details.passage.series.retries.inc();
         let mesh = self.clone();
         tokio::task::spawn_local(async move {
             tokio::time::sleep(backoff).await;
@@ -204,8 +206,9 @@ where
         if ticket.alone != Alone::No {
             ticket.client.set_alone(false);
         }
-        let (status, reason) = (failure.status, Some(failure.reason));
-        self.record(&ticket, endpoint, Outcome { status, reason, bytes_out: ticket.bytes_out });
+        let bytes_out = ticket.bytes_out;
+        let outcome = Outcome { status: failure.status, reason: Some(failure.reason), bytes_out };
+        self.record(ticket, endpoint, outcome);
     }
 
     /// A request's client has left.
@@ -215,18 +218,19 @@ where
         ticket.client.end();
         let outcome =
             Outcome { status: Status::Unknown, reason: None, bytes_out: ticket.bytes_out };
-        self.record(&ticket, Some(endpoint), outcome);
+        self.record(ticket, Some(endpoint), outcome);
     }
 
     /// Records a request whose client has left before it was sent.
     pub(super) fn conclude_gone(&self, ticket: Ticket<P>) {
         ticket.client.end();
         let outcome = Outcome { status: Status::Unknown, reason: None, bytes_out: 0 };
-        self.record(&ticket, None, outcome);
+        self.record(ticket, None, outcome);
     }
 
-    fn record(&self, ticket: &Ticket<P>, endpoint: Option<&Rc<LocalEndpoint>>, outcome: Outcome) {
+    fn record(&self, ticket: Ticket<P>, endpoint: Option<&Rc<LocalEndpoint>>, outcome: Outcome) {
         let endpoint = endpoint.map(|endpoint| &**endpoint);
         ticket.passage.record(&self.worker, &ticket.client.peer, endpoint, outcome);
+        self.tickets.give_back(ticket);
     }
 }

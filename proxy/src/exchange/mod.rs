@@ -25,6 +25,7 @@ use wiremesh::{Failure, Lane, Protocol, Reason, correlation::Exchange};
 
 use self::{
     client::{Client, ClientTask},
+    ticket::Tickets,
     upstream::Upstream,
 };
 use crate::{
@@ -48,6 +49,7 @@ where
     pub protocol: P,
     clients: RefCell<FxHashMap<u64, Rc<Client<P>>>>,
     pools: RefCell<FxHashMap<PoolKey, Vec<Rc<Upstream<P>>>>>,
+    tickets: Tickets<P>,
     /// Bytes of requests that are kept for retries.
     kept: Rc<Cell<usize>>,
 }
@@ -74,6 +76,7 @@ where
             protocol,
             clients: RefCell::default(),
             pools: RefCell::default(),
+            tickets: Tickets::default(),
             kept: Rc::default(),
         }
     }

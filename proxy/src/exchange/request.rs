@@ -11,7 +11,7 @@ use wiremesh::{
 use super::{
     Mesh,
     client::Client,
-    ticket::{Alone, Ticket},
+    ticket::{Alone, Details, Ticket},
     upstream::Upstream,
 };
 use crate::{
@@ -126,7 +126,7 @@ where
     ) -> Ticket<P> {
         let lane = self.protocol.lane(request);
         client.lane.set(lane);
-        Ticket {
+        self.tickets.issue(Details {
             client: client.clone(),
             place,
             head: self.protocol.head(request),
@@ -143,7 +143,7 @@ where
             redirects: 0,
             attempts: 0,
             replay: None,
-        }
+        })
     }
 
     fn proceed(self: &Rc<Self>, ticket: Ticket<P>, request: P::Frame, refused: Option<Failure>) {

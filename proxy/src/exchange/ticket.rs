@@ -1,4 +1,9 @@
-use std::{rc::Rc, time::Instant};
+use std::{
+    cell::RefCell,
+    ops::{Deref, DerefMut},
+    rc::Rc,
+    time::Instant,
+};
 
 use wiremesh::{
     Protocol,
@@ -12,8 +17,15 @@ use crate::{
     stations::{Passage, Replay},
 };
 
-/// A request on its way: everything needed to answer, retry, and record it.
-pub struct Ticket<P: Protocol>
+/// A request on its way. It is handed on many times, so it stays in one place, which [`Tickets`] use again.
+///
+/// Never without [`Details`] until it is given back.
+pub struct Ticket<P: Protocol>(Box<Option<Details<P>>>)
+where
+    P::Correlation: Exchange<P>;
+
+/// Everything needed to answer, retry, and record a request.
+pub struct Details<P: Protocol>
 where
     P::Correlation: Exchange<P>,
 {
@@ -69,4 +81,70 @@ where
     /// The connection's count of bytes at the end of this request: until that many are written, the upstream cannot
     /// have executed it.
     pub end: u64,
+}
+
+/// At most this many unused places are kept.
+const SPARE_MAX: usize = 4096;
+
+/// The places of a mesh's tickets that are not in use.
+pub struct Tickets<P: Protocol>(RefCell<Vec<Ticket<P>>>)
+where
+    P::Correlation: Exchange<P>;
+
+impl<P: Protocol> Tickets<P>
+where
+    P::Correlation: Exchange<P>,
+{
+    /// A ticket of these details.
+    pub fn issue(&self, details: Details<P>) -> Ticket<P> {
+        match self.0.borrow_mut().pop() {
+            Some(mut ticket) => {
+                *ticket.0 = Some(details);
+                ticket
+            }
+            None => Ticket(Box::new(Some(details))),
+        }
+    }
+
+    /// Drops a ticket's details and keeps its place.
+    pub fn give_back(&self, mut ticket: Ticket<P>) {
+        *ticket.0 = None;
+        let mut spare = self.0.borrow_mut();
+        if spare.len() < SPARE_MAX {
+            spare.push(ticket);
+        }
+    }
+}
+
+impl<P: Protocol> Default for Tickets<P>
+where
+    P::Correlation: Exchange<P>,
+{
+    fn default() -> Self {
+        Self(RefCell::default())
+    }
+}
+
+impl<P: Protocol> Deref for Ticket<P>
+where
+    P::Correlation: Exchange<P>,
+{
+    type Target = Details<P>;
+
+    #[inline]
+    fn deref(&self) -> &Details<P> {
+        let Some(details) = &*self.0 else { unreachable!("a ticket was given back") };
+        details
+    }
+}
+
+impl<P: Protocol> DerefMut for Ticket<P>
+where
+    P::Correlation: Exchange<P>,
+{
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Details<P> {
+        let Some(details) = &mut *self.0 else { unreachable!("a ticket was given back") };
+        details
+    }
 }

@@ -73,6 +73,8 @@ where
     clogged: RefCell<Vec<Rc<Client<P>>>>,
     state: Cell<State>,
     waker: RefCell<Option<Waker>>,
+    /// Woken, and not polled since.
+    woken: Cell<bool>,
     /// Set when the timer may have to be earlier than it is.
     rearm: Cell<bool>,
     /// When the timer goes off.
@@ -116,6 +118,7 @@ where
             clogged: RefCell::default(),
             state: Cell::new(State::Connecting),
             waker: RefCell::default(),
+            woken: Cell::new(false),
             rearm: Cell::new(false),
             armed: Cell::new(None),
         }
@@ -213,7 +216,7 @@ where
     /// Appends a frame that needs no slot, or has one.
     pub fn append(&self, mesh: &Mesh<P>, frame: P::Frame) {
         let mut out = self.out.borrow_mut();
-        mesh.worker.buffers.lend(&mut out);
+        mesh.worker.buffers.to_upstreams.lend(&mut out);
         let before = out.len();
         mesh.protocol.encode(frame, &mut out);
         self.appended.set(self.appended.get() + (out.len() - before) as u64);
@@ -253,7 +256,9 @@ where
 
     /// Has the driver look again.
     pub fn wake(&self) {
-        if let Some(waker) = &*self.waker.borrow() {
+        if let Some(waker) = &*self.waker.borrow()
+            && !self.woken.replace(true)
+        {
             waker.wake_by_ref();
         }
     }

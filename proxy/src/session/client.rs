@@ -119,7 +119,7 @@ impl<P: Sessioned> Client<P> {
             return;
         }
         let mut out = self.out.borrow_mut();
-        sessions.worker.buffers.lend(&mut out);
+        sessions.worker.buffers.to_clients.lend(&mut out);
         write(&mut out);
         if out.len() > OWED_HIGH && !self.pace.is_stalled() {
             self.pace.stalled_since.set(Some(sessions.worker.now()));
@@ -336,7 +336,7 @@ impl<P: Sessioned> ClientTask<P> {
             }
         }
         if out.is_empty() {
-            self.sessions.worker.buffers.reclaim(&mut out);
+            self.sessions.worker.buffers.to_clients.reclaim(&mut out);
             Poll::Ready(Ok(()))
         } else {
             Poll::Pending

@@ -153,7 +153,7 @@ impl<P: Sessioned> UpstreamTask<P> {
                 Poll::Pending => return Ok(()),
             }
         }
-        self.sessions.worker.buffers.reclaim(&mut out);
+        self.sessions.worker.buffers.to_upstreams.reclaim(&mut out);
         Ok(())
     }
 

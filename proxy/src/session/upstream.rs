@@ -154,7 +154,7 @@ impl<P: Sessioned> Upstream<P> {
     /// Appends a frame. Answers the count of bytes at its end.
     pub fn append(&self, sessions: &Sessions<P>, frame: P::Frame) -> u64 {
         let mut out = self.out.borrow_mut();
-        sessions.worker.buffers.lend(&mut out);
+        sessions.worker.buffers.to_upstreams.lend(&mut out);
         let before = out.len();
         sessions.protocol.encode(frame, &mut out);
         self.appended.set(self.appended.get() + (out.len() - before) as u64);

@@ -12,7 +12,7 @@ const COPY_REST: usize = 16 * 1024;
 /// Output storage larger than this goes back to the allocator.
 const POOLED_MAX: usize = 256 * 1024;
 
-/// How many output buffers a worker keeps for reuse.
+/// How many output buffers of a kind a worker keeps for reuse.
 const POOLED_BUFFERS: usize = 256;
 
 /// Buffers that a worker's connections share, so that an idle connection holds none.
@@ -22,39 +22,55 @@ const POOLED_BUFFERS: usize = 256;
 #[derive(Default)]
 pub struct Buffers {
     chunk: RefCell<BytesMut>,
-    storage: RefCell<Vec<Vec<u8>>>,
+    /// What waits to be written to clients.
+    pub to_clients: Pool,
+    /// What waits to be written to upstreams: few, and far larger.
+    pub to_upstreams: Pool,
 }
 
+/// Storage of output buffers.
+#[derive(Default)]
+pub struct Pool(RefCell<Vec<Vec<u8>>>);
+
 impl Buffers {
-    /// A buffer to read into: the connection's own when it holds half a frame, else the shared one.
+    /// A buffer to read into, with what is left of the last read at its front: the shared one, unless that is much.
     pub fn begin_read(&self, own: &mut BytesMut) -> BytesMut {
-        let mut buffer =
-            if own.is_empty() { mem::take(&mut *self.chunk.borrow_mut()) } else { mem::take(own) };
-        buffer.reserve(READ_CHUNK);
+        if own.len() > COPY_REST {
+            let mut buffer = mem::take(own);
+            buffer.reserve(READ_CHUNK);
+            return buffer;
+        }
+        let mut buffer = mem::take(&mut *self.chunk.borrow_mut());
+        buffer.reserve(COPY_REST + READ_CHUNK);
+        buffer.extend_from_slice(own);
+        own.clear();
         buffer
     }
 
     /// Gives the buffer back; what was not decoded stays with the connection.
-    pub fn end_read(&self, buffer: BytesMut, own: &mut BytesMut) {
-        if buffer.is_empty() {
-            // A buffer grown by one huge frame is not kept for ever.
-            if buffer.capacity() <= 4 * READ_CHUNK {
-                *self.chunk.borrow_mut() = buffer;
-            }
-        } else if buffer.len() > COPY_REST {
+    pub fn end_read(&self, mut buffer: BytesMut, own: &mut BytesMut) {
+        if buffer.len() > COPY_REST {
             *own = buffer;
+            return;
+        }
+        if buffer.is_empty() {
+            *own = BytesMut::new();
         } else {
-            *own = BytesMut::from(&buffer[..]);
-            let mut buffer = buffer;
+            own.extend_from_slice(&buffer);
             buffer.clear();
+        }
+        // A buffer grown by one huge frame is not kept for ever.
+        if buffer.capacity() <= 4 * READ_CHUNK {
             *self.chunk.borrow_mut() = buffer;
         }
     }
+}
 
+impl Pool {
     /// Provides `out` with storage before something is appended.
     pub fn lend(&self, out: &mut WriteBuf) {
         if !out.has_storage()
-            && let Some(storage) = self.storage.borrow_mut().pop()
+            && let Some(storage) = self.0.borrow_mut().pop()
         {
             out.give_storage(storage);
         }
@@ -63,10 +79,50 @@ impl Buffers {
     /// Takes the storage of an output buffer that is empty.
     pub fn reclaim(&self, out: &mut WriteBuf) {
         if let Some(storage) = out.take_storage() {
-            let mut pool = self.storage.borrow_mut();
+            let mut pool = self.0.borrow_mut();
             if storage.capacity() <= POOLED_MAX && pool.len() < POOLED_BUFFERS {
                 pool.push(storage);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_read_comes_first_in_the_next() {
+        let buffers = Buffers::default();
+        for left in [0, 1, COPY_REST, COPY_REST + 1, 3 * READ_CHUNK] {
+            let (mut one, mut other) = (BytesMut::new(), BytesMut::new());
+            let mut buffer = buffers.begin_read(&mut one);
+            buffer.extend_from_slice(&vec![1; 10 + left]);
+            let frame = buffer.split_to(10);
+            buffers.end_read(buffer, &mut one);
+            // Meanwhile another connection reads.
+            let mut buffer = buffers.begin_read(&mut other);
+            assert!(buffer.is_empty() && buffer.capacity() >= READ_CHUNK);
+            buffer.extend_from_slice(&[2; 100]);
+            buffer.clear();
+            buffers.end_read(buffer, &mut other);
+            let buffer = buffers.begin_read(&mut one);
+            assert!(buffer == vec![1; left] && buffer.capacity() - buffer.len() >= READ_CHUNK);
+            assert_eq!(frame[..], [1; 10]);
+            buffers.end_read(buffer, &mut one);
+            assert_eq!(one.len(), left);
+        }
+    }
+
+    #[test]
+    fn a_connection_that_owes_nothing_holds_nothing() {
+        let (buffers, mut own) = (Buffers::default(), BytesMut::new());
+        let mut buffer = buffers.begin_read(&mut own);
+        buffer.extend_from_slice(b"half a frame");
+        buffers.end_read(buffer, &mut own);
+        let mut buffer = buffers.begin_read(&mut own);
+        buffer.clear();
+        buffers.end_read(buffer, &mut own);
+        assert_eq!(own.capacity(), 0);
     }
 }

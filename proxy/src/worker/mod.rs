@@ -13,7 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::BytesMut;
@@ -33,8 +33,8 @@ use crate::{
     registry::{Driver, Options, Registry},
     snapshot::{ListenerPlan, Snapshot},
     telemetry::{
-        AccessLog, EndpointSeries, ListenerSeries, Metrics, Record, RequestSeries, Requests,
-        WorkerLog, WorkerMetrics,
+        AccessLog, EndpointSeries, Latency, ListenerSeries, Metrics, Record, RequestSeries,
+        Requests, WorkerLog, WorkerMetrics,
     },
 };
 
@@ -115,6 +115,8 @@ pub struct Worker {
     pub rng: RefCell<fastrand::Rng>,
     registry: Registry,
     clock: Cell<Instant>,
+    /// What was measured last, from when to when: requests that came and are answered together have the same latency.
+    latency: Cell<(Instant, Instant, Latency)>,
     phase: Cell<Phase>,
     /// Told when the phase changes.
     leaving: Notify,
@@ -130,6 +132,7 @@ pub struct Worker {
 
 impl Worker {
     fn new(place: Place, registry: Registry, metrics: &Arc<Metrics>) -> Self {
+        let now = Instant::now();
         Self {
             buffers: Buffers::default(),
             place,
@@ -137,7 +140,8 @@ impl Worker {
             no_cluster: "".into(),
             rng: RefCell::new(fastrand::Rng::new()),
             registry,
-            clock: Cell::new(Instant::now()),
+            clock: Cell::new(now),
+            latency: Cell::new((now, now, Latency::new(Duration::ZERO))),
             phase: Cell::new(Phase::Serving),
             leaving: Notify::new(),
             access_log: RefCell::new(None),
@@ -159,6 +163,18 @@ impl Worker {
         let now = Instant::now();
         self.clock.set(now);
         now
+    }
+
+    /// The time since `start`, with the place of its bucket.
+    pub fn latency_since(&self, start: Instant) -> Latency {
+        let now = self.now();
+        let (from, to, latency) = self.latency.get();
+        if (from, to) == (start, now) {
+            return latency;
+        }
+        let latency = Latency::new(now.saturating_duration_since(start));
+        self.latency.set((start, now, latency));
+        latency
     }
 
     /// This worker's share of a bound for all of them.

@@ -96,7 +96,7 @@ where
             }
         }
         if out.is_empty() {
-            self.mesh.worker.buffers.reclaim(&mut out);
+            self.mesh.worker.buffers.to_upstreams.reclaim(&mut out);
         }
         Poll::Ready(Ok(()))
     }
@@ -256,6 +256,7 @@ where
         let this = self;
         this.mesh.worker.tick();
         {
+            this.upstream.woken.set(false);
             let mut waker = this.upstream.waker.borrow_mut();
             if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
                 *waker = Some(cx.waker().clone());
