@@ -9,7 +9,7 @@ use wiremesh::{
 use wiremesh_redis::{Message, Redis};
 
 use crate::{
-    common::{connections, pieces},
+    common::{capture, connections, encoded},
     hostile::survive,
 };
 
@@ -60,15 +60,22 @@ fn vectors() -> Samples {
     REPLIES.into_iter().fold(samples, |all, (name, bytes)| all.upstream(name, bytes))
 }
 
-/// And what was recorded, but for what is large, or much the same in RESP2.
+/// And what was recorded, a few messages each; but for what is large, or much the same in RESP2.
 fn samples() -> Samples {
-    let small = connections()
-        .into_iter()
-        .filter(|name| !name.starts_with("cli-") && !name.contains("resp2"));
-    let samples = small.fold(vectors(), |all, name| {
-        let [said, heard] = [Peer::Client, Peer::Upstream].map(|from| pieces(&name, from).concat());
-        all.client(format!("{name}.c2s"), said).upstream(format!("{name}.s2c"), heard)
-    });
+    let mut samples = vectors();
+    let small = |name: &String| !name.starts_with("cli-") && !name.contains("resp2");
+    for name in connections().into_iter().filter(small) {
+        for from in [Peer::Client, Peer::Upstream] {
+            for (n, few) in capture(&name, from).chunks(12).enumerate() {
+                let (name, bytes) = (format!("{name}, {n}"), few.iter().flat_map(encoded));
+                let bytes: Vec<_> = bytes.collect();
+                samples = match from {
+                    Peer::Client => samples.client(name, bytes),
+                    Peer::Upstream => samples.upstream(name, bytes),
+                };
+            }
+        }
+    }
     let large = Message::request([&b"SET"[..], b"key", &[0xa5; 20_000]]);
     samples
         .frame("large request", Peer::Client, &Redis::default(), large)
