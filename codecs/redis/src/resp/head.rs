@@ -97,11 +97,13 @@ pub(super) fn check_frame(seen: usize, max_frame: usize) -> Result<(), DecodeErr
     Ok(())
 }
 
-/// Whether these two bytes end a bulk, as far as they are there.
+/// How many bytes must be there before it is seen whether a bulk whose data ends at `at` ends as it must; 0 when it does.
 #[inline(always)]
-pub(super) fn check_end(bytes: &[u8], at: usize) -> Result<(), DecodeError> {
+pub(super) fn check_end(bytes: &[u8], at: usize) -> Result<usize, DecodeError> {
     match bytes.get(at..).unwrap_or_default() {
-        [] | [b'\r'] | [b'\r', b'\n', ..] => Ok(()),
+        [b'\r', b'\n', ..] => Ok(0),
+        [b'\r'] => Ok(at.saturating_add(2)),
+        [] => Ok(at.saturating_add(1)),
         _ => Err(DecodeError::Malformed { what: "end of a bulk" }),
     }
 }

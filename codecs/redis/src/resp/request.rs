@@ -159,9 +159,9 @@ impl RequestScan {
             let data_end = body.saturating_add(line).saturating_add(len);
             let end = data_end.saturating_add(2);
             check_frame(end, limits.max_frame)?;
-            check_end(bytes, data_end)?;
-            if bytes.len() < end {
-                (self.at, self.need) = (at, end);
+            let need = check_end(bytes, data_end)?;
+            if need > 0 {
+                (self.at, self.need) = (at, need);
                 return Ok(None);
             }
             at = end;

@@ -188,21 +188,26 @@ impl Scan {
         if len > MAX_BULK {
             return Err(DecodeError::limit("a bulk", MAX_BULK, len));
         }
-        if kind == b'=' {
-            let prefix = bytes.get(body..).unwrap_or_default();
-            if len < 4 || prefix.get(3).is_some_and(|colon| *colon != b':') {
-                return Err(DecodeError::Malformed { what: "verbatim string" });
-            }
-        }
         let data_end = body.saturating_add(len);
         let end = data_end.saturating_add(2);
         check_frame(end, limits.max_frame)?;
-        check_end(bytes, data_end)?;
-        if bytes.len() < end {
-            self.need = end;
-            return Ok(None);
+        if kind == b'=' {
+            let colon = bytes.get(body.saturating_add(3));
+            if len < 4 || colon.is_some_and(|colon| *colon != b':') {
+                return Err(DecodeError::Malformed { what: "verbatim string" });
+            }
+            if colon.is_none() {
+                self.need = body.saturating_add(4);
+                return Ok(None);
+            }
         }
-        Ok(Some(Next::Value(end)))
+        match check_end(bytes, data_end)? {
+            0 => Ok(Some(Next::Value(end))),
+            need => {
+                self.need = need;
+                Ok(None)
+            }
+        }
     }
 
     fn collection(

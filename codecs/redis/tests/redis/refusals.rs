@@ -73,7 +73,7 @@ fn complaints_about_requests() {
 /// Here the server waits, or takes the bytes for something else.
 #[test]
 fn stricter_than_the_server() {
-    complains(b"*1\r\n$4\r\nPINGXX", 14, Some("malformed end of a bulk"));
+    complains(b"*1\r\n$4\r\nPINGXX", 13, Some("malformed end of a bulk"));
     complains(b"*1\r\n$4\r\nPING\rX", 14, Some("malformed end of a bulk"));
     complains(b"set a b\0c\r\n", 8, Some("too big inline request"));
     complains(b"\0", 1, Some("too big inline request"));
@@ -144,10 +144,10 @@ fn refused_replies() {
     for bytes in ["$?", "*?", "%?", "~?", ">?", "|?", "!?", "=?"] {
         malformed(bytes.as_bytes(), 2, "length: streamed values are not supported");
     }
-    malformed(b"$3\r\nabcd\r\n", 9, "end of a bulk");
+    malformed(b"$3\r\nabcd", 8, "end of a bulk");
     malformed(b"$3\r\nabc\rx", 9, "end of a bulk");
     malformed(b"=3\r\n", 4, "verbatim string");
-    malformed(b"=5\r\ntxt;x\r\n", 11, "verbatim string");
+    malformed(b"=5\r\ntxt;x", 8, "verbatim string");
     malformed(b"*1\r\n>0\r\n", 8, "push inside of another value");
     malformed(b"|1\r\n+a\r\n>0\r\n", 12, "push inside of another value");
     for (bytes, what) in [
