@@ -14,8 +14,8 @@ fn main() -> io::Result<()> {
     write("multiplexed", &samples::mx())?;
     write("inorder", &samples::kv())?;
     write("session", &samples::desk())?;
-    write("bolt", &captures("bolt")?)?;
-    write("redis", &captures("redis")?)
+    write("bolt", &captures("bolt", 4096)?)?;
+    write("redis", &captures("redis", 1024)?)
 }
 
 fn write(target: &str, samples: &Samples) -> io::Result<()> {
@@ -27,8 +27,8 @@ fn write(target: &str, samples: &Samples) -> io::Result<()> {
     Ok(())
 }
 
-/// Recorded connections, as far as each side's first 4 KiB.
-fn captures(protocol: &str) -> io::Result<Samples> {
+/// Recorded connections, as far as the first `len` bytes of each side.
+fn captures(protocol: &str, len: usize) -> io::Result<Samples> {
     let mut samples = Samples::new();
     let mut files: Vec<_> = fs::read_dir(Path::new("../testdata").join(protocol))?
         .map(|file| file.map(|file| file.path()))
@@ -38,7 +38,7 @@ fn captures(protocol: &str) -> io::Result<Samples> {
     for file in files {
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let mut bytes = fs::read(&file)?;
-        bytes.truncate(4096);
+        bytes.truncate(len);
         let from = if name.ends_with("c2s") { Peer::Client } else { Peer::Upstream };
         samples = match from {
             Peer::Client => samples.client(name, bytes),
