@@ -13,8 +13,14 @@ use anyhow::{Context, anyhow};
 use super::service::SERVICES;
 use crate::{config::Config, registry::Registry};
 
-/// The listener's name.
-pub(super) const LISTENER: &str = "mesh";
+/// The name of the listener for Bolt.
+pub(super) const BOLT: &str = "mesh";
+
+/// The name of the listener for Redis.
+pub(super) const REDIS: &str = "redis";
+
+/// The name of the cluster behind it.
+pub(super) const CACHE: &str = "cache";
 
 /// Writes the file for these endpoints to the directory for temporary files.
 pub(super) fn write(endpoints: &[(&'static str, SocketAddr)]) -> anyhow::Result<PathBuf> {
@@ -40,7 +46,7 @@ log: error
 drain_timeout: 2s
 
 listeners:
-  - name: {LISTENER}
+  - name: {BOLT}
     address: 127.0.0.1:0
     protocols: [bolt]
     allow: [127.0.0.0/8]
@@ -66,6 +72,18 @@ listeners:
 "
         );
     }
+    let _ = write!(
+        text,
+        "
+  - name: {REDIS}
+    address: 127.0.0.1:0
+    protocols: [redis]
+    allow: [127.0.0.0/8]
+    routes:
+      # BLPOP and what else waits does so for as long as its client says.
+      - {{ name: {CACHE}, cluster: {CACHE}, timeout: 3s }}
+"
+    );
     text.push_str("\nclusters:\n");
     for service in &SERVICES {
         let cluster = service.cluster;
@@ -84,6 +102,10 @@ listeners:
             addresses.join(", ")
         );
     }
+    let cache = endpoints.iter().filter(|(name, _)| *name == CACHE);
+    for (name, address) in cache {
+        let _ = write!(text, "  - {{ name: {name}, endpoints: [\"{address}\"] }}\n");
+    }
     text
 }
 
@@ -94,11 +116,12 @@ mod tests {
     #[test]
     fn the_file_is_without_mistakes() {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let endpoints: Vec<_> = SERVICES.iter().map(|s| (s.cluster, address)).collect();
+        let services = SERVICES.iter().map(|s| (s.cluster, address));
+        let endpoints: Vec<_> = services.chain([(CACHE, address)]).collect();
         let protocols = Registry::bundled().protocols();
         let config = Config::parse("demo.yaml", &yaml(&endpoints), &|_| None, &protocols);
         let config = config.unwrap_or_else(|report| panic!("{report}"));
-        assert_eq!(config.clusters.len(), SERVICES.len());
+        assert_eq!(config.clusters.len(), SERVICES.len() + 1);
         assert_eq!(config.listeners[0].routes.len(), SERVICES.len());
     }
 }

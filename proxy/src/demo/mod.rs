@@ -1,7 +1,8 @@
 //! `wiremesh demo`: a complete mesh inside one process, to watch. Three services with two endpoints each, the proxy with an
 //! ordinary configuration, and clients that send real Bolt frames over loopback and check every answer; now and then an
-//! endpoint is killed and comes back.
+//! endpoint is killed and comes back. Beside them a Redis server with clients of its own.
 
+mod cache;
 mod client;
 mod config;
 mod outside;
@@ -23,7 +24,7 @@ use crate::{
     registry::Registry,
     server::{Handle, Server},
 };
-use traffic::{Load, Mesh, Traffic};
+use traffic::{Listeners, Load, Mesh, Traffic};
 use view::View;
 
 /// How often what happens is shown.
@@ -39,9 +40,11 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<bool> {
     let file = config::write(&endpoints)?;
     let proxy =
         Server::new(config::load(&file)?, Registry::bundled()).watch(file.clone()).start()?;
-    let Some(Address::Tcp(address)) = proxy.address(config::LISTENER).cloned() else {
-        bail!("the listener has no address");
+    let address = |listener: &str| match proxy.address(listener) {
+        Some(Address::Tcp(address)) => Ok(*address),
+        _ => bail!("listener {listener} has no address"),
     };
+    let listeners = Listeners { bolt: address(config::BOLT)?, redis: address(config::REDIS)? };
     let started = Instant::now();
     let load = Load {
         connections: args.connections,
@@ -49,8 +52,8 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<bool> {
         end: args.duration.map(|duration| started + duration),
     };
     let mut view = View::new(started, endpoints, proxy.metrics().snapshot());
-    view.introduce(&load, address, proxy.admin(), &file);
-    let mut traffic = mesh.start(address, load)?;
+    view.introduce(&load, &listeners, proxy.admin(), &file);
+    let mut traffic = mesh.start(listeners, load)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(watch(&mut view, &proxy, &mut traffic, load.end))?;
 

@@ -1,4 +1,5 @@
-//! The thread with the demo's services and clients, and with the hand that kills and restarts.
+//! The thread with the demo's services and clients, and with the hand that kills and restarts. The Redis server is not
+//! killed: it has no second one to step in, so its clients would be told of errors, and rightly.
 
 use std::{
     io,
@@ -10,12 +11,16 @@ use std::{
 
 use anyhow::Context;
 use tokio::{
+    net::TcpListener,
     sync::watch,
     task::{JoinSet, LocalSet},
 };
 
 use super::{
+    cache,
     client::Client,
+    config::CACHE,
+    redis,
     service::{ENDPOINTS, SERVICES},
     tally::Tally,
     upstream::Endpoint,
@@ -30,6 +35,9 @@ const DOWN: Duration = Duration::from_millis(2_500);
 
 /// How much time there must be after its return, to be seen.
 const AFTER: Duration = Duration::from_millis(1_500);
+
+/// How much of the rate is Redis.
+const REDIS_SHARE: f64 = 0.25;
 
 /// Something that happened to an endpoint.
 #[derive(Clone, Debug)]
@@ -58,6 +66,20 @@ pub(super) struct Load {
     pub(super) end: Option<Instant>,
 }
 
+impl Load {
+    /// How many clients of Redis there are besides, with three connections each.
+    pub(super) fn redis_clients(&self) -> u32 {
+        (self.connections / 6).clamp(1, 50)
+    }
+}
+
+/// Where the clients connect.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Listeners {
+    pub(super) bolt: SocketAddr,
+    pub(super) redis: SocketAddr,
+}
+
 /// The running thread.
 pub(super) struct Traffic {
     pub(super) tally: Arc<Tally>,
@@ -70,6 +92,7 @@ pub(super) struct Traffic {
 pub(super) struct Mesh {
     runtime: tokio::runtime::Runtime,
     endpoints: Vec<Endpoint>,
+    cache: TcpListener,
 }
 
 impl Mesh {
@@ -81,24 +104,32 @@ impl Mesh {
             let _inside = runtime.enter();
             clusters.map(Endpoint::bind).collect()
         };
-        Ok(Self { runtime, endpoints: endpoints.context("no port for a service")? })
+        let cache = runtime.block_on(TcpListener::bind("127.0.0.1:0"));
+        let why = "no port for a service";
+        Ok(Self { endpoints: endpoints.context(why)?, cache: cache.context(why)?, runtime })
     }
 
     /// Their clusters and addresses.
     pub(super) fn addresses(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
-        self.endpoints.iter().map(|endpoint| (endpoint.cluster, endpoint.address))
+        let services = self.endpoints.iter().map(|endpoint| (endpoint.cluster, endpoint.address));
+        services.chain(self.cache.local_addr().ok().map(|address| (CACHE, address)))
     }
 
     /// Starts services and clients.
-    pub(super) fn start(self, proxy: SocketAddr, load: Load) -> anyhow::Result<Traffic> {
+    pub(super) fn start(self, proxy: Listeners, load: Load) -> anyhow::Result<Traffic> {
         let tally = Arc::new(Tally::default());
         let (stop, stopped) = watch::channel(false);
         let (tell, events) = mpsc::channel();
         let run = {
             let tally = tally.clone();
             move || {
-                let Self { runtime, endpoints } = self;
-                let all = carry(endpoints, proxy, load, tally, stopped, tell);
+                let Self { runtime, endpoints, cache } = self;
+                let all = async move {
+                    let serving = tokio::task::spawn_local(redis::serve(cache, Arc::default()));
+                    let end = carry(endpoints, proxy, load, tally, stopped, tell).await;
+                    serving.abort();
+                    end
+                };
                 LocalSet::new().block_on(&runtime, all)
             }
         };
@@ -130,7 +161,7 @@ impl Traffic {
 
 async fn carry(
     mut endpoints: Vec<Endpoint>,
-    proxy: SocketAddr,
+    proxy: Listeners,
     load: Load,
     tally: Arc<Tally>,
     mut stop: watch::Receiver<bool>,
@@ -139,10 +170,18 @@ async fn carry(
     for endpoint in &mut endpoints {
         endpoint.start()?;
     }
-    let pace = Duration::from_secs(1).mul_f64(f64::from(load.connections) / f64::from(load.rate));
+    let Load { connections, rate, .. } = load;
+    let pace = |clients: u32, rate: f64| Duration::from_secs_f64(f64::from(clients) / rate);
     let mut clients = JoinSet::new();
-    for number in 0..load.connections {
-        let client = Client::new(number, proxy, pace, tally.clone());
+    let bolt = pace(connections, f64::from(rate) * (1.0 - REDIS_SHARE));
+    for number in 0..connections {
+        let client = Client::new(number, proxy.bolt, bolt, tally.clone());
+        clients.spawn_local(client.run(stop.clone()));
+    }
+    let few = load.redis_clients();
+    let redis = pace(few, f64::from(rate) * REDIS_SHARE / cache::PER_ROUND);
+    for number in 0..few {
+        let client = cache::Client::new(number, proxy.redis, redis, tally.clone());
         clients.spawn_local(client.run(stop.clone()));
     }
     tokio::select! {

@@ -12,13 +12,16 @@ use std::{
 use super::{
     outside,
     tally::Tally,
-    traffic::{Event, Load, What},
+    traffic::{Event, Listeners, Load, What},
 };
 use crate::telemetry::{Distribution, Snapshot, Totals};
 use table::{Table, count, millis};
 
 /// How many of the last events stay in sight on a terminal with room for them.
 const EVENTS: usize = 8;
+
+/// With fewer lines a terminal has room for the commonest command of Redis only.
+const TALL: usize = 36;
 
 /// The terminal, or whatever standard output is.
 pub(super) struct View {
@@ -74,19 +77,22 @@ impl View {
     pub(super) fn introduce(
         &self,
         load: &Load,
-        proxy: SocketAddr,
+        proxy: &Listeners,
         admin: Option<SocketAddr>,
         file: &Path,
     ) {
         let Load { connections, rate, .. } = load;
+        let Listeners { bolt, redis } = proxy;
         let mut text = format!(
             "\
-wiremesh demo: {} endpoints of three services, a proxy on {proxy}, {connections} clients, {rate} requests/s of Bolt.
-Every few seconds an endpoint is killed and comes back. Every answer is checked. Ctrl-C ends it.
+wiremesh demo: {} endpoints of three services and a Redis server, a proxy on {bolt} (Bolt) and {redis} (Redis),
+{connections} clients of Bolt, {} of Redis, {rate} requests/s in all. Every few seconds an endpoint of a service is killed and
+comes back; the one Redis server stays, since none could step in. Every answer is checked. Ctrl-C ends it.
 
 configuration  {}  (change it: it is read again)
 ",
-            self.endpoints.len(),
+            self.endpoints.len() - 1,
+            load.redis_clients(),
             file.display()
         );
         if let Some(admin) = admin {
@@ -94,8 +100,12 @@ configuration  {}  (change it: it is read again)
                 "admin          http://{admin}/  http://{admin}/clusters  http://{admin}/metrics  http://{admin}/config\n"
             ));
         }
-        if let Some(command) = outside::command(proxy) {
-            text.push_str(&format!("call it from another terminal:\n{command}\n"));
+        text.push_str(&format!(
+            "call it from another terminal:\nredis-cli -p {}    (then any command)\n",
+            redis.port()
+        ));
+        if let Some(command) = outside::command(*bolt) {
+            text.push_str(&format!("{command}\n"));
         }
         text.push('\n');
         print(&text);
@@ -240,6 +250,7 @@ configuration  {}  (change it: it is read again)
         let mut methods =
             Table::new(["SERVICE", "METHOD", requests, "P50", "P99", "RETRIES", "ERRORS"]);
         let earlier = before.map(|(before, _)| before.methods()).unwrap_or_default();
+        let mut commands = Vec::new();
         for method in now.methods() {
             let past = earlier
                 .iter()
@@ -247,8 +258,9 @@ configuration  {}  (change it: it is read again)
             let totals =
                 past.map_or_else(|| method.totals.clone(), |p| method.totals.since(&p.totals));
             let [p50, p99] = quantiles(&totals);
-            methods.row([
-                method.service,
+            let is_command = method.service.is_empty();
+            let row = [
+                if is_command { "redis".into() } else { method.service },
                 method.method,
                 rate(totals.requests),
                 p50,
@@ -256,8 +268,19 @@ configuration  {}  (change it: it is read again)
                 // Rare enough to be shown as sums.
                 count(method.retries),
                 count(method.totals.errors),
-            ]);
+            ];
+            if is_command {
+                commands.push((totals.requests, row));
+            } else {
+                methods.row(row);
+            }
         }
+        // While it runs, those that fit; in the end, all.
+        if before.is_some() {
+            commands.sort_by_key(|(requests, _)| std::cmp::Reverse(*requests));
+            commands.truncate(if screen().1 < TALL { 1 } else { usize::MAX });
+        }
+        commands.into_iter().for_each(|(_, row)| methods.row(row));
 
         let mut endpoints = Table::new([
             "CLUSTER",
@@ -304,8 +327,7 @@ configuration  {}  (change it: it is read again)
 
     /// Draws over what was drawn last, with as many events below as there is room for.
     fn draw(&mut self, mut lines: Vec<String>) {
-        let (width, height) = terminal_size::terminal_size()
-            .map_or((80, 24), |(w, h)| (usize::from(w.0), usize::from(h.0)));
+        let (width, height) = screen();
         if !lines.is_empty() {
             let room = height.saturating_sub(lines.len() + 3).min(EVENTS);
             lines.extend(["".into(), "EVENTS".into()]);
@@ -329,6 +351,11 @@ configuration  {}  (change it: it is read again)
         self.drawn = lines.len();
         print(&text);
     }
+}
+
+/// How wide and how high the terminal is.
+fn screen() -> (usize, usize) {
+    terminal_size::terminal_size().map_or((80, 24), |(w, h)| (w.0.into(), h.0.into()))
 }
 
 /// Prints to standard output. The demo goes on when nobody reads it any more.
