@@ -113,9 +113,12 @@ where
         Ok(shards) => {
             let learnt = names.places(&shards).await;
             if learnt.addresses().next().is_some() {
+                let (members, before) = (learnt.shards.clone(), shared.members());
                 let changed = shared.learnt(&config.topology, learnt, Instant::now().into_std());
-                if changed {
+                if changed && members != before {
                     tracing::info!(%cluster, topology = ?shards, "learnt who serves what");
+                } else if changed {
+                    tracing::debug!(%cluster, "learnt where slots have moved");
                 }
                 return if changed { Asked::Changed } else { Asked::Same };
             }

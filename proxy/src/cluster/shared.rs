@@ -17,7 +17,7 @@ use super::balance::Table;
 use super::endpoint::Endpoint;
 use super::gauge::{Gauge, Tally};
 use super::resolve::{Name, names};
-use super::shards::{Learnt, ShardTable};
+use super::shards::{Learnt, LearntShard, ShardTable};
 use crate::config;
 
 /// One cluster: its settings, its endpoints, and its bounds.
@@ -213,6 +213,12 @@ impl Shared {
         known.learnt = Some((kind.to_owned(), learnt));
         self.rebuild(&mut known, false, now);
         self.version() != before
+    }
+
+    /// The shards as they were learnt last.
+    pub(super) fn members(&self) -> Vec<LearntShard> {
+        let known = lock(&self.known);
+        known.learnt.as_ref().map(|(_, learnt)| learnt.shards.clone()).unwrap_or_default()
     }
 
     /// The topology could not be learnt; true when that is news.

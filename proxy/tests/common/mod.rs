@@ -10,6 +10,7 @@ pub mod kv;
 pub mod peer;
 pub mod process;
 pub mod redis;
+pub mod resp;
 pub mod thread;
 pub mod upstream;
 

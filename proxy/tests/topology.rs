@@ -1,0 +1,241 @@
+//! Clusters whose servers tell who serves what: learnt, followed when it changes, kept when nobody answers.
+
+mod common;
+
+use std::{net::SocketAddr, time::Duration};
+
+use common::{
+    NAME, address, block_on, config, eventually, millis, registry,
+    resp::{RespClient, RespServer, bulk},
+    secs, start,
+};
+use wiremesh_proxy::{
+    config::{Config, ReadFrom},
+    server::Handle,
+};
+
+/// Keys of the first and of the second half of the slots: 866 and 12182.
+const LOW: &str = "GET hello";
+const HIGH: &str = "GET foo";
+
+fn redis(topology: &str, seeds: &[SocketAddr]) -> Config {
+    let mut config = config(seeds);
+    config.workers = Some(1);
+    config.listeners[0].protocols = vec!["redis".into()];
+    config.clusters[0].topology = topology.into();
+    config.clusters[0].topology_refresh = secs(3600);
+    config
+}
+
+async fn connect(proxy: &Handle) -> RespClient {
+    RespClient::connect(address(proxy)).await
+}
+
+fn said(server: &RespServer) -> String {
+    format!("+{}", server.port())
+}
+
+/// Asks until the answer is this.
+async fn until(client: &mut RespClient, line: &str, expected: &str) {
+    let end = std::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        let answer = client.ask(line).await;
+        if answer == expected {
+            return;
+        }
+        assert!(std::time::Instant::now() < end, "{line}: {answer} and not {expected}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// An address where nobody listens.
+fn nobody() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    listener.local_addr().expect("bound")
+}
+
+#[test]
+fn the_keys_are_where_the_seed_says() {
+    let (a, b) = (RespServer::start(), RespServer::start());
+    a.knows(&[&a, &b]);
+    let proxy = start(redis("cluster", &[nobody(), a.address]));
+    block_on(async {
+        let mut client = connect(&proxy).await;
+        assert_eq!([client.ask(LOW).await, client.ask(HIGH).await], [said(&a), said(&b)]);
+    });
+}
+
+#[test]
+fn what_changes_is_seen_at_the_next_refresh() {
+    let (a, b) = (RespServer::start(), RespServer::start());
+    let all = || [&a, &b].iter().for_each(|it| it.knows(&[&b]));
+    [&a, &b].iter().for_each(|it| it.knows(&[&a, &b]));
+    let mut config = redis("cluster", &[a.address]);
+    config.clusters[0].topology_refresh = millis(200);
+    let proxy = start(config);
+    block_on(async {
+        let mut client = connect(&proxy).await;
+        assert_eq!(client.ask(LOW).await, said(&a));
+        all();
+        until(&mut client, LOW, &said(&b)).await;
+        // Nobody answers: what is known stays.
+        for server in [&a, &b] {
+            server.answer("CLUSTER", "-ERR no\r\n");
+            server.answer("CLUSTER SLOTS", "-ERR no\r\n");
+        }
+        let before = a.count("CLUSTER SLOTS");
+        eventually("both are asked again", || a.count("CLUSTER SLOTS") > before + 2).await;
+        assert_eq!(client.ask(LOW).await, said(&b));
+    });
+}
+
+#[test]
+fn a_slot_that_has_moved_is_learnt_at_once() {
+    let (a, b) = (RespServer::start(), RespServer::start());
+    [&a, &b].iter().for_each(|it| it.knows(&[&a, &b]));
+    let proxy = start(redis("cluster", &[a.address]));
+    block_on(async {
+        let mut client = connect(&proxy).await;
+        assert_eq!(client.ask(LOW).await, said(&a));
+        [&a, &b].iter().for_each(|it| it.knows(&[&b]));
+        a.answer("GET", &format!("-MOVED 866 127.0.0.1:{}\r\n", b.port()));
+        let before = a.count("CLUSTER SLOTS") + b.count("CLUSTER SLOTS");
+        assert_eq!(client.ask(LOW).await, said(&b));
+        let asked = || a.count("CLUSTER SLOTS") + b.count("CLUSTER SLOTS");
+        eventually("the topology is asked for", || asked() > before).await;
+        let told = a.count("GET");
+        assert_eq!(client.ask(LOW).await, said(&b));
+        assert_eq!(a.count("GET"), told, "it is not asked any more");
+    });
+}
+
+#[test]
+fn a_slot_that_has_moved_to_somebody_new() {
+    let (a, b) = (RespServer::start(), RespServer::start());
+    a.knows(&[&a]);
+    let proxy = start(redis("cluster", &[a.address]));
+    block_on(async {
+        let mut client = connect(&proxy).await;
+        assert_eq!(client.ask(LOW).await, said(&a));
+        a.answer("GET", &format!("-MOVED 866 127.0.0.1:{}\r\n", b.port()));
+        [&a, &b].iter().for_each(|it| it.knows(&[&b]));
+        assert_eq!(client.ask(LOW).await, said(&b));
+    });
+}
+
+#[test]
+fn a_server_that_is_lost_makes_it_ask_the_others() {
+    let (a, b) = (RespServer::start(), RespServer::start());
+    [&a, &b].iter().for_each(|it| it.knows(&[&a, &b]));
+    let proxy = start(redis("cluster", &[a.address]));
+    block_on(async {
+        let mut client = connect(&proxy).await;
+        assert_eq!(client.ask(LOW).await, said(&a));
+        b.knows(&[&b]);
+        drop(a);
+        until(&mut client, LOW, &said(&b)).await;
+    });
+}
+
+#[test]
+fn who_is_late_is_found_when_it_comes() {
+    let late = nobody();
+    let proxy = start(redis("cluster", &[late]));
+    block_on(async {
+        let mut client = connect(&proxy).await;
+        let answer = client.ask(LOW).await;
+        assert!(answer.starts_with("-ERR wiremesh"), "{answer}");
+        let server = RespServer::start_at(late);
+        server.knows(&[&server]);
+        until(&mut client, LOW, &said(&server)).await;
+    });
+}
+
+#[test]
+fn reads_go_to_replicas_and_writes_to_the_primary() {
+    let (a, b) = (RespServer::start(), RespServer::start());
+    a.is_primary();
+    b.follows(&a);
+    let mut config = redis("replicated", &[b.address]);
+    config.clusters[0].read_from = ReadFrom::PreferReplica;
+    let proxy = start(config);
+    block_on(async {
+        let mut client = connect(&proxy).await;
+        assert_eq!(client.ask(LOW).await, said(&b));
+        assert_eq!(client.ask("SET a b").await, "+OK");
+        assert_eq!((a.count("SET"), b.count("SET")), (1, 0), "{:?}", [a.asked(), b.asked()]);
+        // They change their parts; the client is not told.
+        a.follows(&b);
+        b.is_primary();
+        assert_eq!(client.ask("SET a b").await, "+OK");
+        assert_eq!(b.count("SET"), 1);
+        until(&mut client, LOW, &said(&a)).await;
+    });
+}
+
+#[test]
+fn sentinels_are_asked_who_is_the_primary() {
+    let [a, b, sentinel] = [(); 3].map(|()| RespServer::start());
+    let names = |server: &RespServer| {
+        let port = server.port().to_string();
+        let address = format!("*2\r\n{}{}", bulk("127.0.0.1"), bulk(&port));
+        sentinel.answer("SENTINEL GET-MASTER-ADDR-BY-NAME m", &address);
+        sentinel.answer("SENTINEL REPLICAS m", "*0\r\n");
+    };
+    a.is_primary();
+    b.follows(&a);
+    names(&a);
+    let mut config = redis("sentinel", &[sentinel.address]);
+    config.clusters[0].topology_options = [("master".to_owned(), "m".to_owned())].into();
+    let proxy = start(config);
+    block_on(async {
+        let mut client = connect(&proxy).await;
+        assert_eq!(client.ask("SET a b").await, "+OK");
+        assert_eq!((a.count("SET"), sentinel.count("SET")), (1, 0));
+        names(&b);
+        b.is_primary();
+        a.follows(&b);
+        assert_eq!(client.ask("SET a b").await, "+OK");
+        assert_eq!(b.count("SET"), 1);
+    });
+}
+
+#[test]
+fn a_reload_may_bring_and_take_a_topology() {
+    let (a, b) = (RespServer::start(), RespServer::start());
+    [&a, &b].iter().for_each(|it| it.knows(&[&b]));
+    let proxy = start(redis("static", &[a.address]));
+    block_on(async {
+        let mut client = connect(&proxy).await;
+        assert_eq!(client.ask(LOW).await, said(&a));
+        proxy.reload(redis("cluster", &[a.address])).expect("taken over");
+        until(&mut client, LOW, &said(&b)).await;
+        // Other seeds, and a cluster of its own: the old one is not asked for it.
+        let c = RespServer::start();
+        c.knows(&[&c]);
+        proxy.reload(redis("cluster", &[c.address])).expect("taken over");
+        until(&mut client, LOW, &said(&c)).await;
+        proxy.reload(redis("static", &[a.address])).expect("taken over");
+        until(&mut client, LOW, &said(&a)).await;
+        // A cluster that is new has its endpoints before it is used.
+        let mut config = redis("cluster", &[b.address]);
+        config.clusters[0].name = "new".into();
+        config.listeners[0].routes = vec![wiremesh_proxy::config::Route::to_cluster(NAME, "new")];
+        proxy.reload(config).expect("taken over");
+        until(&mut client, LOW, &said(&b)).await;
+    });
+}
+
+#[test]
+fn what_a_bundled_protocol_says_of_its_topologies() {
+    let protocols = registry().protocols();
+    let stateful: Vec<_> = protocols.iter().filter(|it| it.stateful).map(|it| it.name).collect();
+    assert_eq!(stateful, ["redis"]);
+    let text = "
+listeners: [{ name: l, address: 127.0.0.1:6380, protocols: [redis], routes: [{ name: all, cluster: c }] }]
+clusters: [{ name: c, endpoints: [127.0.0.1:1, 127.0.0.1:2] }]
+";
+    let report = Config::parse("f", text, &|_| None, &protocols).expect_err("two servers");
+    let told = report.to_string();
+    assert!(told.contains("set topology to cluster or replicated or sentinel"), "{told}");
+}
