@@ -76,8 +76,9 @@ pub trait Pipelined: Protocol<Correlation = InOrder> {
         Step::Shared(request, Target::Any)
     }
 
-    /// Speaks with an upstream before the first request of this lane; `None`: there is nothing to say.
-    fn greet(&self, _lane: Lane) -> Option<Box<dyn Handshake<Self>>> {
+    /// Speaks with an upstream before the first request of this lane; `None`: there is nothing to say. `copy`: of data
+    /// that is divided over shards the endpoint has a copy, and reads may be meant for it all the same.
+    fn greet(&self, _lane: Lane, _copy: bool) -> Option<Box<dyn Handshake<Self>>> {
         None
     }
 
@@ -339,7 +340,7 @@ pub trait Exchange<P: Protocol>: 'static {
     }
 
     /// [`Pipelined::greet`].
-    fn greet(_: &P, _lane: Lane) -> Option<Box<dyn Handshake<P>>> {
+    fn greet(_: &P, _lane: Lane, _copy: bool) -> Option<Box<dyn Handshake<P>>> {
         None
     }
 
@@ -401,8 +402,8 @@ impl<P: Pipelined> Exchange<P> for InOrder {
         client.release(protocol, gone)
     }
 
-    fn greet(protocol: &P, lane: Lane) -> Option<Box<dyn Handshake<P>>> {
-        protocol.greet(lane)
+    fn greet(protocol: &P, lane: Lane, copy: bool) -> Option<Box<dyn Handshake<P>>> {
+        protocol.greet(lane, copy)
     }
 
     fn topology(

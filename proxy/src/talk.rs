@@ -94,7 +94,7 @@ impl<P: Pipelined> Asker<P> {
     async fn replies(&self, asked: &str, address: &Address) -> Result<Vec<P::Frame>, String> {
         let mut talk = Talk::connect(&self.protocol, address).await?;
         if self.topology.greets(asked)
-            && let Some(handshake) = self.protocol.greet(0)
+            && let Some(handshake) = self.protocol.greet(0, false)
         {
             talk.greet(handshake).await?;
         }

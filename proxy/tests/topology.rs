@@ -174,6 +174,39 @@ fn reads_go_to_replicas_and_writes_to_the_primary() {
 }
 
 #[test]
+fn a_replica_of_a_cluster_is_told_that_reads_are_meant_for_it() {
+    let (a, b) = (RespServer::start(), RespServer::start());
+    let both = |primary, replica| {
+        [&a, &b].iter().for_each(|it| it.knows_replica(&[primary], Some(replica)));
+    };
+    both(&a, &b);
+    let mut config = redis("cluster", &[a.address]);
+    config.clusters[0].read_from = ReadFrom::PreferReplica;
+    config.clusters[0].topology_refresh = millis(100);
+    let proxy = start(config);
+    block_on(async {
+        let mut client = connect(&proxy).await;
+        assert_eq!(client.ask(LOW).await, said(&b));
+        assert_eq!(client.ask("SET hello b").await, "+OK");
+        assert_eq!((a.count("READONLY"), b.count("READONLY")), (0, 1));
+        both(&b, &a);
+        until(&mut client, LOW, &said(&a)).await;
+        // The connection that was made when it was the primary is replaced.
+        eventually_told(&mut client, || a.count("READONLY") == 1).await;
+    });
+}
+
+/// Reads until it is so.
+async fn eventually_told(client: &mut RespClient, done: impl Fn() -> bool) {
+    let end = std::time::Instant::now() + Duration::from_secs(10);
+    while !done() {
+        client.ask(LOW).await;
+        assert!(std::time::Instant::now() < end, "not within 10 s");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[test]
 fn sentinels_are_asked_who_is_the_primary() {
     let [a, b, sentinel] = [(); 3].map(|()| RespServer::start());
     let names = |server: &RespServer| {

@@ -128,8 +128,8 @@ pub(crate) struct Greeting {
 }
 
 impl Greeting {
-    /// `None` where nothing has to be said.
-    pub(crate) fn new(setting: &Setting, own: Option<&Login>) -> Option<Self> {
+    /// `None` where nothing has to be said. `copy`: to a replica of a cluster, which sends its readers away otherwise.
+    pub(crate) fn new(setting: &Setting, own: Option<&Login>, copy: bool) -> Option<Self> {
         let mut said = Vec::new();
         let login = setting.login.as_ref().or(own);
         match (setting.version, login) {
@@ -144,6 +144,9 @@ impl Greeting {
         }
         if setting.db > 0 {
             said.push(Message::request(["SELECT", &setting.db.to_string()]));
+        }
+        if copy {
+            said.push(Message::request(["READONLY"]));
         }
         said.reverse();
         (!said.is_empty()).then_some(Self { left: said })
@@ -198,7 +201,7 @@ mod tests {
     fn a_new_connection_is_brought_to_its_setting_step_by_step() {
         let login = Login { user: Some((*b"ann").into()), password: (*b"secret").into() };
         let setting = Setting { login: Some(login), db: 3, version: Version::Resp3 };
-        let mut greeting = Greeting::new(&setting, None).expect("something to say");
+        let mut greeting = Greeting::new(&setting, None, false).expect("something to say");
         let redis = Redis::default();
         let said = |progress: Progress<Redis>| match progress {
             Progress::Continue(Some(frame)) => {
@@ -210,10 +213,14 @@ mod tests {
         assert_eq!(said(greeting.start(&redis)), ["HELLO", "3", "AUTH", "ann", "secret"]);
         assert_eq!(said(greeting.on_frame(&redis, Message::simple("OK"))), ["SELECT", "3"]);
         assert!(said(greeting.on_frame(&redis, Message::simple("OK"))).is_empty());
-        let mut greeting = Greeting::new(&setting, None).expect("something to say");
+        let mut greeting = Greeting::new(&setting, None, false).expect("something to say");
         greeting.start(&redis);
         let refused = greeting.on_frame(&redis, Message::error("WRONGPASS no"));
         assert!(matches!(refused, Progress::Refused(Some(_), _)));
-        assert!(Greeting::new(&Setting::default(), None).is_none());
+        assert!(Greeting::new(&Setting::default(), None, false).is_none());
+        let mut greeting =
+            Greeting::new(&Setting::default(), None, true).expect("something to say");
+        let first = greeting.start(&Redis::default());
+        assert!(matches!(first, Progress::Continue(Some(it)) if it.command_name() == b"READONLY"));
     }
 }

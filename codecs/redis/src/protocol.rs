@@ -162,9 +162,9 @@ impl Pipelined for Redis {
         !reply.has_more()
     }
 
-    fn greet(&self, lane: Lane) -> Option<Box<dyn Handshake<Self>>> {
+    fn greet(&self, lane: Lane, copy: bool) -> Option<Box<dyn Handshake<Self>>> {
         let setting = self.lanes.setting(lane).unwrap_or_default();
-        Some(Box::new(Greeting::new(&setting, self.own.as_ref())?))
+        Some(Box::new(Greeting::new(&setting, self.own.as_ref(), copy)?))
     }
 
     /// `cluster`, `replicated` or `sentinel`: see [`topology`](crate::topology).

@@ -190,6 +190,9 @@ impl LocalCluster {
         for gone in old.values() {
             gone.retired.set(true);
         }
+        for (place, local) in view.endpoints.iter().enumerate() {
+            local.copy.set(set.shards().is_some_and(|table| table.is_copy(place)));
+        }
         view.weights = Weights::new(set.endpoints().iter().map(|endpoint| endpoint.weight()));
         if !view.balancer.is(config.balance) {
             view.balancer = Balancer::new(config.balance, fastrand::usize(..1 << 16));
@@ -229,6 +232,7 @@ pub struct LocalEndpoint {
     in_flight: Arc<Tally>,
     latency: PeakEwma,
     retired: Cell<bool>,
+    copy: Cell<bool>,
 }
 
 impl LocalEndpoint {
@@ -239,6 +243,7 @@ impl LocalEndpoint {
             series: OnceCell::new(),
             latency: PeakEwma::default(),
             retired: Cell::new(false),
+            copy: Cell::new(false),
         }
     }
 
@@ -270,6 +275,11 @@ impl LocalEndpoint {
     /// True when the endpoint is no longer of the cluster: finish what is in flight, then close its connections.
     pub fn is_retired(&self) -> bool {
         self.retired.get()
+    }
+
+    /// True when the data is divided over shards, and the endpoint has a copy of one.
+    pub fn is_copy(&self) -> bool {
+        self.copy.get()
     }
 
     /// A request goes to this endpoint. Exactly one of [`finished`](Self::finished) and [`abandoned`](Self::abandoned) is

@@ -116,6 +116,11 @@ impl ShardTable {
         Some(Membership { shard, role, slots: self.is_divided().then_some(members.slots) })
     }
 
+    /// Whether the data is divided, and the endpoint at this place has a copy of a part.
+    pub(super) fn is_copy(&self, place: usize) -> bool {
+        self.is_divided() && self.shards.iter().any(|shard| shard.replicas().contains(&place))
+    }
+
     /// The shard that a slot belongs to. Where data is not divided, that is the only one.
     pub(super) fn by_slot(&self, slot: u16) -> Option<&Members> {
         if !self.is_divided() {

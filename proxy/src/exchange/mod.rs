@@ -221,7 +221,7 @@ where
             }
         }
         for pool in self.pools.borrow().values() {
-            for upstream in pool.iter().filter(|u| u.endpoint.is_retired()) {
+            for upstream in pool.iter().filter(|u| u.is_outdated()) {
                 upstream.retire();
             }
         }

@@ -198,11 +198,8 @@ where
             return self.refuse_request(ticket, &failure);
         }
         let avoid = ticket.replay.as_ref().map_or(&[][..], |replay| &replay.avoid);
-        let endpoint = match ticket.target {
-            Target::Index(index) => cluster.nth(index),
-            _ => cluster.pick(ticket.passage.hash, avoid, now, &mut self.worker.rng.borrow_mut()),
-        };
-        let Some(endpoint) = endpoint else {
+        let Some(endpoint) = self.endpoint(&cluster, ticket.target, ticket.passage.hash, avoid)
+        else {
             let failure = Failure::new(
                 Reason::NoEndpoint,
                 format!("cluster {} has no healthy endpoint", cluster.name()),

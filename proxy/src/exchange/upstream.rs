@@ -57,6 +57,8 @@ where
     pub series: std::sync::Arc<EndpointSeries>,
     /// The client that has this connection for itself, if one does.
     owner: RefCell<Option<Rc<Client<P>>>>,
+    /// It was greeted as one that has a copy.
+    copy: Cell<bool>,
     /// Requests that wait for something to happen.
     patient: Cell<u32>,
     engine: RefCell<<P::Correlation as Exchange<P>>::Engine<Sent<P>>>,
@@ -107,6 +109,7 @@ where
             endpoint,
             series,
             owner: RefCell::new(owner),
+            copy: Cell::new(false),
             patient: Cell::new(0),
             engine: RefCell::new(Engine::<P, Sent<P>>::with_capacity(CAPACITY)),
             waiting: RefCell::default(),
@@ -122,6 +125,11 @@ where
             rearm: Cell::new(false),
             armed: Cell::new(None),
         }
+    }
+
+    /// Whether nothing more should be sent on it: its endpoint is gone, or would have to be greeted in another way.
+    pub fn is_outdated(&self) -> bool {
+        self.endpoint.is_retired() || (self.endpoint.is_copy() && !self.copy.get())
     }
 
     /// Whether new requests may be given to it.
@@ -324,7 +332,9 @@ where
         timeout: Duration,
     ) -> Result<Opened<P>, String> {
         let end = tokio::time::Instant::now() + timeout;
-        let greet = <P::Correlation as Exchange<P>>::greet(&mesh.protocol, self.key.get().lane);
+        let (lane, copy) = (self.key.get().lane, self.endpoint.is_copy());
+        self.copy.set(copy);
+        let greet = <P::Correlation as Exchange<P>>::greet(&mesh.protocol, lane, copy);
         let mut open = std::pin::pin!(async {
             let stream = Stream::connect(self.endpoint.address()).await;
             let stream = stream.map_err(|error| Refused { why: error.to_string(), told: None })?;

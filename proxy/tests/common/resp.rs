@@ -70,13 +70,18 @@ impl RespServer {
 
     /// Says that these serve all slots, in equal parts.
     pub fn knows(&self, primaries: &[&RespServer]) {
+        self.knows_replica(primaries, None);
+    }
+
+    /// The same, with a replica of each.
+    pub fn knows_replica(&self, primaries: &[&RespServer], replica: Option<&RespServer>) {
         let (count, mut text) = (primaries.len(), format!("*{}\r\n", primaries.len()));
         for (n, primary) in primaries.iter().enumerate() {
             let (first, last) = (16384 * n / count, 16384 * (n + 1) / count - 1);
-            let port = primary.port();
-            text += &format!(
-                "*3\r\n:{first}\r\n:{last}\r\n*3\r\n+127.0.0.1\r\n:{port}\r\n+id{port}\r\n"
-            );
+            text += &format!("*{}\r\n:{first}\r\n:{last}\r\n", 3 + usize::from(replica.is_some()));
+            for port in [Some(*primary), replica].into_iter().flatten().map(RespServer::port) {
+                text += &format!("*3\r\n+127.0.0.1\r\n:{port}\r\n+id{port}\r\n");
+            }
         }
         self.answer("CLUSTER SLOTS", &text);
         self.answer("CLUSTER", "+cluster_state:ok\r\n");

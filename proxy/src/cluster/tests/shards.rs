@@ -169,6 +169,7 @@ fn data_that_is_not_divided() {
         assert_eq!(ports(&cluster, target, &[]), [1], "{target:?}");
     }
     assert_eq!(ports(&cluster, Target::Slot(999, Access::Read), &[]), [2]);
+    assert!(!cluster.at("127.0.0.1:2").expect("known").is_copy(), "who reads it need not say so");
     let learnt = Learnt { shards: vec![shard(None, &[2])], ..Learnt::default() };
     assert!(shared.learnt("cluster", learnt, Instant::now()));
     assert_eq!(ports(&cluster, Target::Any, &[]), NOBODY);
@@ -230,6 +231,9 @@ fn endpoints_that_stay_keep_what_is_known_of_them() {
         "it is not well still"
     );
     assert!(gone.is_retired());
+    let copies = cluster.endpoints();
+    let copies = copies.iter().filter(|it| it.is_copy()).map(|it| port(it.endpoint()));
+    assert_eq!(copies.collect::<Vec<_>>(), [1, 21]);
     // Weights are those of the settings.
     let weight = |port| cluster.at(&format!("127.0.0.1:{port}")).expect("it").endpoint().weight();
     assert_eq!([weight(2), weight(21)], [3, 1]);
