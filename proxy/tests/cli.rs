@@ -115,6 +115,17 @@ fn protocols_are_listed() {
 }
 
 #[test]
+fn proxy_takes_seeds_of_a_cluster() {
+    let args = ["proxy", "redis", "127.0.0.1:6380", "10.0.0.1:6379", "10.0.0.2:6379", "--cluster"];
+    let done = wiremesh(&[&args[..], &["--print-config"]].concat());
+    assert_eq!((done.code, done.err.as_str()), (0, ""));
+    assert!(done.out.contains("topology: cluster"), "{}", done.out);
+    let topology = wiremesh(&[&args[..5], &["--topology", "cluster", "--print-config"]].concat());
+    assert_eq!(topology.out, done.out);
+    assert_eq!(wiremesh(&[&args[..], &["--topology", "replicated"]].concat()).code, 2);
+}
+
+#[test]
 fn proxy_prints_a_configuration_that_is_fine() {
     let done = wiremesh(&[
         "proxy",
@@ -242,7 +253,10 @@ fn runs_until_told_to_stop() {
             thread::sleep(Duration::from_millis(10));
         }
         let pid = child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        // With or without a file, SIGHUP is no reason to end.
+        for signal in ["-HUP", "-TERM"] {
+            assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        }
         while child.try_wait().unwrap().is_none() {
             if Instant::now() > deadline {
                 child.kill().unwrap();

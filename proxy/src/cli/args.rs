@@ -90,7 +90,9 @@ Exit codes: 0 if every request was answered rightly, 1 if one was lost or wrong.
 Examples:
   wiremesh proxy bolt 127.0.0.1:12220 127.0.0.1:12200
   wiremesh proxy bolt 127.0.0.1:12220 10.0.0.1:12200 10.0.0.2:12200 --balance peak_ewma
-  wiremesh proxy bolt unix:/run/mesh.sock hello.svc.local:12200 --print-config")]
+  wiremesh proxy bolt unix:/run/mesh.sock hello.svc.local:12200 --print-config
+  wiremesh proxy redis 127.0.0.1:6380 127.0.0.1:6379
+  wiremesh proxy redis 127.0.0.1:6380 10.0.0.1:6379 10.0.0.2:6379 --cluster")]
     Proxy(ProxyArgs),
     /// Print completions for a shell
     #[command(after_help = "\
@@ -136,6 +138,12 @@ pub(super) struct ProxyArgs {
     /// How an endpoint is picked for a request
     #[arg(long, value_enum, default_value_t)]
     pub(super) balance: Balance,
+    /// What the protocol learns from the upstreams about who serves what, such as replicated [default: static]
+    #[arg(long, value_name = "KIND")]
+    pub(super) topology: Option<String>,
+    /// The upstreams are seeds of a cluster: the same as --topology cluster
+    #[arg(long, conflicts_with = "topology")]
+    pub(super) cluster: bool,
     /// Print the configuration that this stands for, and end
     #[arg(long)]
     pub(super) print_config: bool,

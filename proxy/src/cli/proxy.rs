@@ -35,6 +35,8 @@ fn config(args: &ProxyArgs) -> Config {
     let endpoints = args.upstreams.iter().cloned().map(Endpoint::from).collect();
     let mut cluster = Cluster::new("upstream", endpoints);
     cluster.balance = args.balance;
+    let topology = args.cluster.then(|| "cluster".to_owned()).or_else(|| args.topology.clone());
+    cluster.topology = topology.unwrap_or(cluster.topology);
     let listener = Listener::new(
         args.protocol.as_str(),
         args.listen.clone(),

@@ -196,8 +196,8 @@ where
             ticket.client.wake();
         }
         if matches!(ticket.alone, Alone::Watched | Alone::Private) {
-            let machine = &mut *ticket.client.machine.borrow_mut();
-            <P::Correlation as Exchange<P>>::on_failed(&self.protocol, machine);
+            let mut machine = ticket.client.machine.borrow_mut();
+            <P::Correlation as Exchange<P>>::on_failed(&self.protocol, &mut machine);
         }
         if ticket.alone == Alone::Private && ticket.client.private.borrow().is_some() {
             // What state is on it now is not known.

@@ -29,8 +29,10 @@ where
     pub(super) fn on_request(self: &Rc<Self>, client: &Rc<Client<P>>, request: P::Frame) {
         let (shards, nodes) = self.layout(client, &request);
         let view = View { client: client.id, peer: &client.peer, shards, nodes };
-        let machine = &mut *client.machine.borrow_mut();
-        let step = <P::Correlation as Exchange<P>>::step(&self.protocol, machine, &view, request);
+        let step = {
+            let machine = &mut *client.machine.borrow_mut();
+            <P::Correlation as Exchange<P>>::step(&self.protocol, machine, &view, request)
+        };
         self.take_step(client, step);
     }
 

@@ -120,6 +120,13 @@ impl Control {
         }
     }
 
+    /// SIGHUP is also how log rotation says that it has moved the file.
+    fn reopen_log(&self) {
+        if let Some(log) = &self.snapshot.access_log {
+            log.reopen();
+        }
+    }
+
     async fn serve(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) {
         let drained = loop {
             let event = tokio::select! {
@@ -135,12 +142,10 @@ impl Control {
                     let _ = done.send(result);
                 }
                 Command::Changed(changed) => {
-                    // SIGHUP is also how log rotation says that it has moved the file.
-                    if let Some(log) = &self.snapshot.access_log {
-                        log.reopen();
-                    }
+                    self.reopen_log();
                     self.changed(changed).await;
                 }
+                Command::Rotated => self.reopen_log(),
                 Command::Drain => break true,
                 Command::Stop => break false,
             }

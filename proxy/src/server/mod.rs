@@ -60,6 +60,8 @@ enum Command {
     Reload(Box<Config>, SyncSender<Result<(), String>>),
     /// The configuration file has changed; or it has, and has mistakes.
     Changed(Result<Box<Config>, String>),
+    /// The access log's file may have been moved.
+    Rotated,
     Drain,
     Stop,
 }
