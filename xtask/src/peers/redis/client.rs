@@ -127,6 +127,15 @@ impl Bench {
         Ok(proxied.outcome("proxied as direct"))
     }
 
+    /// One server, and the proxy in front of it, if there is to be one.
+    pub(super) async fn addresses(
+        &mut self,
+        direct: bool,
+    ) -> anyhow::Result<(SocketAddr, Option<SocketAddr>)> {
+        let server = self.server().await?;
+        Ok((server, if direct { None } else { Some(self.proxy().await?.address) }))
+    }
+
     async fn server(&mut self) -> anyhow::Result<SocketAddr> {
         if self.server.is_none() {
             self.server = Some(Server::start(&[]).await?);

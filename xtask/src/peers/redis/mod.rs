@@ -6,6 +6,7 @@ mod differ;
 mod install;
 mod proxy;
 mod server;
+mod tools;
 
 use client::{Bench, Cell};
 
@@ -15,8 +16,8 @@ use crate::report::Report;
 pub(super) async fn run_all(report: &mut Report, direct: bool) {
     let mut cells = Cell::all();
     cells.retain(|cell| report.wants(&cell.name()));
-    let differs = report.wants(differ::NAME);
-    if cells.is_empty() && !differs {
+    const OTHERS: [&str; 3] = ["redis-cli", "redis-benchmark", differ::NAME];
+    if cells.is_empty() && !OTHERS.iter().any(|name| report.wants(name)) {
         return;
     }
     let mut ready = true;
@@ -30,5 +31,15 @@ pub(super) async fn run_all(report: &mut Report, direct: bool) {
     for cell in cells {
         report.check(&cell.name(), bench.run(&cell, direct)).await;
     }
+    let tools = async {
+        let (direct, proxied) = bench.addresses(direct).await?;
+        tools::cli(direct, proxied).await
+    };
+    report.check("redis-cli", tools).await;
+    let tools = async {
+        let (direct, proxied) = bench.addresses(direct).await?;
+        tools::benchmark(direct, proxied).await
+    };
+    report.check("redis-benchmark", tools).await;
     report.check(differ::NAME, differ::run(direct)).await;
 }

@@ -1,0 +1,167 @@
+//! Redis's own tools: redis-cli and redis-benchmark, direct and through the proxy.
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
+use crate::process::{command, finish};
+use crate::report::Outcome;
+
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// What of the output has to be the same both ways.
+#[derive(Clone, Copy)]
+enum Compare {
+    /// All of it.
+    All,
+    /// The lines, in any order.
+    Lines,
+    /// The lines of the summary; which of several keys is the biggest is up to chance.
+    Summary,
+    /// All but the line with the connection's number.
+    WithoutId,
+    /// How many words there are.
+    Words,
+}
+
+use Compare::{All, Lines, Summary, WithoutId, Words};
+
+/// A name, the arguments, what is typed, and what is compared.
+type Use = (&'static str, &'static [&'static str], &'static str, Compare);
+
+const USES: &[Use] = &[
+    ("arguments", &["set", "greeting", "hello"], "", All),
+    ("value from input", &["-x", "set", "x"], "typed", All),
+    ("read it", &["get", "x"], "", All),
+    ("repeat", &["-r", "5", "incr", "n"], "", All),
+    (
+        "session",
+        &[],
+        "select 3\nset a 1\nget a\nmulti\nincr a\nnope\nexec\nmulti\nincr a\nexec\nselect 0\nget a\n\
+         hello 3\nhset h f v\nhgetall h\nclient setname me\nclient getname\nreset\nclient getname\n",
+        WithoutId,
+    ),
+    ("database", &["-n", "5", "set", "five", "5"], "", All),
+    ("its keys", &["-n", "5", "keys", "*"], "", All),
+    ("RESP3", &["-3", "config", "get", "maxmemory"], "", All),
+    ("JSON", &["-3", "--json", "hgetall", "h"], "", All),
+    ("CSV", &["--csv", "hgetall", "h"], "", All),
+    ("error", &["-e", "lpush", "x", "1"], "", All),
+    ("no password", &["-a", "wrong", "--no-auth-warning", "ping"], "", All),
+    ("no user", &["--user", "nobody", "--pass", "x", "--no-auth-warning", "ping"], "", All),
+    ("scan", &["--scan", "--pattern", "key:*"], "", Lines),
+    ("big keys", &["--bigkeys"], "", Summary),
+    ("memory", &["--memkeys"], "", Summary),
+    ("latency", &["--latency", "--raw"], "", Words),
+    ("help", &["command", "help"], "", All),
+    ("end", &["flushall"], "", All),
+];
+
+/// redis-cli in every way that people use it.
+pub(super) async fn cli(
+    direct: SocketAddr,
+    proxied: Option<SocketAddr>,
+) -> anyhow::Result<Outcome> {
+    let mut passed = 0;
+    let mut bulk = String::new();
+    for n in 0..3000 {
+        let key = format!("key:{n}");
+        bulk += &format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n$1\r\nx\r\n", key.len());
+    }
+    for address in [Some(direct), proxied].into_iter().flatten() {
+        cli_once(address, &["flushall"], "", All).await?;
+        let said = cli_once(address, &["--pipe"], &bulk, All).await?;
+        if !said.ends_with("errors: 0, replies: 3000") {
+            bail!("--pipe says {said}");
+        }
+        passed += 1;
+    }
+    // One after the other on each, since each builds on those before.
+    let mut seen = Vec::new();
+    for (_, args, input, compare) in USES {
+        seen.push(cli_once(direct, args, input, *compare).await?);
+    }
+    let mut complaints = Vec::new();
+    if let Some(proxied) = proxied {
+        for ((name, args, input, compare), bare) in USES.iter().zip(&seen) {
+            let through = cli_once(proxied, args, input, *compare).await?;
+            if *bare != through {
+                complaints.push(format!("{name}\ndirect:  {bare}\nproxied: {through}"));
+            }
+        }
+    }
+    passed += seen.len() - complaints.len();
+    Ok(Outcome { passed, failed: complaints.len(), detail: detail(&complaints, passed) })
+}
+
+async fn cli_once(
+    address: SocketAddr,
+    args: &[&str],
+    input: &str,
+    compare: Compare,
+) -> anyhow::Result<String> {
+    let mut cli = command("redis-cli");
+    cli.args(["-h", "127.0.0.1", "-p", &address.port().to_string()]).args(args);
+    cli.stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
+    let mut child = cli.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes()).await?;
+    }
+    let output = timeout(LONGEST, child.wait_with_output()).await;
+    let output = output.with_context(|| format!("redis-cli {args:?} does not end"))??;
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    let mut lines: Vec<_> = text.trim_end().lines().map(str::to_owned).collect();
+    match compare {
+        All => {}
+        Lines => lines.sort(),
+        Summary => lines.retain(|line| line.contains(" with ") && !line.contains("found")),
+        WithoutId => {
+            if let Some(n) = lines.iter().position(|line| line.starts_with("id ")) {
+                lines[n] = "id".into();
+            }
+        }
+        Words => lines = vec![text.split_whitespace().count().to_string()],
+    }
+    if lines.is_empty() {
+        bail!("redis-cli {args:?} says nothing");
+    }
+    Ok(lines.join("\n"))
+}
+
+/// Every test of redis-benchmark, one by one and pipelined; none of its replies may be an error.
+pub(super) async fn benchmark(
+    direct: SocketAddr,
+    proxied: Option<SocketAddr>,
+) -> anyhow::Result<Outcome> {
+    const RUNS: [(&str, &[&str]); 4] = [
+        ("plain", &["-n", "5000", "-c", "50"]),
+        ("pipelined", &["-n", "20000", "-c", "20", "-P", "16"]),
+        ("resp3", &["-3", "-n", "5000", "-c", "10", "-P", "4"]),
+        ("big", &["-n", "2000", "-c", "20", "-d", "100000", "-t", "set,get", "-r", "100"]),
+    ];
+    let address = proxied.unwrap_or(direct);
+    let (mut passed, mut complaints) = (0, Vec::new());
+    for (name, args) in RUNS {
+        let mut tool = command("redis-benchmark");
+        tool.args(["-h", "127.0.0.1", "-p", &address.port().to_string(), "--csv"]).args(args);
+        let done = timeout(LONGEST, finish(&format!("redis-benchmark-{name}"), &mut tool)).await;
+        let done = done.with_context(|| format!("{name}: no end"))??;
+        let results = done.text.lines().filter(|line| line.starts_with('"')).count();
+        // The first line names the columns.
+        let wanted = if name == "big" { 3 } else { 21 };
+        let errors: Vec<_> = done.text.lines().filter(|line| line.contains("rror")).collect();
+        if !done.status.success() || results < wanted || !errors.is_empty() {
+            complaints.push(format!("{name}: {:#}", done.error(&errors.join("\n"))));
+        }
+        passed += results.saturating_sub(1);
+    }
+    Ok(Outcome { passed, failed: complaints.len(), detail: detail(&complaints, passed) })
+}
+
+fn detail(complaints: &[String], passed: usize) -> String {
+    if complaints.is_empty() { format!("{passed} uses") } else { complaints.join("\n") }
+}
