@@ -3,16 +3,17 @@
 // ioredis.js standalone|cluster HOST:PORT 2|3
 
 const Redis = require('ioredis');
-const { check, equal, refused, run, times, until } = require('./steps');
+const { check, equal, inOrder, refused, run, times, until } = require('./steps');
 
 const [topology, address, resp] = process.argv.slice(2);
+const cluster = topology === 'cluster';
 const [host, port] = address.split(':');
 const protocol = Number(resp);
 const mapping = protocol === 3 ? { replyMapping: 'resp3' } : {};
 const options = { host, port: Number(port), protocol, ...mapping };
 
 function open(extra = {}) {
-  if (topology === 'cluster') {
+  if (cluster) {
     const { db, ...rest } = extra;
     return new Redis.Cluster([{ host, port: Number(port) }], {
       redisOptions: { protocol, ...mapping, ...rest },
@@ -22,11 +23,10 @@ function open(extra = {}) {
 }
 
 const r = open();
-const one = topology === 'cluster' ? '{one}' : '';
 
 async function common() {
-  await r.set(`${one}s`, 'x');
-  equal('x', await r.get(`${one}s`));
+  await r.set('s', 'x');
+  equal('x', await r.get('s'));
   equal('OK', await r.hmset('h', { a: 1, b: 'two' }));
   equal({ a: '1', b: 'two' }, { ...(await r.hgetall('h')) });
   const z = await r.zadd('z', 1.5, 'a', 2, 'b');
@@ -114,7 +114,7 @@ async function pubsub() {
   for (let i = 0; i < 100; i++) await r.publish('ch1', i);
   await r.publish('pat1', 'x');
   await until(() => got.length === 101);
-  equal([...times(100, i => `ch1=${i}`), 'pat*:pat1=x'], got);
+  inOrder([...times(100, i => `ch1=${i}`), 'pat*:pat1=x'], got, cluster);
   counts.push(await s.unsubscribe('ch1'), await s.punsubscribe('pat*'));
   await r.publish('ch1', 'nobody');
   await r.publish('ch2', 'last');
@@ -126,7 +126,7 @@ async function pubsub() {
 async function scan() {
   await Promise.all(times(500, i => r.set(`scan:${i}`, i)));
   const found = new Set();
-  const nodes = topology === 'cluster' ? r.nodes('master') : [r];
+  const nodes = cluster ? r.nodes('master') : [r];
   for (const node of nodes) {
     for await (const keys of node.scanStream({ match: 'scan:*', count: 50 })) {
       keys.forEach(key => found.add(key));
@@ -142,7 +142,7 @@ async function errors() {
     await refused(r.lpush('str', 1), 'WRONGTYPE'),
     await refused(r.incr('str'), 'not an integer'),
     await refused(r.call('NONSENSE', 'a'), 'unknown command'),
-    await refused(r.call('GET'), 'wrong number'),
+    cluster ? '' : await refused(r.call('GET'), 'wrong number'),
   ];
 }
 
@@ -199,7 +199,7 @@ async function end() {
   const quitter = open();
   await quitter.get('a');
   const seen = [await quitter.quit()];
-  if (topology === 'standalone') seen.push(await r.flushall(), await r.dbsize());
+  if (!cluster) seen.push(await r.flushall(), await r.dbsize());
   return seen;
 }
 
@@ -217,14 +217,14 @@ const steps = [
   ['errors', errors],
   ['streams', streams],
 ];
-if (topology === 'standalone') {
+if (!cluster) {
   steps.push(['watch', watch], ['databases', databases], ['names', names], ['monitor', monitor]);
 }
 steps.push(['end', end]);
 
 async function main() {
   r.on('error', err => console.error(err.message));
-  const nodes = topology === 'cluster' ? await masters() : [r];
+  const nodes = cluster ? await masters() : [r];
   await Promise.all(nodes.map(node => node.flushall()));
   await run(steps);
 }

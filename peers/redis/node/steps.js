@@ -30,6 +30,11 @@ function equal(want, seen) {
   }
 }
 
+// Of what went through several nodes of a cluster, none comes in order.
+function inOrder(want, seen, cluster) {
+  equal(cluster ? [...want].sort() : want, cluster ? [...seen].sort() : seen);
+}
+
 // The message of the error that the promise has to end with.
 async function refused(promise, text = '') {
   let value;
@@ -70,4 +75,4 @@ async function run(steps) {
 
 const times = (n, f) => Array.from({ length: n }, (_, i) => f(i));
 
-module.exports = { check, equal, refused, run, times, until };
+module.exports = { check, equal, inOrder, refused, run, times, until };

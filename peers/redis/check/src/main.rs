@@ -1,9 +1,11 @@
-//! Is a Redis proxy what it says it is? `redis-check differ` compares it with a bare server.
+//! Is a Redis proxy what it says it is? `redis-check differ` compares it with a bare server,
+//! `redis-check model` checks every answer under load.
 
 mod compare;
 mod conn;
 mod exceptions;
 mod generate;
+mod model;
 mod resp;
 mod run;
 mod shrink;
@@ -18,6 +20,7 @@ use clap::{Args, Parser, Subcommand};
 
 use conn::Conn;
 use generate::{Step, sequence};
+use model::Model;
 use run::{Difference, Target};
 
 /// No command here takes nearly as long.
@@ -34,6 +37,8 @@ struct Cli {
 enum Command {
     /// Random commands to both; every answer has to be the same
     Differ(Differ),
+    /// Load whose every answer is compared with what it has to be
+    Model(Model),
 }
 
 #[derive(Args)]
@@ -67,6 +72,7 @@ struct Differ {
 fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Differ(args) => differ(&args),
+        Command::Model(args) => Ok(model::run(&args)),
     }
 }
 
