@@ -19,7 +19,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
 use conn::Conn;
-use generate::{Step, sequence};
+use generate::{Kind, Step, sequence};
 use model::Model;
 use run::{Difference, Target};
 
@@ -47,9 +47,12 @@ struct Differ {
     control: SocketAddr,
     /// The proxy, or a second bare server
     subject: SocketAddr,
-    /// The server behind the proxy, of which nothing is left
+    /// The server behind the proxy, of which nothing is left; of a cluster, its primaries
     #[arg(long)]
-    behind: Option<SocketAddr>,
+    behind: Vec<SocketAddr>,
+    /// Behind the proxy is a cluster: all keys are of one slot
+    #[arg(long)]
+    one_slot: bool,
     /// The first sequence; by default another each time
     #[arg(long)]
     seed: Option<u64>,
@@ -77,30 +80,32 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 fn differ(args: &Differ) -> anyhow::Result<ExitCode> {
-    let target = |address, server| Target { address, server, patience: PATIENCE };
-    let control = target(args.control, args.control);
-    let subject = target(args.subject, args.behind.unwrap_or(args.subject));
+    let target = |address, servers| Target { address, servers, patience: PATIENCE };
+    let control = target(args.control, vec![args.control]);
+    let behind = if args.behind.is_empty() { vec![args.subject] } else { args.behind.clone() };
+    let subject = target(args.subject, behind);
+    let kind = Kind { plain: args.plain, one_slot: args.one_slot };
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let first = args.seed.unwrap_or(now.as_millis() as u64);
     println!("seed {first}");
-    let dumps = dumps(control.server)?;
+    let dumps = dumps(args.control)?;
     let end = Instant::now() + Duration::from_secs(args.seconds);
     let (mut sequences, mut commands, mut differences) = (0, 0, 0);
     let mut seen = BTreeSet::new();
     while Instant::now() < end && args.count.is_none_or(|count| sequences < count) {
         let seed = first.wrapping_add(sequences);
-        let steps = sequence(seed, &dumps, args.plain);
+        let steps = sequence(seed, &dumps, kind);
         if args.show {
             show(&steps);
         }
         sequences += 1;
         commands += steps.iter().map(Step::len).sum::<usize>();
-        let different = run::compare(control, subject, &steps);
+        let different = run::compare(&control, &subject, &steps);
         let Some(difference) = different.with_context(|| format!("seed {seed}"))? else {
             continue;
         };
         differences += 1;
-        if let Some(class) = report(control, subject, &steps, seed, difference, &seen) {
+        if let Some(class) = report(&control, &subject, &steps, seed, difference, &seen) {
             seen.insert(class);
         }
         if seen.len() >= args.differences {
@@ -114,8 +119,8 @@ fn differ(args: &Differ) -> anyhow::Result<ExitCode> {
 
 /// Says what differs, and with how little, if it is new. Returns its class.
 fn report(
-    control: Target,
-    subject: Target,
+    control: &Target,
+    subject: &Target,
     steps: &[Step],
     seed: u64,
     difference: Difference,
@@ -127,8 +132,8 @@ fn report(
     let first = difference.to_string();
     let steps = steps[..=difference.step].to_vec();
     let mut last = difference;
-    let subject = Target { patience: PATIENCE / 5, ..subject };
-    let fails = |steps: &[Step]| match run::compare(control, subject, steps) {
+    let subject = Target { patience: PATIENCE / 5, ..subject.clone() };
+    let fails = |steps: &[Step]| match run::compare(control, &subject, steps) {
         Ok(Some(difference)) => {
             last = difference;
             true

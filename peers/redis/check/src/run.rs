@@ -13,12 +13,12 @@ use crate::generate::{CONNECTIONS, Step};
 use crate::resp::Value;
 
 /// One way to a server.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Target {
     /// What is tested.
     pub(crate) address: SocketAddr,
-    /// The server behind it; the same if there is nothing between.
-    pub(crate) server: SocketAddr,
+    /// The servers behind it; the same if there is nothing between.
+    pub(crate) servers: Vec<SocketAddr>,
     /// How long an answer may take.
     pub(crate) patience: Duration,
 }
@@ -43,8 +43,8 @@ impl fmt::Display for Difference {
 
 /// Both from an empty server, step by step, until they differ.
 pub(crate) fn compare(
-    control: Target,
-    subject: Target,
+    control: &Target,
+    subject: &Target,
     steps: &[Step],
 ) -> anyhow::Result<Option<Difference>> {
     let mut a = Side::new(control).context("direct")?;
@@ -93,15 +93,21 @@ struct Side {
     conns: Vec<Option<Conn>>,
     /// Connections that ended with messages in them.
     pushed: Vec<Vec<Value>>,
-    watch: Conn,
+    watches: Vec<Conn>,
 }
 
 impl Side {
-    fn new(target: Target) -> anyhow::Result<Self> {
-        let mut watch = Conn::open(target.server, target.patience)?;
-        empty(&mut watch)?;
+    fn new(target: &Target) -> anyhow::Result<Self> {
+        let mut watches = Vec::new();
+        for server in &target.servers {
+            watches.push(Conn::open(*server, target.patience)?);
+        }
+        for watch in &mut watches {
+            empty(watch)?;
+        }
+        let target = target.clone();
         let conns = (0..CONNECTIONS).map(|_| None).collect();
-        Ok(Self { target, conns, pushed: vec![Vec::new(); CONNECTIONS], watch })
+        Ok(Self { target, conns, pushed: vec![Vec::new(); CONNECTIONS], watches })
     }
 
     fn step<'a>(&mut self, step: &'a Step) -> anyhow::Result<Vec<(usize, &'a Cmd, Answer)>> {
@@ -161,10 +167,12 @@ impl Side {
     fn await_blocked(&mut self) -> anyhow::Result<()> {
         let end = Instant::now() + Duration::from_millis(500);
         while Instant::now() < end {
-            let info = self.watch.ask(&["INFO", "clients"])?;
-            let text = String::from_utf8_lossy(info.text().unwrap_or_default()).into_owned();
-            if !text.contains("blocked_clients:0") {
-                break;
+            for watch in &mut self.watches {
+                let info = watch.ask(&["INFO", "clients"])?;
+                let text = String::from_utf8_lossy(info.text().unwrap_or_default()).into_owned();
+                if !text.contains("blocked_clients:0") {
+                    return Ok(());
+                }
             }
             thread::sleep(Duration::from_millis(1));
         }

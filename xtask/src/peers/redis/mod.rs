@@ -4,6 +4,7 @@
 mod client;
 mod differ;
 mod install;
+mod load;
 mod proxy;
 mod server;
 mod tools;
@@ -16,7 +17,8 @@ use crate::report::Report;
 pub(super) async fn run_all(report: &mut Report, direct: bool) {
     let mut cells = Cell::all();
     cells.retain(|cell| report.wants(&cell.name()));
-    const OTHERS: [&str; 3] = ["redis-cli", "redis-benchmark", differ::NAME];
+    const OTHERS: [&str; 5] =
+        ["redis-cli", "redis-benchmark", "redis-load-planned", "redis-load-killed", differ::NAME];
     if cells.is_empty() && !OTHERS.iter().any(|name| report.wants(name)) {
         return;
     }
@@ -42,4 +44,6 @@ pub(super) async fn run_all(report: &mut Report, direct: bool) {
     };
     report.check("redis-benchmark", tools).await;
     report.check(differ::NAME, differ::run(direct)).await;
+    report.check("redis-load-planned", load::planned(direct)).await;
+    report.check("redis-load-killed", load::killed(direct)).await;
 }

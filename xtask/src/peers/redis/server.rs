@@ -24,8 +24,16 @@ pub(super) struct Server {
 impl Server {
     /// With options as they stand on the command line, for example `--databases 4`.
     pub(super) async fn start(extra: &[&str]) -> anyhow::Result<Self> {
-        let address = free_address()?;
+        Self::start_at(free_address()?, extra).await
+    }
+
+    async fn start_at(address: SocketAddr, extra: &[&str]) -> anyhow::Result<Self> {
         let extra: Vec<_> = extra.iter().map(|arg| (*arg).to_owned()).collect();
+        let folder = folder(address);
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)?;
+        }
+        std::fs::create_dir_all(&folder)?;
         let child = spawn(address, &extra)?;
         let server = Self { child, extra, address };
         server.ready().await?;
@@ -36,7 +44,7 @@ impl Server {
         Ok(self.child.kill().await?)
     }
 
-    /// The same server, empty, on the same port.
+    /// The same server on the same port, empty but for what it knows of its cluster.
     pub(super) async fn restart(&mut self) -> anyhow::Result<()> {
         self.kill().await?;
         self.child = spawn(self.address, &self.extra)?;
@@ -50,6 +58,11 @@ impl Server {
 
     pub(super) async fn resume(&self) -> anyhow::Result<()> {
         self.signal("-CONT").await
+    }
+
+    /// Where a server keeps what it knows of its cluster.
+    fn folder(address: SocketAddr) -> PathBuf {
+        target().join("xtask").join(format!("redis-{}", address.port()))
     }
 
     /// What redis-cli gets for an answer.
@@ -124,9 +137,11 @@ impl Cluster {
         ];
         let mut nodes = Vec::new();
         while nodes.len() < 6 {
-            // Its bus has a port of its own, 10,000 higher.
-            let server = Server::start(&OPTIONS).await?;
-            nodes.push(server);
+            let address = free_address()?;
+            // The nodes' own port is 10,000 higher.
+            if address.port() < 55_000 {
+                nodes.push(Server::start_at(address, &OPTIONS).await?);
+            }
         }
         let mut create = command("redis-cli");
         create.args(["--cluster", "create"]);
@@ -156,7 +171,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// The addresses of all, or of the replicas alone.
+    /// The addresses of all.
     pub(super) fn seeds(&self) -> Vec<SocketAddr> {
         self.nodes.iter().map(|node| node.address).collect()
     }
@@ -173,6 +188,17 @@ impl Cluster {
             return Ok(n);
         }
         bail!("no replica left")
+    }
+
+    /// The numbers of those that serve slots.
+    pub(super) async fn primaries(&self) -> anyhow::Result<Vec<usize>> {
+        let mut primaries = Vec::new();
+        for (n, node) in self.nodes.iter().enumerate() {
+            if node.ask(&["ROLE"]).await?.starts_with("master") {
+                primaries.push(n);
+            }
+        }
+        Ok(primaries)
     }
 
     /// Moves so many slots, with their keys, from one primary to another.
@@ -193,6 +219,11 @@ impl Cluster {
     }
 }
 
+/// Where a server keeps what it knows of its cluster.
+fn folder(address: SocketAddr) -> PathBuf {
+    target().join("xtask").join(format!("redis-{}", address.port()))
+}
+
 /// What redis-cli gets for an answer, without the end of the last line.
 pub(super) async fn ask(address: SocketAddr, args: &[&str]) -> anyhow::Result<String> {
     let port = address.port().to_string();
@@ -207,11 +238,7 @@ pub(super) async fn ask(address: SocketAddr, args: &[&str]) -> anyhow::Result<St
 
 fn spawn(address: SocketAddr, extra: &[String]) -> anyhow::Result<Child> {
     let port = address.port().to_string();
-    let folder: PathBuf = target().join("xtask").join(format!("redis-{port}"));
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder)?;
-    }
-    std::fs::create_dir_all(&folder)?;
+    let folder = folder(address);
     let (file, _) = log(&format!("redis-server-{port}"))?;
     let mut server = command("redis-server");
     server.args(["--port", &port, "--bind", "127.0.0.1", "--dir"]).arg(folder);

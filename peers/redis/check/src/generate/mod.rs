@@ -34,9 +34,17 @@ impl Step {
 /// No sequence uses more.
 pub(crate) const CONNECTIONS: usize = 4;
 
-/// The sequence that belongs to a seed. `dumps` are what DUMP made of some values. If it is to be
-/// `plain`, of commands alone that leave a connection as it is.
-pub(crate) fn sequence(seed: u64, dumps: &[Vec<u8>], plain: bool) -> Vec<Step> {
+/// Of what sequences are made.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Kind {
+    /// Of commands alone that leave a connection as it is.
+    pub(crate) plain: bool,
+    /// Of keys of one slot alone, and without what a cluster answers differently.
+    pub(crate) one_slot: bool,
+}
+
+/// The sequence that belongs to a seed. `dumps` are what DUMP made of some values.
+pub(crate) fn sequence(seed: u64, dumps: &[Vec<u8>], kind: Kind) -> Vec<Step> {
     let mut rng = Rng::with_seed(seed);
     // A few groups at a time meet each other's keys more often than all of them do.
     let groups = if rng.bool() {
@@ -44,9 +52,9 @@ pub(crate) fn sequence(seed: u64, dumps: &[Vec<u8>], plain: bool) -> Vec<Step> {
     } else {
         (0..rng.usize(1..4)).map(|_| ALL[rng.usize(..ALL.len())]).collect()
     };
-    let mut maker = Maker { rng, dumps, groups, steps: Vec::new() };
+    let mut maker = Maker { rng, kind, dumps, groups, steps: Vec::new() };
     for _ in 0..maker.rng.usize(3..25) {
-        if plain {
+        if kind.plain {
             let (conn, mut cmds) = (maker.conn(), maker.commands(1..30));
             cmds.retain(|cmd| !is_sticky(cmd));
             maker.burst(conn, cmds);
@@ -59,6 +67,7 @@ pub(crate) fn sequence(seed: u64, dumps: &[Vec<u8>], plain: bool) -> Vec<Step> {
 
 struct Maker<'a> {
     rng: Rng,
+    kind: Kind,
     dumps: &'a [Vec<u8>],
     groups: Vec<&'static [&'static str]>,
     steps: Vec<Step>,
@@ -210,7 +219,9 @@ impl Maker<'_> {
     fn together(&mut self) {
         let mut bursts = Vec::new();
         for (conn, prefix) in ["p0", "p1", "p2", "p3"].into_iter().enumerate() {
-            let mut cmds = vec![Cmd::new(&["RESET"])];
+            // Before the others begin: what one tracks or blocks must not depend on who is first.
+            self.burst(conn, vec![Cmd::new(&["RESET"])]);
+            let mut cmds = Vec::new();
             for _ in 0..self.rng.usize(1..40) {
                 // Only what looks at its own keys alone.
                 let group = ALL[self.rng.usize(..8)];
@@ -288,7 +299,10 @@ impl Maker<'_> {
         self.burst(conn, cmds);
     }
 
-    fn burst(&mut self, conn: usize, cmds: Vec<Cmd>) {
+    fn burst(&mut self, conn: usize, mut cmds: Vec<Cmd>) {
+        if self.kind.one_slot {
+            cmds.retain(|cmd| !differs_in_a_cluster(cmd));
+        }
         if !cmds.is_empty() {
             self.steps.push(Step::Burst(conn, cmds));
         }
@@ -308,7 +322,8 @@ impl Maker<'_> {
         match self.rng.usize(0..100) {
             0..10 => args[0].make_ascii_lowercase(),
             10..13 if args.len() > 1 && args[0] != b"SPOP" => args.truncate(args.len() - 1),
-            13..16 => args.push(b"extra".to_vec()),
+            13..16 => args
+                .push(if self.kind.one_slot { b"{t}extra" } else { b"extra".as_slice() }.to_vec()),
             16..18 => args[0] = b"nonsense".to_vec(),
             18 => args[0] = Vec::new(),
             19 => args[0] = b"bad\r\nname".to_vec(),
@@ -322,6 +337,8 @@ impl Maker<'_> {
     }
 
     fn expand_for(&mut self, pattern: &str, prefix: &str) -> Cmd {
+        let one_slot = if self.kind.one_slot { "{t}" } else { "" };
+        let prefix = &format!("{one_slot}{prefix}");
         let mut words = Words { rng: &mut self.rng, prefix, dumps: self.dumps };
         let mut args = Vec::new();
         expand(pattern, &mut words, &mut args);
@@ -344,6 +361,35 @@ fn is_sticky(cmd: &Cmd) -> bool {
     waits || NAMES.contains(&name.as_str())
 }
 
+/// Is about the node, about databases or about keys that need not be of the same slot?
+fn differs_in_a_cluster(cmd: &Cmd) -> bool {
+    const NAMES: [&str; 19] = [
+        "SELECT",
+        "SWAPDB",
+        "MOVE",
+        "INFO",
+        "CLUSTER",
+        "SCAN",
+        "READONLY",
+        "READWRITE",
+        "ASKING",
+        "ROLE",
+        "RANDOMKEY",
+        "EVALSHA",
+        "EVALSHA_RO",
+        "CONFIG",
+        "HELLO",
+        "LATENCY",
+        "MEMORY",
+        "SLOWLOG",
+        "PUBSUB",
+    ];
+    let has = |word: &str| cmd.args().iter().any(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
+    NAMES.contains(&cmd.name().as_str())
+        || (cmd.name() == "COPY" && has("DB"))
+        || (cmd.name() == "SORT" && has("BY"))
+}
+
 /// One of the few keys that are the same for everybody.
 fn is_common(arg: &[u8]) -> bool {
     [b"".as_slice(), b"\0bin\r\n key", b"{", b"nobody", b"{}x"].contains(&arg)
@@ -356,8 +402,8 @@ mod tests {
     #[test]
     fn a_seed_always_makes_the_same() {
         for seed in 0..200 {
-            let text = format!("{:?}", sequence(seed, &[], false));
-            assert_eq!(text, format!("{:?}", sequence(seed, &[], false)));
+            let text = format!("{:?}", sequence(seed, &[], Kind::default()));
+            assert_eq!(text, format!("{:?}", sequence(seed, &[], Kind::default())));
         }
     }
 }

@@ -135,6 +135,9 @@ impl Words<'_> {
     fn key(&mut self, kind: char) -> Vec<u8> {
         const KINDS: [char; 9] = ['s', 'l', 'h', 'e', 'z', 'x', 'g', 'b', 'y'];
         let odd = self.rng.usize(0..100);
+        if odd < 2 && self.prefix.starts_with('{') {
+            return format!("{}\0bin\r\n key", self.prefix).into();
+        }
         if odd < 2 {
             return self.pick(&["", "\0bin\r\n key", "{", "nobody", "{}x"]);
         }

@@ -19,6 +19,7 @@ const KEYS: u64 = 200;
 pub(super) struct Client {
     name: String,
     address: SocketAddr,
+    lossy: bool,
     rng: Rng,
     conn: Option<Conn>,
     keys: HashMap<String, Key>,
@@ -28,10 +29,11 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(n: usize, address: SocketAddr, seed: u64) -> Self {
+    pub(super) fn new(n: usize, address: SocketAddr, seed: u64, lossy: bool) -> Self {
         Self {
-            name: format!("m{n}"),
+            name: format!("m{seed}:{n}:"),
             address,
+            lossy,
             rng: Rng::with_seed(seed),
             conn: None,
             keys: HashMap::new(),
@@ -62,7 +64,8 @@ impl Client {
         for _ in 0..self.rng.usize(1..20) {
             let key = self.key();
             if self.rng.bool() {
-                let value = self.keys.entry(key.clone()).or_default().next();
+                let value =
+                    self.keys.entry(key.clone()).or_insert_with(|| Key::new(self.lossy)).next();
                 cmds.push(Cmd::new(&["SET", &key, &format!("{key}={value}")]));
                 about.push((key, Some(value)));
             } else {
@@ -88,7 +91,7 @@ impl Client {
         let mut args = vec!["MSET".to_owned()];
         let mut values = Vec::new();
         for key in &keys {
-            let value = self.keys.entry(key.clone()).or_default().next();
+            let value = self.keys.entry(key.clone()).or_insert_with(|| Key::new(self.lossy)).next();
             args.extend([key.clone(), format!("{key}={value}")]);
             values.push(value);
         }
@@ -119,7 +122,7 @@ impl Client {
     fn transaction(&mut self) {
         let tag = format!("{{{}t{}}}", self.name, self.rng.u64(..KEYS));
         let (a, b) = (format!("{tag}a"), format!("{tag}b"));
-        let value = self.keys.entry(a.clone()).or_default().next();
+        let value = self.keys.entry(a.clone()).or_insert_with(|| Key::new(self.lossy)).next();
         let text = format!("{a}={value}");
         let cmds = [
             Cmd::new(&["MULTI"]),
@@ -151,7 +154,8 @@ impl Client {
             *maybe += 1;
             return;
         };
-        let (least, most) = (*sure + 1, *sure + 1 + *maybe);
+        let least = if self.lossy { 1 } else { *sure + 1 };
+        let most = *sure + 1 + *maybe;
         let seen = seen.unsigned_abs();
         // What has not counted by now may still do so later; what has, has.
         *maybe = most.saturating_sub(seen);
@@ -196,7 +200,10 @@ impl Client {
     }
 
     fn wrote(&mut self, key: &str, value: u64, sure: bool) {
-        self.keys.entry(key.to_owned()).or_default().written(value, sure);
+        self.keys
+            .entry(key.to_owned())
+            .or_insert_with(|| Key::new(self.lossy))
+            .written(value, sure);
     }
 
     fn has_read(&mut self, key: &str, answer: Option<&Value>) {
@@ -217,7 +224,9 @@ impl Client {
                 return;
             }
         };
-        if let Err(wrong) = self.keys.entry(key.to_owned()).or_default().read(value) {
+        if let Err(wrong) =
+            self.keys.entry(key.to_owned()).or_insert_with(|| Key::new(self.lossy)).read(value)
+        {
             self.wrong(format!("{key}: {wrong}"));
         }
     }

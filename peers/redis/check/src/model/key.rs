@@ -10,9 +10,15 @@ pub(super) struct Key {
     /// Written with an error or nothing for an answer: there or not.
     maybe: BTreeSet<u64>,
     last: u64,
+    /// Whether what was written may be gone again.
+    lossy: bool,
 }
 
 impl Key {
+    pub(super) fn new(lossy: bool) -> Self {
+        Self { lossy, ..Self::default() }
+    }
+
     /// A number for a value that is about to be written.
     pub(super) fn next(&mut self) -> u64 {
         self.last += 1;
@@ -34,7 +40,8 @@ impl Key {
         if value == self.sure {
             return Ok(());
         }
-        if self.maybe.contains(&value) {
+        let lost = self.lossy && value < self.sure;
+        if self.maybe.contains(&value) || lost {
             // From now on it is known.
             self.written(value, true);
             return Ok(());

@@ -26,6 +26,9 @@ pub(crate) struct Model {
     /// Of a thousand answers, how many may be errors
     #[arg(long, default_value_t = 20)]
     errors: usize,
+    /// Acknowledged writes may be gone again: a primary is killed
+    #[arg(long)]
+    lossy: bool,
 }
 
 /// What clients have seen.
@@ -51,7 +54,7 @@ pub(crate) fn run(args: &Model) -> ExitCode {
     thread::scope(|scope| {
         let clients: Vec<_> = (0..args.clients)
             .map(|n| {
-                let client = Client::new(n, args.address, seed.wrapping_add(n as u64));
+                let client = Client::new(n, args.address, seed.wrapping_add(n as u64), args.lossy);
                 scope.spawn(move || client.run(end))
             })
             .collect();
