@@ -161,6 +161,8 @@ pub enum Step<P: Protocol> {
         /// No deadline applies: the request waits for something to happen.
         patient: bool,
     },
+    /// The machine is asked again when everything before it is answered.
+    Wait(P::Frame),
     /// It is answered by this, in its turn.
     Answer(P::Frame),
     /// It is answered by this, if by anything, in its turn, and the connection is closed after it.

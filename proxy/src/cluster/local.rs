@@ -178,6 +178,7 @@ impl LocalCluster {
     }
 
     fn take(&self, set: Arc<EndpointSet>) {
+        bump();
         let config = self.shared.config();
         let view = &mut *self.view.borrow_mut();
         let mut old: FxHashMap<u64, _> =
@@ -222,6 +223,20 @@ fn soonest_back(
     let order =
         |local: &&Rc<LocalEndpoint>| (avoid.contains(&local.id()), local.endpoint.suspension(now));
     healthy.min_by_key(order).cloned()
+}
+
+thread_local! {
+    /// How often anything in a worker's views has changed that requests are routed by.
+    static ROUTES: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Changes whenever requests of this worker may be routed differently from before.
+pub fn routes_version() -> u64 {
+    ROUTES.get()
+}
+
+pub(super) fn bump() {
+    ROUTES.set(ROUTES.get().wrapping_add(1));
 }
 
 /// One worker's view of an endpoint.

@@ -24,7 +24,7 @@ mod tests;
 pub use address::Address;
 pub use endpoint::Endpoint;
 pub use gauge::Gauge;
-pub use local::{LocalCluster, LocalEndpoint};
+pub use local::{LocalCluster, LocalEndpoint, routes_version};
 pub use shards::{Learnt, LearntShard, ShardTable};
 pub use shared::{EndpointSet, Shared};
 pub use status::{

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use wiremesh::correlation::{Access, Target};
 
-use super::local::{LocalCluster, LocalEndpoint, View};
+use super::local::{LocalCluster, LocalEndpoint, View, bump};
 use super::shards::{Members, ShardTable};
 use crate::config::ReadFrom;
 
@@ -86,6 +86,7 @@ impl LocalCluster {
         let place = self.fresh().place(address);
         if let Some(place) = place {
             self.moved.borrow_mut().insert(slot, place);
+            bump();
         }
         self.shared().stale();
         place.is_some()

@@ -46,6 +46,8 @@ where
     pub lines: RefCell<Vec<Rc<Upstream<P>>>>,
     /// What waits until nothing is in flight.
     parked: RefCell<Option<Step<P>>>,
+    /// The version of the routes that its requests in flight were sent by.
+    pub routes: Cell<u64>,
     /// The request in flight must stay the only one.
     alone: Cell<bool>,
     in_flight: Cell<u32>,
@@ -86,6 +88,7 @@ where
             private: RefCell::default(),
             lines: RefCell::default(),
             parked: RefCell::default(),
+            routes: Cell::new(0),
             alone: Cell::new(false),
             in_flight: Cell::new(0),
             waker: RefCell::default(),

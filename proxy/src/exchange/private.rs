@@ -9,6 +9,7 @@ use wiremesh::{
     Failure, Lane, Protocol, Reason,
     correlation::{Exchange, Release, Target, View},
     engine::Inbox,
+    topology::Redirect,
 };
 
 use super::{Mesh, PoolKey, client::Client, ticket::Alone, upstream::Upstream};
@@ -162,6 +163,11 @@ where
         reply: &mut P::Frame,
     ) {
         let (shards, nodes) = layout_of(cluster);
+        if let Some(Redirect::Moved { slot, to }) =
+            <P::Correlation as Exchange<P>>::redirect(&self.protocol, reply)
+        {
+            cluster.note_moved(slot, &to);
+        }
         let view = View { client: client.id, peer: &client.peer, shards, nodes };
         let machine = &mut *client.machine.borrow_mut();
         <P::Correlation as Exchange<P>>::on_reply(&self.protocol, machine, &view, reply);

@@ -15,7 +15,7 @@ use super::{
     upstream::Upstream,
 };
 use crate::{
-    cluster::{LocalCluster, LocalEndpoint, hash_key},
+    cluster::{LocalCluster, LocalEndpoint, hash_key, routes_version},
     policy::{Route, pass_on_timeout},
     stations::{Decision, Passage, Replay},
     worker::Phase,
@@ -28,6 +28,14 @@ where
     /// Takes a request of a client's.
     pub(super) fn on_request(self: &Rc<Self>, client: &Rc<Client<P>>, request: P::Frame) {
         let (shards, nodes) = self.layout(client, &request);
+        if <P::Correlation as Exchange<P>>::STATEFUL {
+            // By other routes than those before it, it could overtake them.
+            let routes = routes_version();
+            if client.in_flight() > 0 && client.routes.get() != routes {
+                return client.park(Step::Wait(request));
+            }
+            client.routes.set(routes);
+        }
         let view = View { client: client.id, peer: &client.peer, shards, nodes };
         let step = {
             let machine = &mut *client.machine.borrow_mut();
@@ -58,6 +66,8 @@ where
                 self.take_private(client, before, request, target, patient);
             }
             later @ (Step::Alone(..) | Step::Private { .. }) => client.park(later),
+            Step::Wait(request) if client.in_flight() == 0 => self.on_request(client, request),
+            later @ Step::Wait(_) => client.park(later),
             Step::Answer(reply) => self.say(client, reply),
             Step::Bye(reply) => {
                 if let Some(reply) = reply {

@@ -60,6 +60,9 @@ enum Silent {
     Yes,
 }
 
+/// What is said to a command that finds its slot gone from the shard that its client's connection goes to.
+const MOVED: &str = "TRYAGAIN wiremesh: the slot has moved to another shard meanwhile";
+
 /// At most so many commands without a key are kept until one with a key tells where to.
 const UNSENT_MAX: usize = 1000;
 
@@ -69,6 +72,8 @@ enum To {
     Said(Message),
     /// It goes to the shard of this slot, on a connection that is shared.
     Aside(u16),
+    /// It is looked at again when all before it is answered.
+    Wait,
 }
 
 /// How many channels, patterns and shard channels the connection is subscribed to.
@@ -139,6 +144,7 @@ impl Attached {
         let target = match self.target(sharded, &request) {
             Ok(target) => target,
             Err(To::Said(message)) => return Step::Answer(message),
+            Err(To::Wait) => return Step::Wait(request),
             Err(To::Aside(slot)) => {
                 self.aside = true;
                 let access = request.command().map_or(Access::Write, spread::access);
@@ -202,6 +208,9 @@ impl Attached {
                     return Err(To::Said(Message::error(CROSSSLOT)));
                 } else if request.command().is_some_and(|c| c.class == Class::Plain) {
                     return Err(To::Aside(slot));
+                } else if !self.pending.is_empty() {
+                    // Perhaps the connection is not needed any more by then.
+                    return Err(To::Wait);
                 } else {
                     return Err(To::Said(Message::error(CROSSSLOT)));
                 }
@@ -221,7 +230,12 @@ impl Attached {
                     self.over = true;
                     return Err(To::Said(Message::simple("OK")));
                 }
-                "exec" | "quit" | "reset" | "multi" => {}
+                "multi" => {
+                    return Err(To::Said(Message::error("ERR MULTI calls can not be nested")));
+                }
+                // An error that only a server can tell, or the end: any will do.
+                "exec" | "quit" | "reset" => {}
+                _ if request.command().is_none_or(|command| !command.takes(request.argc())) => {}
                 _ if unsent.len() >= UNSENT_MAX => {
                     self.spoilt = true;
                     return Err(To::Said(Message::error(
@@ -403,6 +417,10 @@ impl Attached {
             return None;
         }
         let failed = reply.is_error();
+        if failed && matches!(reply.error_code(), Some(b"MOVED" | b"ASK")) {
+            // Inner addresses are of no use to the client. It may try again: what was asked for is not done.
+            *reply = Message::error(MOVED);
+        }
         match self.pending.pop_front()? {
             Pending::Plain => {}
             Pending::Multi => {}
@@ -451,8 +469,12 @@ impl Attached {
 
     /// Whether there are subscriptions, or will be when all is answered.
     fn is_subscriber(&self) -> bool {
-        let asked = |pending: &Pending| matches!(pending, Pending::Subscribe(..));
-        self.subscribed.any() || self.pending.iter().any(asked)
+        let last = self.pending.iter().rev().find_map(|pending| match pending {
+            Pending::Subscribe(..) => Some(true),
+            Pending::Reset => Some(false),
+            _ => None,
+        });
+        last.unwrap_or_else(|| self.subscribed.any())
     }
 
     /// Something about subscriptions.
