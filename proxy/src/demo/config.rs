@@ -104,7 +104,7 @@ listeners:
     }
     let cache = endpoints.iter().filter(|(name, _)| *name == CACHE);
     for (name, address) in cache {
-        let _ = write!(text, "  - {{ name: {name}, endpoints: [\"{address}\"] }}\n");
+        let _ = writeln!(text, "  - {{ name: {name}, endpoints: [\"{address}\"] }}");
     }
     text
 }
