@@ -69,17 +69,17 @@ impl RespServer {
     }
 
     /// Says that these serve all slots, in equal parts.
-    pub fn knows(&self, primaries: &[&RespServer]) {
+    pub fn knows(&self, primaries: &[&Self]) {
         self.knows_replica(primaries, None);
     }
 
     /// The same, with a replica of each.
-    pub fn knows_replica(&self, primaries: &[&RespServer], replica: Option<&RespServer>) {
+    pub fn knows_replica(&self, primaries: &[&Self], replica: Option<&Self>) {
         let (count, mut text) = (primaries.len(), format!("*{}\r\n", primaries.len()));
         for (n, primary) in primaries.iter().enumerate() {
             let (first, last) = (16384 * n / count, 16384 * (n + 1) / count - 1);
             text += &format!("*{}\r\n:{first}\r\n:{last}\r\n", 3 + usize::from(replica.is_some()));
-            for port in [Some(*primary), replica].into_iter().flatten().map(RespServer::port) {
+            for port in [Some(*primary), replica].into_iter().flatten().map(Self::port) {
                 text += &format!("*3\r\n+127.0.0.1\r\n:{port}\r\n+id{port}\r\n");
             }
         }
@@ -94,7 +94,7 @@ impl RespServer {
     }
 
     /// Says that it follows another.
-    pub fn follows(&self, primary: &RespServer) {
+    pub fn follows(&self, primary: &Self) {
         let text = format!(
             "role:slave\r\nmaster_host:127.0.0.1\r\nmaster_port:{}\r\nmaster_link_status:up\r\n",
             primary.port()
