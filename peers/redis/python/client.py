@@ -1,4 +1,4 @@
-"""client.py standalone|cluster HOST:PORT 2|3: redis-py, blocking and asyncio."""
+"""client.py standalone|cluster|hidden HOST:PORT 2|3: redis-py, blocking and asyncio."""
 
 import asyncio
 import sys
@@ -24,6 +24,11 @@ def main():
         for name, body in Cluster(host, int(port), int(protocol)).all():
             steps.step(name, body)
         asyncio.run(asynchronous(steps, AsyncCluster(host, int(port), int(protocol))))
+    elif kind == "hidden":
+        from hidden import Hidden
+
+        for name, body in Hidden(host, int(port), int(protocol)).all():
+            steps.step(name, body)
     else:
         for name, body in Standalone(host, int(port), int(protocol)).all():
             steps.step(name, body)

@@ -15,7 +15,7 @@ use crate::report::Report;
 
 /// Every client in both versions of RESP, direct and through the proxy; then random commands.
 pub(super) async fn run_all(report: &mut Report, direct: bool) {
-    let mut cells = Cell::all();
+    let mut cells = Cell::all(direct);
     cells.retain(|cell| report.wants(&cell.name()));
     const OTHERS: [&str; 5] =
         ["redis-cli", "redis-benchmark", "redis-load-planned", "redis-load-killed", differ::NAME];

@@ -363,7 +363,7 @@ fn is_sticky(cmd: &Cmd) -> bool {
 
 /// Is about the node, about databases or about keys that need not be of the same slot?
 fn differs_in_a_cluster(cmd: &Cmd) -> bool {
-    const NAMES: [&str; 19] = [
+    const NAMES: [&str; 21] = [
         "SELECT",
         "SWAPDB",
         "MOVE",
@@ -383,9 +383,12 @@ fn differs_in_a_cluster(cmd: &Cmd) -> bool {
         "MEMORY",
         "SLOWLOG",
         "PUBSUB",
+        "WAIT",
+        "PUBLISH",
     ];
     let has = |word: &str| cmd.args().iter().any(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
     NAMES.contains(&cmd.name().as_str())
+        || (cmd.name() == "CLIENT" && has("LIST"))
         || (cmd.name() == "COPY" && has("DB"))
         || (cmd.name() == "SORT" && has("BY"))
 }
