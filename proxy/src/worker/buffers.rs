@@ -9,17 +9,10 @@ pub const READ_CHUNK: usize = 64 * 1024;
 /// What is left of a read is kept in place when it is more than this, and copied out when it is less.
 const COPY_REST: usize = 16 * 1024;
 
-/// Output storage larger than this goes back to the allocator.
-const POOLED_MAX: usize = 256 * 1024;
-
-/// How many output buffers of a kind a worker keeps for reuse.
-const POOLED_BUFFERS: usize = 256;
-
 /// Buffers that a worker's connections share, so that an idle connection holds none.
 ///
 /// All connections read into the same chunk, which therefore stays in the core's cache; only a half-received frame is
 /// moved to a buffer of the connection's own.
-#[derive(Default)]
 pub struct Buffers {
     chunk: RefCell<BytesMut>,
     /// What waits to be written to clients.
@@ -29,8 +22,23 @@ pub struct Buffers {
 }
 
 /// Storage of output buffers.
-#[derive(Default)]
-pub struct Pool(RefCell<Vec<Vec<u8>>>);
+pub struct Pool {
+    storage: RefCell<Vec<Vec<u8>>>,
+    /// How many are kept for reuse.
+    most: usize,
+    /// Storage larger than this goes back to the allocator.
+    largest: usize,
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self {
+            chunk: RefCell::default(),
+            to_clients: Pool::new(256, 256 * 1024),
+            to_upstreams: Pool::new(32, 1024 * 1024),
+        }
+    }
+}
 
 impl Buffers {
     /// A buffer to read into, with what is left of the last read at its front: the shared one, unless that is much.
@@ -67,10 +75,14 @@ impl Buffers {
 }
 
 impl Pool {
+    fn new(most: usize, largest: usize) -> Self {
+        Self { storage: RefCell::default(), most, largest }
+    }
+
     /// Provides `out` with storage before something is appended.
     pub fn lend(&self, out: &mut WriteBuf) {
         if !out.has_storage()
-            && let Some(storage) = self.0.borrow_mut().pop()
+            && let Some(storage) = self.storage.borrow_mut().pop()
         {
             out.give_storage(storage);
         }
@@ -79,8 +91,8 @@ impl Pool {
     /// Takes the storage of an output buffer that is empty.
     pub fn reclaim(&self, out: &mut WriteBuf) {
         if let Some(storage) = out.take_storage() {
-            let mut pool = self.0.borrow_mut();
-            if storage.capacity() <= POOLED_MAX && pool.len() < POOLED_BUFFERS {
+            let mut pool = self.storage.borrow_mut();
+            if storage.capacity() <= self.largest && pool.len() < self.most {
                 pool.push(storage);
             }
         }
