@@ -76,6 +76,10 @@ pub trait Pipelined: Protocol<Correlation = InOrder> {
         Step::Shared(request, Target::Any)
     }
 
+    /// Shows `visit` the request as a route would have to see it for each of the things that it is about, if routes can
+    /// tell them apart: keys, say. All must lead to one cluster.
+    fn each_subject(&self, _request: &Self::Frame, _visit: &mut dyn FnMut(&Self::Frame)) {}
+
     /// Speaks with an upstream before the first request of this lane; `None`: there is nothing to say. `copy`: of data
     /// that is divided over shards the endpoint has a copy, and reads may be meant for it all the same.
     fn greet(&self, _lane: Lane, _copy: bool) -> Option<Box<dyn Handshake<Self>>> {
@@ -325,6 +329,9 @@ pub trait Exchange<P: Protocol>: 'static {
 
     /// How many replies the request will have.
     fn expects(protocol: &P, request: &P::Frame) -> Expect;
+
+    /// [`Pipelined::each_subject`].
+    fn each_subject(_: &P, _request: &P::Frame, _visit: &mut dyn FnMut(&P::Frame)) {}
 
     /// [`ClientMachine::on_request`].
     fn step(protocol: &P, client: &mut Self::Client, view: &View<'_>, request: P::Frame)

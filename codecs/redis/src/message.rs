@@ -25,6 +25,8 @@ pub struct Message {
     /// Where the value begins: behind its attributes, or behind empty requests.
     start: u32,
     argc: u32,
+    /// The argument that the header `key` is to show, where it is not the first key.
+    focus: u32,
     lane: u32,
     expect: Expect,
     role: Role,
@@ -139,6 +141,11 @@ impl Message {
         args.get(command.first_key(self.argc(), |n| args.get(n))?)
     }
 
+    /// Has the header `key` show this argument.
+    pub(crate) fn set_focus(&mut self, arg: usize) {
+        self.focus = u32::try_from(arg).unwrap_or(0);
+    }
+
     /// The lane that the request belongs to; 0 unless it was [set](Self::set_lane).
     #[inline]
     pub fn lane(&self) -> u32 {
@@ -187,6 +194,7 @@ impl Message {
             command: None,
             start: u32::try_from(start).unwrap_or(u32::MAX),
             argc: 0,
+            focus: 0,
             lane: 0,
             expect: Expect::One,
             role,
@@ -393,6 +401,7 @@ impl Frame for Message {
 impl HeaderView for Message {
     fn header(&self, name: &str) -> Option<Cow<'_, str>> {
         match name {
+            "key" if self.focus > 0 => self.arg(self.focus as usize).map(String::from_utf8_lossy),
             "key" => self.first_key().map(String::from_utf8_lossy),
             "command" => self.command.map(|command| Cow::Borrowed(command.name)),
             _ => None,

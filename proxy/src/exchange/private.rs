@@ -62,6 +62,17 @@ where
             return self.conclude_failed(ticket, None, &failure);
         };
         if let Some(upstream) = held {
+            let listener = ticket.passage.listener.clone();
+            let routed = listener.route(&request).and_then(|route| route.cluster.as_ref());
+            if routed.is_some_and(|routed| !Rc::ptr_eq(routed, &upstream.cluster))
+                && self.has_subject(&request)
+            {
+                let failure = Failure::new(
+                    Reason::BadRequest,
+                    "its route is another than that of the connection that the client's state is on",
+                );
+                return self.conclude_failed(ticket, None, &failure);
+            }
             let endpoint = upstream.endpoint.clone();
             return self.launch(ticket, request, &cluster, &route, &endpoint, |_| Ok(upstream));
         }
@@ -171,6 +182,14 @@ where
         let view = View { client: client.id, peer: &client.peer, shards, nodes };
         let machine = &mut *client.machine.borrow_mut();
         <P::Correlation as Exchange<P>>::on_reply(&self.protocol, machine, &view, reply);
+    }
+
+    /// Whether a request is about anything that routes could tell.
+    fn has_subject(&self, request: &P::Frame) -> bool {
+        let mut found = false;
+        let visit = &mut |_: &P::Frame| found = true;
+        <P::Correlation as Exchange<P>>::each_subject(&self.protocol, request, visit);
+        found
     }
 
     /// The cluster that a request goes to: its shards (0: it has none) and endpoints.

@@ -35,6 +35,15 @@ where
                 return client.park(Step::Wait(request));
             }
             client.routes.set(routes);
+            if self.is_torn(client, &request) {
+                let text = "what it is about belongs to different routes";
+                let failure = Failure::new(Reason::BadRequest, text);
+                let head = self.protocol.head(&request);
+                return match self.protocol.reply(&head, &failure) {
+                    Some(reply) => self.say(client, reply),
+                    None => client.close(),
+                };
+            }
         }
         let view = View { client: client.id, peer: &client.peer, shards, nodes };
         let step = {
@@ -42,6 +51,26 @@ where
             <P::Correlation as Exchange<P>>::step(&self.protocol, machine, &view, request)
         };
         self.take_step(client, step);
+    }
+
+    /// Whether routes, or the upstream connection that the client has for itself, would do half of a request each.
+    fn is_torn(&self, client: &Rc<Client<P>>, request: &P::Frame) -> bool {
+        let listener = client.listener.borrow();
+        if listener.has_one_route() {
+            return false;
+        }
+        let cluster =
+            |request: &P::Frame| listener.route(request).and_then(|route| route.cluster.clone());
+        let first = cluster(request);
+        let same = |other: Option<Rc<LocalCluster>>| match (&first, &other) {
+            (Some(first), Some(other)) => Rc::ptr_eq(first, other),
+            (None, None) => true,
+            _ => false,
+        };
+        let mut torn = false;
+        let visit = &mut |view: &P::Frame| torn |= !same(cluster(view));
+        <P::Correlation as Exchange<P>>::each_subject(&self.protocol, request, visit);
+        torn
     }
 
     /// Does what is to become of a request, now or when nothing is in flight.

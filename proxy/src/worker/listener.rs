@@ -28,6 +28,11 @@ impl ListenerView {
     pub fn route(&self, request: &dyn Frame) -> Option<&Rc<LocalRoute>> {
         self.routes.get(self.table.find(request)?)
     }
+
+    /// Whether all requests that have a route have the same.
+    pub fn has_one_route(&self) -> bool {
+        self.routes.len() < 2
+    }
 }
 
 /// A route, as one worker sees it.
