@@ -116,8 +116,9 @@ pub trait ClientMachine<P: Pipelined>: Default + 'static {
     /// passed on. It may edit the frame, and mark it as a push or as one that more will follow.
     fn on_reply(&mut self, _protocol: &P, _view: &View<'_>, _reply: &mut P::Frame) {}
 
-    /// Notes that the [`Step::Alone`] in progress was answered by the proxy, with an error.
-    fn on_failed(&mut self, _protocol: &P) {}
+    /// Notes that the [`Step::Alone`] in progress, or a request that was to go to the client's own connection (`own`),
+    /// was answered by the proxy, with an error.
+    fn on_failed(&mut self, _protocol: &P, _own: bool) {}
 
     /// What may become of the client's own connection, asked when nothing is owed on it. `gone`: the client has left.
     fn release(&mut self, _protocol: &P, _gone: bool) -> Release<P> {
@@ -142,6 +143,8 @@ pub struct View<'a> {
     pub shards: usize,
     /// How many endpoints it has.
     pub nodes: usize,
+    /// What is shown comes from the connection that is the client's own.
+    pub own: bool,
 }
 
 /// What becomes of a request.
@@ -341,7 +344,7 @@ pub trait Exchange<P: Protocol>: 'static {
     fn on_reply(_: &P, _client: &mut Self::Client, _: &View<'_>, _reply: &mut P::Frame) {}
 
     /// [`ClientMachine::on_failed`].
-    fn on_failed(_: &P, _client: &mut Self::Client) {}
+    fn on_failed(_: &P, _client: &mut Self::Client, _own: bool) {}
 
     /// [`ClientMachine::release`].
     fn release(_: &P, _client: &mut Self::Client, _gone: bool) -> Release<P> {
@@ -395,6 +398,10 @@ impl<P: Pipelined> Exchange<P> for InOrder {
         protocol.expects(request)
     }
 
+    fn each_subject(protocol: &P, request: &P::Frame, visit: &mut dyn FnMut(&P::Frame)) {
+        protocol.each_subject(request, visit);
+    }
+
     fn step(protocol: &P, client: &mut P::Client, view: &View<'_>, request: P::Frame) -> Step<P> {
         client.on_request(protocol, view, request)
     }
@@ -403,8 +410,8 @@ impl<P: Pipelined> Exchange<P> for InOrder {
         client.on_reply(protocol, view, reply);
     }
 
-    fn on_failed(protocol: &P, client: &mut P::Client) {
-        client.on_failed(protocol);
+    fn on_failed(protocol: &P, client: &mut P::Client, own: bool) {
+        client.on_failed(protocol, own);
     }
 
     fn release(protocol: &P, client: &mut P::Client, gone: bool) -> Release<P> {

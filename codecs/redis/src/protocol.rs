@@ -162,6 +162,21 @@ impl Pipelined for Redis {
         !reply.has_more()
     }
 
+    /// Its keys.
+    fn each_subject(&self, request: &Message, visit: &mut dyn FnMut(&Message)) {
+        let Some(command) = request.command() else { return };
+        let args: Vec<_> = request.args().collect();
+        let Ok(keys) = command.keys(&args) else { return };
+        if keys.len() == 1 {
+            return visit(request);
+        }
+        let mut shown = request.clone();
+        for key in keys {
+            shown.set_focus(key);
+            visit(&shown);
+        }
+    }
+
     fn greet(&self, lane: Lane, copy: bool) -> Option<Box<dyn Handshake<Self>>> {
         let setting = self.lanes.setting(lane).unwrap_or_default();
         Some(Box::new(Greeting::new(&setting, self.own.as_ref(), copy)?))

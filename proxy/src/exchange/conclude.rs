@@ -44,7 +44,7 @@ where
         if ticket.alone == Alone::Watched
             && let Some(cluster) = &ticket.passage.cluster
         {
-            self.show(&ticket.client, cluster, &mut reply);
+            self.show(&ticket.client, cluster, &mut reply, false);
         }
         ticket.passage.listener.filters.on_response(&mut reply);
         let bytes_out = ticket.bytes_out.saturating_add(reply.wire_len());
@@ -197,7 +197,11 @@ where
         }
         if matches!(ticket.alone, Alone::Watched | Alone::Private) {
             let mut machine = ticket.client.machine.borrow_mut();
-            <P::Correlation as Exchange<P>>::on_failed(&self.protocol, &mut machine);
+            <P::Correlation as Exchange<P>>::on_failed(
+                &self.protocol,
+                &mut machine,
+                ticket.alone == Alone::Private,
+            );
         }
         if ticket.alone == Alone::Private && ticket.client.private.borrow().is_some() {
             // What state is on it now is not known.

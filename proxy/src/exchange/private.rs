@@ -166,12 +166,13 @@ where
         client.private.borrow().as_ref().is_some_and(|upstream| upstream.is_patient())
     }
 
-    /// Lets the client's machine see a frame from upstream.
+    /// Lets the client's machine see a frame from upstream; `own`: from the connection that is the client's own.
     pub(super) fn show(
         &self,
         client: &Rc<Client<P>>,
         cluster: &LocalCluster,
         reply: &mut P::Frame,
+        own: bool,
     ) {
         let (shards, nodes) = layout_of(cluster);
         if let Some(Redirect::Moved { slot, to }) =
@@ -179,7 +180,7 @@ where
         {
             cluster.note_moved(slot, &to);
         }
-        let view = View { client: client.id, peer: &client.peer, shards, nodes };
+        let view = View { client: client.id, peer: &client.peer, shards, nodes, own };
         let machine = &mut *client.machine.borrow_mut();
         <P::Correlation as Exchange<P>>::on_reply(&self.protocol, machine, &view, reply);
     }

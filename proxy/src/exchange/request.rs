@@ -45,7 +45,7 @@ where
                 };
             }
         }
-        let view = View { client: client.id, peer: &client.peer, shards, nodes };
+        let view = View { client: client.id, peer: &client.peer, shards, nodes, own: false };
         let step = {
             let machine = &mut *client.machine.borrow_mut();
             <P::Correlation as Exchange<P>>::step(&self.protocol, machine, &view, request)

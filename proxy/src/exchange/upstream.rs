@@ -487,7 +487,7 @@ where
             // The answer to something of the proxy's.
             return self.on_reply(mesh, frame);
         }
-        mesh.show(holder, &self.cluster, &mut frame);
+        mesh.show(holder, &self.cluster, &mut frame, true);
         let stalled = if frame.kind() == Kind::Push {
             mesh.on_unsolicited(self, frame);
             holder.holds_back(self).then(|| holder.clone())

@@ -41,8 +41,6 @@ pub(super) struct Attached {
     slot: Option<u16>,
     /// In a cluster: what was said since `MULTI`, as long as no key has told where to; the server has seen none of it.
     unsent: Option<Vec<Message>>,
-    /// A request in flight goes to another shard, on a connection that is shared.
-    aside: bool,
     /// The connection is of no lane any more: it is closed when it is not needed.
     worn: bool,
     /// Nothing is on a connection, since none was taken.
@@ -146,7 +144,6 @@ impl Attached {
             Err(To::Said(message)) => return Step::Answer(message),
             Err(To::Wait) => return Step::Wait(request),
             Err(To::Aside(slot)) => {
-                self.aside = true;
                 let access = request.command().map_or(Access::Write, spread::access);
                 return Step::Alone(request, Target::Slot(slot, access));
             }
@@ -257,11 +254,6 @@ impl Attached {
     /// Whether no connection was taken after all.
     pub(super) fn is_over(&self) -> bool {
         self.over
-    }
-
-    /// Whether a reply is that of a request on another connection.
-    pub(super) fn was_aside(&mut self) -> bool {
-        std::mem::take(&mut self.aside)
     }
 
     /// What the answer to a request will mean, or what becomes of the request in the place of being sent.

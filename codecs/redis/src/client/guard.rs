@@ -3,8 +3,6 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use wiremesh::correlation::Step;
-
 use crate::{Message, Redis, acl::User, command::Flags};
 
 /// The users that the configuration names, by name. None: clients log in at the server.
@@ -135,12 +133,8 @@ impl Identity {
 }
 
 impl super::Client {
-    /// Lets a request pass that its sender may make.
-    pub(super) fn guard(
-        &mut self,
-        redis: &Redis,
-        request: Message,
-    ) -> Result<Message, Step<Redis>> {
+    /// Lets a request pass that its sender may make; else, what it is answered by.
+    pub(super) fn guard(&mut self, redis: &Redis, request: Message) -> Result<Message, Message> {
         if redis.users().is_empty() {
             return Ok(request);
         }
@@ -149,13 +143,13 @@ impl super::Client {
         let asked = (ends && open.is_some()).then(|| request.clone());
         match self.identity.judge(redis.users(), request) {
             Verdict::Pass(request) => Ok(request),
-            Verdict::Answer(reply) => Err(Step::Answer(reply)),
+            Verdict::Answer(reply) => Err(reply),
             Verdict::Refuse(reply) => {
                 if let Some(attached) = &mut self.attached {
                     attached.spoil();
                 }
                 // What was queued must be dropped, and the server is to be told.
-                asked.ok_or(Step::Answer(reply))
+                asked.ok_or(reply)
             }
         }
     }

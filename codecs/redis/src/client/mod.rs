@@ -41,7 +41,7 @@ impl ClientMachine<Redis> for Client {
         request.set_lane(self.lane);
         let request = match self.guard(redis, request) {
             Ok(request) => request,
-            Err(step) => return step,
+            Err(reply) => return Step::Answer(reply),
         };
         if let Some(attached) = &mut self.attached {
             let named = request.command().is_some_and(|command| {
@@ -93,7 +93,8 @@ impl ClientMachine<Redis> for Client {
 
     fn on_reply(&mut self, redis: &Redis, view: &View<'_>, reply: &mut Message) {
         if let Some(attached) = &mut self.attached {
-            if attached.was_aside() {
+            // Another shard's, on a connection that is shared.
+            if !view.own {
                 return;
             }
             if let Some(change) = attached.on_reply(self.setting.version, reply) {
@@ -106,8 +107,8 @@ impl ClientMachine<Redis> for Client {
         }
     }
 
-    fn on_failed(&mut self, redis: &Redis) {
-        if self.attached.as_mut().is_some_and(|attached| attached.was_aside()) {
+    fn on_failed(&mut self, redis: &Redis, own: bool) {
+        if !own && self.attached.is_some() {
             return;
         }
         // If it was sent on a connection of the client's own, that is lost.

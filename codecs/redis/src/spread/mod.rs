@@ -157,6 +157,8 @@ pub(crate) fn of_one_server(name: &str) -> bool {
             | "wait"
             | "waitaof"
             | "client|list"
+            // What is said of one connection would not hold for those to other shards.
+            | "client|tracking" | "client|caching" | "client|reply" | "client|no-evict" | "client|no-touch"
             | "move"
     )
 }
@@ -238,7 +240,7 @@ fn by_slot(command: &'static Command, request: &Message) -> Step<Redis> {
 mod tests {
     use super::*;
 
-    const VIEW: View<'static> = View { client: 1, peer: "", shards: 3, nodes: 6 };
+    const VIEW: View<'static> = View { client: 1, peer: "", shards: 3, nodes: 6, own: false };
 
     fn request(line: &str) -> Message {
         Message::request(line.split(' '))
