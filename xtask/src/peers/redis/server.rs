@@ -185,6 +185,14 @@ impl Cluster {
             }
             node.ask(&["CLUSTER", "FAILOVER"]).await?;
             node.wait(&["ROLE"], |seen| seen.starts_with("master")).await?;
+            // The one before becomes its replica when it hears of it.
+            let end = Instant::now() + START;
+            while self.primaries().await?.len() > 3 {
+                if Instant::now() > end {
+                    bail!("more than three primaries");
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
             return Ok(n);
         }
         bail!("no replica left")

@@ -224,10 +224,11 @@ impl Client {
                 return;
             }
         };
-        if let Err(wrong) =
-            self.keys.entry(key.to_owned()).or_insert_with(|| Key::new(self.lossy)).read(value)
-        {
-            self.wrong(format!("{key}: {wrong}"));
+        let known = self.keys.entry(key.to_owned()).or_insert_with(|| Key::new(self.lossy));
+        if let Err(wrong) = known.read(value) {
+            // Tells a read that overtook a write from a write that is lost.
+            let now = self.burst(&[Cmd::new(&["GET", key])]);
+            self.wrong(format!("{key}: {wrong}; read again: {now:?}"));
         }
     }
 
