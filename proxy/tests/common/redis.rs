@@ -29,6 +29,8 @@ pub fn redis_config(upstreams: &[SocketAddr]) -> Config {
     config.workers = Some(1);
     config.listeners[0].protocols = vec!["redis".into()];
     config.clusters[0].outlier = None;
+    // All that is sent at first waits for a connection.
+    config.clusters[0].max_pending = 100_000;
     config.clusters[0].keepalive = None;
     config
 }

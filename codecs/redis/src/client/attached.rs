@@ -312,8 +312,13 @@ impl Attached {
             }
             _ => {}
         }
-        if self.is_limited(setting) && !matches!(command.class, Class::Subscription) {
-            // The server refuses it, or it is a PING.
+        // The server refuses it, as far as is known: what is not undone by an error must not be done. For the others the
+        // answer tells.
+        let at_once = matches!(
+            command.name,
+            "wait" | "waitaof" | "client|reply" | "client|kill" | "client|unblock" | "script|debug"
+        );
+        if at_once && self.is_limited(setting) {
             return Ok(Pending::Plain);
         }
         Ok(match command.name {
@@ -371,17 +376,20 @@ impl Attached {
                 Pending::Change(Change::Info)
             }
             "client|info" => Pending::Change(Change::Info),
+            "client|setname" => {
+                Pending::Change(Change::Name(request.arg(2).unwrap_or_default().into()))
+            }
             "client|kill" | "client|unblock" => {
                 return answer(Message::error(
                     "ERR wiremesh: the clients of a proxy are not those of the server",
                 ));
             }
-            "select" | "auth" | "hello" => match changed(setting, request) {
-                Asked::Change { setting, name, request: sent } => {
+            "select" | "auth" | "hello" => match changed(request) {
+                Asked::Change { by, name, request: sent } => {
                     let (lane, told) = (request.lane(), command.name == "hello");
                     *request = sent;
                     request.set_lane(lane);
-                    Pending::Change(Change::To { setting, lane: None, name, told })
+                    Pending::Change(Change::To { by, lane: None, name, told })
                 }
                 Asked::Wrong(error) => return answer(Message::error(&error)),
                 Asked::Nothing => Pending::Plain,
@@ -433,7 +441,10 @@ impl Attached {
                 Switch::NoTouch => self.no_touch = on,
             },
             Pending::Switch(..) => {}
-            Pending::Change(change) => return Some(change),
+            Pending::Change(change) => {
+                self.named |= !failed && matches!(change, Change::Name(_));
+                return Some(change);
+            }
             Pending::Reset if !failed => {
                 let pending = std::mem::take(&mut self.pending);
                 *self = Self { pending, worn: true, in_multi: self.in_multi, ..Self::default() };
@@ -448,25 +459,27 @@ impl Attached {
         matches!(self.pending.front(), Some(Pending::Subscribe(..) | Pending::Unsubscribe(..)))
     }
 
-    /// Whether the server is to answer what the proxy otherwise would: it queues it, refuses it, or has forgotten it.
+    /// Whether the server is to answer what the proxy otherwise would: it queues it, refuses it, has forgotten it,
+    /// or knows what the proxy does not.
     pub(super) fn asks_server(&self, setting: &Setting) -> bool {
         let resets = |pending: &Pending| matches!(pending, Pending::Reset);
-        self.in_multi || self.is_limited(setting) || self.pending.iter().any(resets)
+        self.in_multi || self.stuck || self.is_limited(setting) || self.pending.iter().any(resets)
     }
 
     /// Whether the server takes nothing but commands about subscriptions.
     fn is_limited(&self, setting: &Setting) -> bool {
-        setting.version == Version::Resp2 && self.is_subscriber()
-    }
-
-    /// Whether there are subscriptions, or will be when all is answered.
-    fn is_subscriber(&self) -> bool {
-        let last = self.pending.iter().rev().find_map(|pending| match pending {
-            Pending::Subscribe(..) => Some(true),
-            Pending::Reset => Some(false),
-            _ => None,
-        });
-        last.unwrap_or_else(|| self.subscribed.any())
+        let (mut version, mut subscriber) = (setting.version, self.subscribed.any());
+        for pending in &self.pending {
+            match pending {
+                Pending::Subscribe(..) => subscriber = true,
+                // It takes no other version then.
+                Pending::Change(_) if subscriber && version == Version::Resp2 => {}
+                Pending::Change(Change::To { by, .. }) => version = by.version().unwrap_or(version),
+                Pending::Reset => (version, subscriber) = (Version::Resp2, false),
+                _ => {}
+            }
+        }
+        subscriber && version == Version::Resp2
     }
 
     /// Something about subscriptions.

@@ -16,9 +16,9 @@ use crate::{
 /// What a request changes, if it succeeds.
 #[derive(Debug)]
 pub(super) enum Change {
-    /// This becomes the client's setting.
+    /// The client's setting.
     To {
-        setting: Setting,
+        by: Delta,
         /// Its lane, where the request was sent on it.
         lane: Option<Lane>,
         /// And this its name.
@@ -26,10 +26,36 @@ pub(super) enum Change {
         /// The reply tells about the connection, by its number.
         told: bool,
     },
+    /// The client's name.
+    Name(Box<[u8]>),
     /// Nothing, but the reply speaks of the connection.
     Info,
     /// The client is as if it had just connected.
     Reset,
+}
+
+/// What becomes of a setting: of the one that the client has when the server has agreed, since others may be asked for
+/// before.
+#[derive(Debug, Default)]
+pub(super) struct Delta {
+    login: Option<Login>,
+    db: Option<u32>,
+    version: Option<Version>,
+}
+
+impl Delta {
+    fn of(&self, setting: &Setting) -> Setting {
+        Setting {
+            login: self.login.as_ref().or(setting.login.as_ref()).cloned(),
+            db: self.db.unwrap_or(setting.db),
+            version: self.version.unwrap_or(setting.version),
+        }
+    }
+
+    /// The version that is asked for.
+    pub(super) fn version(&self) -> Option<Version> {
+        self.version
+    }
 }
 
 /// What is wrong with a client's name, in the server's words.
@@ -50,10 +76,10 @@ impl Client {
                 self.reset();
                 Step::Answer(Message::simple("RESET"))
             }
-            "select" | "auth" | "hello" => match changed(&self.setting, &request) {
-                Asked::Change { setting, name, request } => {
+            "select" | "auth" | "hello" => match changed(&request) {
+                Asked::Change { by, name, request } => {
                     let told = command.name == "hello";
-                    self.change_to(redis, setting, name, told, request)
+                    self.change_to(redis, by, name, told, request)
                 }
                 Asked::Wrong(error) => Step::Answer(Message::error(&error)),
                 Asked::Nothing => shared(request),
@@ -109,15 +135,15 @@ impl Client {
     fn change_to(
         &mut self,
         redis: &Redis,
-        setting: Setting,
+        by: Delta,
         name: Option<Box<[u8]>>,
         told: bool,
         mut request: Message,
     ) -> Step<Redis> {
-        let lane = redis.lanes().try_out(&setting);
+        let lane = redis.lanes().try_out(&by.of(&self.setting));
         self.protocol.get_or_insert_with(|| redis.clone());
         request.set_lane(lane);
-        self.change = Some(Change::To { setting, lane: Some(lane), name, told });
+        self.change = Some(Change::To { by, lane: Some(lane), name, told });
         Step::Alone(request, Target::Any)
     }
 
@@ -133,13 +159,14 @@ impl Client {
             return self.give_up(redis, change);
         }
         match change {
+            Change::Name(name) => self.name = name,
             Change::Info => info::rewrite(reply, view, &self.name),
             Change::Reset => self.reset(),
-            Change::To { setting, lane, name, told } => {
+            Change::To { by, lane, name, told } => {
                 if told {
                     info::rewrite_id(reply, view.client);
                 }
-                self.settle(redis, setting, lane);
+                self.settle(redis, by.of(&self.setting), lane);
                 if let Some(name) = name {
                     self.name = name;
                 }
@@ -171,8 +198,8 @@ impl Client {
 
 /// What a request asks for.
 pub(super) enum Asked {
-    /// This setting, and this name; and what to send.
-    Change { setting: Setting, name: Option<Box<[u8]>>, request: Message },
+    /// Another setting, and this name; and what to send.
+    Change { by: Delta, name: Option<Box<[u8]>>, request: Message },
     /// It is wrong, in the server's words.
     Wrong(String),
     /// No change that the proxy knows of: the server says what is wrong with it.
@@ -180,12 +207,11 @@ pub(super) enum Asked {
 }
 
 /// What a `SELECT`, `AUTH` or `HELLO` asks for.
-pub(super) fn changed(setting: &Setting, request: &Message) -> Asked {
-    let setting = setting.clone();
+pub(super) fn changed(request: &Message) -> Asked {
     match request.command().map(|command| command.name) {
         Some("select") => match request.arg(1).and_then(database) {
             Some(db) => Asked::Change {
-                setting: Setting { db, ..setting },
+                by: Delta { db: Some(db), ..Delta::default() },
                 name: None,
                 request: request.clone(),
             },
@@ -202,22 +228,23 @@ pub(super) fn changed(setting: &Setting, request: &Message) -> Asked {
             if request.argc() > 3 {
                 return Asked::Nothing;
             }
-            let setting = Setting { login: Some(login), ..setting };
-            Asked::Change { setting, name: None, request: request.clone() }
+            let by = Delta { login: Some(login), ..Delta::default() };
+            Asked::Change { by, name: None, request: request.clone() }
         }
-        Some("hello") => hello(setting, request),
+        Some("hello") => hello(request),
         _ => Asked::Nothing,
     }
 }
 
 /// What a `HELLO` asks for: a version, a login, a name.
-fn hello(mut setting: Setting, request: &Message) -> Asked {
+fn hello(request: &Message) -> Asked {
+    let mut by = Delta::default();
     let Some(version) = request.arg(1) else {
-        return Asked::Change { setting, name: None, request: request.clone() };
+        return Asked::Change { by, name: None, request: request.clone() };
     };
-    setting.version = match version {
-        b"2" => Version::Resp2,
-        b"3" => Version::Resp3,
+    by.version = match version {
+        b"2" => Some(Version::Resp2),
+        b"3" => Some(Version::Resp3),
         // Not a version, or none that there is.
         _ => return Asked::Nothing,
     };
@@ -228,7 +255,7 @@ fn hello(mut setting: Setting, request: &Message) -> Asked {
         if option.eq_ignore_ascii_case(b"auth")
             && let (Some(user), Some(password)) = (rest.next(), rest.next())
         {
-            setting.login = Some(Login { user: Some(user.into()), password: password.into() });
+            by.login = Some(Login { user: Some(user.into()), password: password.into() });
             sent.extend([option, user, password]);
         } else if option.eq_ignore_ascii_case(b"setname")
             && let Some(wanted) = rest.next()
@@ -243,7 +270,7 @@ fn hello(mut setting: Setting, request: &Message) -> Asked {
             return Asked::Wrong(format!("ERR Syntax error in HELLO option '{option}'"));
         }
     }
-    Asked::Change { setting, name, request: Message::request(sent) }
+    Asked::Change { by, name, request: Message::request(sent) }
 }
 
 /// A database's number, where it is one.

@@ -19,7 +19,7 @@ const LOG_MAX: usize = 100_000;
 pub struct Habits {
     /// Every request is held up by so many milliseconds, on its own connection.
     pub delay: AtomicU64,
-    /// Requests are carried out, but not answered.
+    /// Requests are carried out, but not answered; neither are any later ones on the same connections.
     pub mute: AtomicBool,
     /// When so many more requests have come, the last one's connection is reset, and it is not carried out; 0: never.
     pub lose: AtomicU64,

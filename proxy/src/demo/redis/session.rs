@@ -51,6 +51,8 @@ pub(super) struct Session {
     pub(super) until: Option<(Instant, Late)>,
     /// A transaction is being executed: nobody waits.
     pub(super) executing: bool,
+    /// Nothing is answered any more.
+    muted: bool,
     /// The connection is to be closed when all is written.
     pub(super) over: bool,
 }
@@ -98,6 +100,7 @@ impl Session {
             asking: false,
             until: None,
             executing: false,
+            muted: false,
             over: false,
         }
     }
@@ -193,7 +196,8 @@ impl Session {
             out.error(&fault);
         }
         let quiet = before == Silent::Next || self.silent == Silent::Yes;
-        if !quiet && !habits.mute.load(Relaxed) && !out.bytes.is_empty() {
+        self.muted |= habits.mute.load(Relaxed);
+        if !quiet && !self.muted && !out.bytes.is_empty() {
             let mut answer = out.bytes;
             if habits.garbage.load(Relaxed) {
                 answer = BytesMut::from(&b"\xee\xeegarbage\r\n"[..]);

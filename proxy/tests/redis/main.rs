@@ -1,0 +1,12 @@
+//! Redis across the proxy, in one process, before the server that the demo has too.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod cluster;
+mod faults;
+mod limits;
+mod private;
+mod pubsub;
+mod settings;
+mod shared;
