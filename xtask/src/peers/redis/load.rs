@@ -26,6 +26,10 @@ pub(super) async fn planned(direct: bool) -> anyhow::Result<Outcome> {
         }
         let primaries = cluster.primaries().await?;
         let [a, b, c] = primaries.as_slice() else { bail!("{} primaries", primaries.len()) };
+        // Too short for anybody to take over.
+        cluster.nodes[*a].pause().await?;
+        sleep(Duration::from_millis(300)).await;
+        cluster.nodes[*a].resume().await?;
         cluster.reshard(*a, *b, 300).await?;
         cluster.reshard(*b, *c, 300).await
     };

@@ -1,5 +1,4 @@
 //! Redis: other projects' clients and servers, and random commands compared with a bare server.
-#![allow(dead_code, reason = "more peers are on their way")]
 
 mod client;
 mod differ;

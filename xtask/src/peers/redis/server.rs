@@ -1,4 +1,4 @@
-//! Debian's redis-server as processes on loopback: one, a primary with a replica, a cluster.
+//! Debian's redis-server as processes on loopback: one, or a cluster.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -60,11 +60,6 @@ impl Server {
         self.signal("-CONT").await
     }
 
-    /// Where a server keeps what it knows of its cluster.
-    fn folder(address: SocketAddr) -> PathBuf {
-        target().join("xtask").join(format!("redis-{}", address.port()))
-    }
-
     /// What redis-cli gets for an answer.
     pub(super) async fn ask(&self, args: &[&str]) -> anyhow::Result<String> {
         ask(self.address, args).await
@@ -97,22 +92,6 @@ impl Server {
         let id = self.child.id().context("it has ended")?.to_string();
         let status = command("kill").args([signal, &id]).status().await?;
         if status.success() { Ok(()) } else { bail!("kill {signal} {id}: {status}") }
-    }
-}
-
-/// A primary and its replica.
-pub(super) struct Pair {
-    pub(super) primary: Server,
-    pub(super) replica: Server,
-}
-
-impl Pair {
-    pub(super) async fn start() -> anyhow::Result<Self> {
-        let primary = Server::start(&["--repl-diskless-sync-delay", "0"]).await?;
-        let port = primary.address.port().to_string();
-        let replica = Server::start(&["--replicaof", "127.0.0.1", &port]).await?;
-        replica.wait(&["INFO", "replication"], |s| s.contains("master_link_status:up")).await?;
-        Ok(Self { primary, replica })
     }
 }
 
