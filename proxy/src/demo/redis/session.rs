@@ -31,6 +31,9 @@ use super::{
 /// How much of what a client sends is read ahead while it waits.
 const READ_AHEAD: usize = 1 << 20;
 
+/// So much is written before the next command is carried out.
+const WRITE_AT: usize = 256 << 10;
+
 /// One connection, and what is remembered of its client.
 pub(super) struct Session {
     pub(super) server: Rc<Server>,
@@ -142,6 +145,9 @@ impl Session {
                     tokio::time::sleep(delay).await;
                 }
                 self.handle(&request);
+                if mailbox.out.borrow().bytes.len() > WRITE_AT {
+                    self.flush(stream).await?;
+                }
             }
             self.flush(stream).await?;
             if self.over {
