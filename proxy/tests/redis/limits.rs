@@ -69,8 +69,11 @@ fn too_many_connections_are_busy_and_others_go_on() {
         assert!(answers[1].starts_with("-BUSY wiremesh UO"), "{answers:?}");
         assert_eq!([&answers[0][..], &answers[2]], ["before", "behind"]);
         // A transaction that cannot begin is none.
-        let answers = third.ask_all(&["MULTI", "ECHO x", "EXEC"]).await;
+        let answers = third.ask_all(&["MULTI", "SET half done", "EXEC", "GET half"]).await;
         assert!(answers[0].starts_with("-BUSY wiremesh UO"), "{answers:?}");
+        assert!(answers[1].starts_with("-ERR wiremesh"), "{answers:?}");
+        assert!(answers[2].starts_with("-EXECABORT"), "{answers:?}");
+        assert!(!answers[3].contains("done"), "half of it was executed: {answers:?}");
         assert_eq!(shared.ask_all(&["RPUSH l 1 2", "ECHO x"]).await, [":2", "x"]);
         for client in &mut waiting {
             assert!(client.next().await.expect("connected").starts_with("[l "));

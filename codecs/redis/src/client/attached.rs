@@ -61,6 +61,9 @@ enum Silent {
 /// What is said to a command that finds its slot gone from the shard that its client's connection goes to.
 const MOVED: &str = "TRYAGAIN wiremesh: the slot has moved to another shard meanwhile";
 
+/// What is said to a command that the proxy cannot follow within a transaction.
+const NOT_IN_MULTI: &str = "ERR wiremesh: not within a transaction, through a proxy";
+
 /// At most so many commands without a key are kept until one with a key tells where to.
 const UNSENT_MAX: usize = 1000;
 
@@ -139,7 +142,10 @@ impl Attached {
         sharded: bool,
         mut request: Message,
     ) -> Step<Redis> {
-        let target = match self.target(sharded, &request) {
+        let subscription = request.command().is_some_and(|c| c.class == Class::Subscription);
+        // The server that has the subscriptions is to refuse it.
+        let refused = sharded && self.is_limited(setting) && !subscription;
+        let target = match self.target(sharded && !refused, &request) {
             Ok(target) => target,
             Err(To::Said(message)) => return Step::Answer(message),
             Err(To::Wait) => return Step::Wait(request),
@@ -300,12 +306,15 @@ impl Attached {
                 match command.class {
                     Class::Plain | Class::Blocking | Class::Transaction => {}
                     Class::Connection if is_harmless(command.name) => {}
+                    // Which answers follow, and in which form, could not be told.
+                    Class::Connection if matches!(command.name, "hello" | "client|reply") => {
+                        self.spoilt = true;
+                        return answer(Message::error(NOT_IN_MULTI));
+                    }
                     Class::Connection => self.stuck = true,
                     Class::Subscription | Class::Monitor | Class::Replication => {
                         self.spoilt = true;
-                        return answer(Message::error(
-                            "ERR wiremesh: not within a transaction, through a proxy",
-                        ));
+                        return answer(Message::error(NOT_IN_MULTI));
                     }
                 }
                 return Ok(Pending::Plain);

@@ -26,6 +26,8 @@ pub struct Client {
     setting: Setting,
     lane: Lane,
     name: Box<[u8]>,
+    /// Its `MULTI` was refused by the proxy: what it sends up to `EXEC` must not be executed one by one.
+    doomed: bool,
     /// As whom it has logged in at the proxy.
     identity: Identity,
     /// What the one request in flight changes, if it succeeds.
@@ -43,6 +45,11 @@ impl ClientMachine<Redis> for Client {
             Ok(request) => request,
             Err(reply) => return Step::Answer(reply),
         };
+        if self.doomed
+            && let Some(reply) = self.doom(&request)
+        {
+            return Step::Answer(reply);
+        }
         if let Some(attached) = &mut self.attached {
             let named = request.command().is_some_and(|command| {
                 matches!(command.name, "client|setname" | "client|getname")
@@ -111,6 +118,7 @@ impl ClientMachine<Redis> for Client {
         if !own && self.attached.is_some() {
             return;
         }
+        self.doomed |= own && self.attached.as_ref().is_some_and(|it| it.in_multi());
         // If it was sent on a connection of the client's own, that is lost.
         self.attached = None;
         if let Some(change) = self.change.take() {
@@ -129,6 +137,25 @@ impl ClientMachine<Redis> for Client {
 }
 
 impl Client {
+    /// What is said to a request of a transaction that there is not.
+    fn doom(&mut self, request: &Message) -> Option<Message> {
+        match request.command().map(|command| command.name) {
+            Some("exec") => {
+                self.doomed = false;
+                Some(Message::error("EXECABORT Transaction discarded because of previous errors."))
+            }
+            Some("discard") => {
+                self.doomed = false;
+                Some(Message::simple("OK"))
+            }
+            Some("reset" | "quit") => {
+                self.doomed = false;
+                None
+            }
+            _ => Some(Message::error("ERR wiremesh: the MULTI before it was refused")),
+        }
+    }
+
     /// Has the client take a connection for itself.
     fn attach(&mut self, view: &View<'_>, request: Message) -> Step<Redis> {
         let attached = self.attached.insert(Box::default());

@@ -117,6 +117,10 @@ const REFUSED: &[(&[&str], &str)] = &[
         "within a transaction: such an answer is not one answer",
     ),
     (&["MONITOR"], "within a transaction: the same"),
+    (
+        &["HELLO", "CLIENT REPLY"],
+        "within a transaction: what follows would have another form, or not come",
+    ),
     (&["SCRIPT DEBUG"], "the debugger takes the whole connection, or server"),
     (&["SYNC", "PSYNC", "REPLCONF"], "replication is between servers"),
 ];
