@@ -2,7 +2,7 @@
 //!
 //! [`Scan`] finds where a value ends while its bytes arrive, [`RequestScan`] does so for what clients send; both go on
 //! where they stopped, so that no byte is looked at twice. [`Value`] is a value taken apart, [`items`] its parts as they
-//! stand, [`write`] puts values together and [`translate`] carries a reply from one version into the other.
+//! stand, [`mod@write`] puts values together and [`translate`] carries a reply from one version into the other.
 //!
 //! ```text
 //! +text :integer -error                          a line                  RESP2 and 3
