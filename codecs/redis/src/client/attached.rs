@@ -7,7 +7,7 @@ use wiremesh::{
     correlation::{Access, Expect, Release, Step, Target},
 };
 
-use super::connection::{Asked, Change, changed};
+use super::connection::{Asked, Change, changed, is_name};
 use crate::{
     Message, Redis,
     command::Class,
@@ -37,6 +37,8 @@ pub(super) struct Attached {
     silent: Silent,
     /// The connection has the client's name.
     named: bool,
+    /// The name that the transaction gives the client, if it is executed.
+    queued_name: Option<Box<[u8]>>,
     /// In a cluster: the slot whose shard the connection goes to; `None`: to any.
     slot: Option<u16>,
     /// In a cluster: what was said since `MULTI`, as long as no key has told where to; the server has seen none of it.
@@ -93,7 +95,8 @@ enum Pending {
     /// A transaction is open, if it is no error.
     Multi,
     /// The transaction is over, whatever it says, and no key is watched.
-    Exec,
+    /// The client has this name from then on, if it was executed.
+    Exec(Option<Box<[u8]>>),
     /// As [`Exec`](Self::Exec); it was asked for in the place of an `EXEC` that must not be.
     Spoilt,
     /// Keys are watched, if it is no error.
@@ -238,6 +241,8 @@ impl Attached {
                 }
                 // An error that only a server can tell, or the end: any will do.
                 "exec" | "quit" | "reset" => {}
+                // What it does to the connection is to be followed.
+                _ if request.command().is_some_and(|command| command.class != Class::Plain) => {}
                 _ if request.command().is_none_or(|command| !command.takes(request.argc())) => {}
                 _ if unsent.len() >= UNSENT_MAX => {
                     self.spoilt = true;
@@ -291,11 +296,17 @@ impl Attached {
                     request.set_lane(lane);
                     return Ok(Pending::Spoilt);
                 }
-                return Ok(Pending::Exec);
+                return Ok(Pending::Exec(self.queued_name.take()));
             }
             ("discard", true) => {
-                (self.in_multi, self.spoilt) = (false, false);
-                return Ok(Pending::Exec);
+                (self.in_multi, self.spoilt, self.queued_name) = (false, false, None);
+                return Ok(Pending::Exec(None));
+            }
+            ("client|setname", true) => {
+                let name = request.arg(2).filter(|name| is_name(name)).map(Box::from);
+                self.queued_name = name.or_else(|| self.queued_name.take());
+                self.named = true;
+                return Ok(Pending::Plain);
             }
             ("reset", _) => {
                 (self.in_multi, self.spoilt, self.silent) = (false, false, Silent::No);
@@ -433,7 +444,11 @@ impl Attached {
         match self.pending.pop_front()? {
             Pending::Plain => {}
             Pending::Multi => {}
-            Pending::Exec => self.watching = false,
+            Pending::Exec(name) => {
+                self.watching = false;
+                let executed = !failed && !matches!(reply.bytes(), b"*-1\r\n" | b"_\r\n");
+                return name.filter(|_| executed).map(Change::Name);
+            }
             Pending::Spoilt => {
                 self.watching = false;
                 *reply =

@@ -281,6 +281,6 @@ fn database(text: &[u8]) -> Option<u32> {
     (number.to_string() == text).then_some(number)
 }
 
-fn is_name(name: &[u8]) -> bool {
+pub(super) fn is_name(name: &[u8]) -> bool {
     name.iter().all(|byte| (b'!'..=b'~').contains(byte))
 }

@@ -190,6 +190,7 @@ impl Cluster {
 
     /// Moves so many slots, with their keys, from one primary to another.
     pub(super) async fn reshard(&self, from: usize, to: usize, slots: u32) -> anyhow::Result<()> {
+        self.agree().await?;
         let (from, to) = (self.id(from).await?, self.id(to).await?);
         let mut reshard = command("redis-cli");
         reshard.args(["--cluster", "reshard", &self.nodes[0].address.to_string()]);
@@ -199,6 +200,23 @@ impl Cluster {
             bail!("reshard: {}", String::from_utf8_lossy(&output.stdout));
         }
         Ok(())
+    }
+
+    /// Waits until all nodes know the same of the slots: redis-cli does not move any before.
+    async fn agree(&self) -> anyhow::Result<()> {
+        let end = Instant::now() + START;
+        loop {
+            let mut check = command("redis-cli");
+            check.args(["--cluster", "check", &self.nodes[0].address.to_string()]);
+            let output = check.output().await?;
+            if output.status.success() {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                bail!("the nodes do not agree: {}", String::from_utf8_lossy(&output.stdout));
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
     }
 
     async fn id(&self, node: usize) -> anyhow::Result<String> {
