@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::VecDeque,
     io,
     pin::Pin,
     rc::Rc,
@@ -13,12 +14,13 @@ use bytes::BytesMut;
 use tokio_util::io::poll_read_buf;
 use wiremesh::{
     Failure, Frame, Kind, Lane, Peer, Protocol, Reason, WriteBuf,
-    correlation::{Exchange, Expect, Step},
+    correlation::{Access, Exchange, Expect, Step, Target},
     engine::Inbox,
 };
 
 use super::{
     Mesh, PoolKey,
+    redirect::Elsewhere,
     reverse::Reverse,
     ticket::{Details, Ticket},
     upstream::Upstream,
@@ -50,6 +52,13 @@ where
     pub routes: Cell<u64>,
     /// The request in flight must stay the only one.
     alone: Cell<bool>,
+    /// One of its requests is sent elsewhere just now.
+    led: Cell<bool>,
+    /// It waits before it is sent again: its turn and what it is about, and whether one about the same, sent behind it,
+    /// was executed meanwhile.
+    waits: Cell<Option<(u64, Target, bool)>>,
+    /// Those that are to be sent elsewhere after it.
+    pub elsewhere: RefCell<VecDeque<Elsewhere<P>>>,
     in_flight: Cell<u32>,
     waker: RefCell<Option<Waker>>,
     /// Woken, and not polled since.
@@ -90,6 +99,9 @@ where
             parked: RefCell::default(),
             routes: Cell::new(0),
             alone: Cell::new(false),
+            led: Cell::new(false),
+            waits: Cell::new(None),
+            elsewhere: RefCell::default(),
             in_flight: Cell::new(0),
             waker: RefCell::default(),
             woken: Cell::new(false),
@@ -136,6 +148,37 @@ where
         }
         lines.swap_remove(index);
         Ok(None)
+    }
+
+    /// Whether a request may be sent elsewhere now: none other is.
+    pub fn lead(&self) -> bool {
+        !self.led.replace(true)
+    }
+
+    /// A request is sent again in a moment.
+    pub fn wait_for(&self, ticket: &Details<P>) {
+        self.waits.set(Some((ticket.place.turn, subject(ticket.target), false)));
+    }
+
+    /// A request was executed.
+    pub fn note_executed(&self, ticket: &Details<P>) {
+        if let Some((turn, about, false)) = self.waits.get()
+            && ticket.place.turn > turn
+            && subject(ticket.target) == about
+        {
+            self.waits.set(Some((turn, about, true)));
+        }
+    }
+
+    /// Whether the request that waited was overtaken. It waits no more.
+    pub fn was_overtaken(&self) -> bool {
+        self.waits.take().is_some_and(|(_, _, overtaken)| overtaken)
+    }
+
+    /// The request that was sent elsewhere is at its end.
+    pub fn led_home(&self) {
+        self.led.set(false);
+        self.wake();
     }
 
     /// Takes no further request before this one is answered, or any more once it is.
@@ -250,6 +293,15 @@ where
             && self.pace.partial_since.get().is_none()
             && self.pace.last_activity.get() <= since
             && self.out.borrow().is_empty()
+    }
+}
+
+/// What a request is about, whether it reads or writes.
+fn subject(target: Target) -> Target {
+    match target {
+        Target::Slot(slot, _) => Target::Slot(slot, Access::Write),
+        Target::Shard(shard, _) => Target::Shard(shard, Access::Write),
+        other => other,
     }
 }
 
@@ -386,6 +438,7 @@ where
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.mesh.next_elsewhere(&self.client);
         if let Some(step) = self.client.unpark() {
             self.mesh.take_step(&self.client, step);
         }

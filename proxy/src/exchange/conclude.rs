@@ -26,7 +26,7 @@ where
     P::Correlation: Exchange<P>,
 {
     /// The last or only reply to a request.
-    pub(super) fn replied(self: &Rc<Self>, sent: Sent<P>, mut reply: P::Frame) {
+    pub(super) fn replied(self: &Rc<Self>, sent: Sent<P>, reply: P::Frame) {
         let now = self.worker.now();
         let Sent { ticket, endpoint, at, .. } = sent;
         let status = reply.status();
@@ -41,6 +41,20 @@ where
         } else {
             ticket
         };
+        if <P::Correlation as Exchange<P>>::STATEFUL {
+            ticket.client.note_executed(&ticket);
+        }
+        self.deliver(ticket, &endpoint, reply, status);
+    }
+
+    /// Gives a client its reply.
+    pub(super) fn deliver(
+        &self,
+        ticket: Ticket<P>,
+        endpoint: &Rc<LocalEndpoint>,
+        mut reply: P::Frame,
+        status: Status,
+    ) {
         if ticket.alone == Alone::Watched
             && let Some(cluster) = &ticket.passage.cluster
         {
@@ -60,7 +74,7 @@ where
             client.set_alone(false);
         }
         let outcome = Outcome { status, reason: None, bytes_out };
-        self.record(ticket, Some(&endpoint), outcome);
+        self.record(ticket, Some(endpoint), outcome);
     }
 
     /// One reply of several.
@@ -235,6 +249,9 @@ where
     fn record(&self, ticket: Ticket<P>, endpoint: Option<&Rc<LocalEndpoint>>, outcome: Outcome) {
         let endpoint = endpoint.map(|endpoint| &**endpoint);
         ticket.passage.record(&self.worker, &ticket.client.peer, endpoint, outcome);
+        if ticket.leads {
+            ticket.client.led_home();
+        }
         self.tickets.give_back(ticket);
     }
 }

@@ -173,6 +173,9 @@ where
         }
         client.private.take();
         client.lines.take();
+        for waiting in client.elsewhere.take() {
+            self.conclude_gone(waiting.ticket);
+        }
         for (key, pool) in &*self.pools.borrow() {
             if client.in_flight() > 0 {
                 pool.iter().for_each(|upstream| upstream.forget(self, client));

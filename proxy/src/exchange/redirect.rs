@@ -3,13 +3,14 @@
 use std::{rc::Rc, time::Duration};
 
 use wiremesh::{
-    Protocol,
+    Frame, Protocol,
     correlation::{Exchange, Step},
     topology::Redirect,
 };
 
 use super::{
     Mesh,
+    client::Client,
     ticket::{Alone, Ticket},
 };
 use crate::{cluster::LocalEndpoint, worker::Phase};
@@ -46,53 +47,99 @@ where
             },
             None => to.to_owned(),
         };
-        let (to, before) = match redirect {
+        let elsewhere = match redirect {
             Redirect::Moved { slot, to } => {
                 let to = address(&to);
                 cluster.note_moved(slot, &to);
-                (Some(to), Vec::new())
+                Some((to, Vec::new()))
             }
-            Redirect::Ask { to, before } => (Some(address(&to)), vec![before]),
-            Redirect::Later => (None, Vec::new()),
+            Redirect::Ask { to, before } => Some((address(&to), vec![before])),
+            Redirect::Later => None,
             Redirect::Stale => {
                 cluster.shared().stale();
-                (None, Vec::new())
+                None
             }
         };
-        let Some(request) = ticket.replay.as_ref().map(|replay| replay.request.clone()) else {
-            return Some(ticket);
-        };
+        let client = ticket.client.clone();
         let now = self.worker.now();
         let over = ticket.passage.deadline.is_some_and(|deadline| deadline <= now);
-        let leaving = ticket.client.is_gone() || self.worker.phase() >= Phase::Refusing;
-        if over || leaving || ticket.redirects >= REDIRECTS_MAX {
+        let leaving = client.is_gone() || self.worker.phase() >= Phase::Refusing;
+        let spent = ticket.redirects >= REDIRECTS_MAX;
+        if over || leaving || spent || ticket.replay.is_none() {
             return Some(ticket);
         }
         ticket.redirects += 1;
-        // What comes next must not overtake what is sent again.
-        if ticket.alone == Alone::No && !ticket.client.is_parked() {
-            ticket.client.park(Step::Nothing);
+        // Nor must what comes next overtake it.
+        if ticket.alone == Alone::No && !client.is_parked() {
+            client.park(Step::Nothing);
         }
-        let target = to.as_deref().and_then(|to| cluster.at(to));
-        if let (Some(target), Some(route)) = (target, ticket.passage.route.clone()) {
+        let elsewhere =
+            Elsewhere { ticket, to: elsewhere, told: (endpoint.clone(), reply.clone()) };
+        if elsewhere.ticket.leads || client.lead() {
+            self.go_elsewhere(elsewhere);
+        } else {
+            // One after the other: two that are sent to and fro by servers that do not agree could change places.
+            client.elsewhere.borrow_mut().push_back(elsewhere);
+        }
+        None
+    }
+
+    /// Sends a client's next request elsewhere, if one waits and it is its turn.
+    pub(super) fn next_elsewhere(self: &Rc<Self>, client: &Rc<Client<P>>) {
+        if client.elsewhere.borrow().is_empty() || !client.lead() {
+            return;
+        }
+        let next = client.elsewhere.borrow_mut().pop_front();
+        if let Some(next) = next {
+            self.go_elsewhere(next);
+        }
+    }
+
+    fn go_elsewhere(self: &Rc<Self>, Elsewhere { mut ticket, to, told }: Elsewhere<P>) {
+        ticket.leads = true;
+        let (Some(cluster), Some(request)) = (
+            ticket.passage.cluster.clone(),
+            ticket.replay.as_ref().map(|replay| replay.request.clone()),
+        ) else {
+            return self.conclude_gone(ticket);
+        };
+        let known = to.is_some();
+        let target = to.and_then(|(to, before)| Some((cluster.at(&to)?, before)));
+        if let (Some((target, before)), Some(route)) = (target, ticket.passage.route.clone()) {
             ticket.before = before;
             let lane = ticket.lane;
-            self.launch(ticket, request, &cluster, &route, &target, |client| {
+            return self.launch(ticket, request, &cluster, &route, &target, |client| {
                 self.upstream(&cluster, &target, lane, client)
             });
-            return None;
         }
-        if to.is_some() {
+        if known {
             // An endpoint that is not known yet: soon it will be.
             cluster.shared().stale();
         }
         let pause = PAUSE.saturating_mul(1 << ticket.redirects.min(10)).min(PAUSE_MAX);
         let mesh = self.clone();
+        ticket.client.wait_for(&ticket);
         tokio::task::spawn_local(async move {
             tokio::time::sleep(pause).await;
             mesh.worker.tick();
+            if ticket.client.was_overtaken() {
+                // What was sent behind it is executed: it must not be any more.
+                let (endpoint, reply) = told;
+                let status = reply.status();
+                return mesh.deliver(ticket, &endpoint, reply, status);
+            }
             mesh.attempt(ticket, request);
         });
-        None
     }
+}
+
+/// A request that is to be sent elsewhere: to this address, after these frames; `None`: to where it was.
+pub struct Elsewhere<P: Protocol>
+where
+    P::Correlation: Exchange<P>,
+{
+    pub(super) ticket: Ticket<P>,
+    to: Option<(String, Vec<P::Frame>)>,
+    /// What it was told, and by whom.
+    told: (Rc<LocalEndpoint>, P::Frame),
 }

@@ -182,6 +182,7 @@ where
             bytes_out: 0,
             try_deadline: None,
             redirects: 0,
+            leads: false,
             attempts: 0,
             replay: None,
         })

@@ -50,6 +50,8 @@ where
     pub try_deadline: Option<Instant>,
     /// How many replies said to ask elsewhere.
     pub redirects: u32,
+    /// It is the one of its client's that is sent elsewhere now; others wait for it.
+    pub leads: bool,
     /// How many times the request was sent, this time included.
     pub attempts: u32,
     /// Kept only where the route retries or replies may say to ask elsewhere, and until the first of several replies.
