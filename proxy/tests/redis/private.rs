@@ -235,7 +235,8 @@ fn bursts_are_answered_as_by_the_server_itself() {
     ];
     let (direct, behind) = (RedisServer::start(), RedisServer::start());
     let proxy = start(redis_config(&[behind.address]));
-    let seed = fastrand::u64(..);
+    // The same each time, unless somebody looks for what it has not met yet.
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     println!("seed {seed}");
     block_on(async {
         let mut past = Vec::new();

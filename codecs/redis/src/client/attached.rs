@@ -486,7 +486,7 @@ impl Attached {
     /// Whether the server is to answer what the proxy otherwise would: it queues it, refuses it, has forgotten it,
     /// or knows what the proxy does not.
     pub(super) fn asks_server(&self, setting: &Setting) -> bool {
-        let resets = |pending: &Pending| matches!(pending, Pending::Reset);
+        let resets = |pending: &Pending| matches!(pending, Pending::Reset | Pending::Exec(Some(_)));
         self.in_multi || self.stuck || self.is_limited(setting) || self.pending.iter().any(resets)
     }
 
