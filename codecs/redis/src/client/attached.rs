@@ -94,8 +94,8 @@ enum Pending {
     Plain,
     /// A transaction is open, if it is no error.
     Multi,
-    /// The transaction is over, whatever it says, and no key is watched.
-    /// The client has this name from then on, if it was executed.
+    /// The transaction is over, whatever it says, and no key is watched. If it was executed, the client has this name
+    /// from then on.
     Exec(Option<Box<[u8]>>),
     /// As [`Exec`](Self::Exec); it was asked for in the place of an `EXEC` that must not be.
     Spoilt,
