@@ -102,6 +102,10 @@ pub trait Pipelined: Protocol<Correlation = InOrder> {
     fn redirect(&self, _reply: &Self::Frame) -> Option<Redirect<Self>> {
         None
     }
+
+    /// Edits a reply that says to ask elsewhere, before the client is given it: it was followed too often, or cannot be.
+    /// `learnt`: the proxy knows who serves what. The default leaves it as it is.
+    fn unfollowed(&self, _reply: &mut Self::Frame, _learnt: bool) {}
 }
 
 /// Follows one client of a [`Pipelined`] protocol: says for every request which kind of upstream connection it needs.
@@ -139,6 +143,8 @@ pub struct View<'a> {
     pub client: u64,
     /// The client's address.
     pub peer: &'a str,
+    /// The address that the client connected to, `IP:PORT`; `unix` where it has none.
+    pub local: &'a str,
     /// How many shards the cluster has; 0 where it is not sharded.
     pub shards: usize,
     /// How many endpoints it has.
@@ -369,6 +375,9 @@ pub trait Exchange<P: Protocol>: 'static {
     fn redirect(_: &P, _reply: &P::Frame) -> Option<Redirect<P>> {
         None
     }
+
+    /// [`Pipelined::unfollowed`].
+    fn unfollowed(_: &P, _reply: &mut P::Frame, _learnt: bool) {}
 }
 
 impl<P: Multiplexed> Exchange<P> for ById {
@@ -432,5 +441,9 @@ impl<P: Pipelined> Exchange<P> for InOrder {
 
     fn redirect(protocol: &P, reply: &P::Frame) -> Option<Redirect<P>> {
         protocol.redirect(reply)
+    }
+
+    fn unfollowed(protocol: &P, reply: &mut P::Frame, learnt: bool) {
+        protocol.unfollowed(reply, learnt);
     }
 }

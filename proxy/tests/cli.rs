@@ -268,3 +268,16 @@ fn runs_until_told_to_stop() {
         assert_eq!(done.status.code(), Some(0), "{args:?}: {log}");
     }
 }
+
+#[test]
+fn options_of_the_protocol() {
+    let redis = ["proxy", "redis", "127.0.0.1:6380", "127.0.0.1:6379", "--cluster"];
+    let with = |option| wiremesh(&[&redis[..], &["--option", option, "--print-config"]].concat());
+    let done = with("face=transparent");
+    assert_eq!((done.code, done.err.as_str()), (0, ""));
+    assert!(done.out.contains("face: transparent\n"), "{}", done.out);
+    let done = with("face=open");
+    assert_eq!(done.code, 2);
+    assert!(done.err.contains("redis option \"face\": "), "{}", done.err);
+    assert_eq!(with("face").code, 2);
+}

@@ -22,6 +22,7 @@
 pub mod acl;
 mod client;
 pub mod command;
+pub(crate) mod face;
 mod lane;
 mod message;
 mod protocol;

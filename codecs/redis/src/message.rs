@@ -235,6 +235,11 @@ impl Message {
         Self::built(|out| write::bulk(out, bytes))
     }
 
+    /// A text for people: a bulk string in RESP2.
+    pub fn verbatim(text: &str, version: Version) -> Self {
+        Self::built(|out| write::verbatim(out, text.as_bytes(), version))
+    }
+
     /// No value.
     pub fn null(version: Version) -> Self {
         Self::built(|out| write::null(out, version))

@@ -10,8 +10,9 @@ use wiremesh::{
 
 use crate::{
     acl::User,
-    client::{Client, Users},
+    client::{Client, MOVED, Users},
     command::{COMMANDS, Command, find},
+    face::{Face, NOT_LEARNT},
     lane::{Greeting, Lanes, Login},
     message::Message,
     resp::{Request, RequestScan, Scan, complaint},
@@ -25,6 +26,7 @@ pub struct Redis {
     own: Option<Login>,
     users: Arc<Users>,
     lanes: Arc<Lanes>,
+    face: Face,
 }
 
 impl Redis {
@@ -34,6 +36,10 @@ impl Redis {
 
     pub(crate) fn users(&self) -> &Users {
         &self.users
+    }
+
+    pub(crate) fn face(&self) -> &Face {
+        &self.face
     }
 }
 
@@ -129,7 +135,8 @@ impl Protocol for Redis {
 
     /// `username` and `password`: how the proxy logs in at servers, for clients that don't. `user NAME`: a user whom
     /// clients log in as at the proxy, its rules as `ACL SETUSER` takes them; where there is one, servers see none of
-    /// the clients' logins.
+    /// the clients' logins. `face`: `hidden`, clients are shown one server, or `transparent`, a cluster whose only node is
+    /// the proxy, at `announce` or else where they have connected to.
     fn set_option(&mut self, name: &str, value: &str) -> Result<(), OptionError> {
         if let Some(user) = name.strip_prefix("user ") {
             let user = User::parse(user.trim(), value);
@@ -139,10 +146,17 @@ impl Protocol for Redis {
             return Ok(());
         }
         let own = || Login { user: None, password: Box::default() };
+        let wrong = |why: &'static str| OptionError::Value(why.into());
         match name {
+            "face" => return self.face.set(value).map_err(wrong),
+            "announce" => return self.face.announce(value).map_err(wrong),
             "username" => self.own.get_or_insert_with(own).user = Some(value.as_bytes().into()),
             "password" => self.own.get_or_insert_with(own).password = value.as_bytes().into(),
-            _ => return Err(OptionError::Unknown("there are username, password and user NAME")),
+            _ => {
+                return Err(OptionError::Unknown(
+                    "there are username, password, user NAME, face and announce",
+                ));
+            }
         }
         Ok(())
     }
@@ -194,6 +208,18 @@ impl Pipelined for Redis {
     #[inline]
     fn redirect(&self, reply: &Message) -> Option<Redirect<Self>> {
         topology::redirect(reply.error_text()?)
+    }
+
+    /// Clients do not know, or should not, where servers are: they are told to try again.
+    fn unfollowed(&self, reply: &mut Message, learnt: bool) {
+        if !matches!(reply.error_code(), Some(b"MOVED" | b"ASK")) {
+            return;
+        }
+        if learnt {
+            *reply = Message::error(MOVED);
+        } else if self.face.is_transparent() {
+            *reply = Message::error(NOT_LEARNT);
+        }
     }
 }
 

@@ -92,7 +92,8 @@ Examples:
   wiremesh proxy bolt 127.0.0.1:12220 10.0.0.1:12200 10.0.0.2:12200 --balance peak_ewma
   wiremesh proxy bolt unix:/run/mesh.sock hello.svc.local:12200 --print-config
   wiremesh proxy redis 127.0.0.1:6380 127.0.0.1:6379
-  wiremesh proxy redis 127.0.0.1:6380 10.0.0.1:6379 10.0.0.2:6379 --cluster")]
+  wiremesh proxy redis 127.0.0.1:6380 10.0.0.1:6379 10.0.0.2:6379 --cluster
+  wiremesh proxy redis 127.0.0.1:6380 10.0.0.1:6379 --cluster --option face=transparent")]
     Proxy(ProxyArgs),
     /// Print completions for a shell
     #[command(after_help = "\
@@ -144,6 +145,9 @@ pub(super) struct ProxyArgs {
     /// The upstreams are seeds of a cluster: the same as --topology cluster
     #[arg(long, conflicts_with = "topology")]
     pub(super) cluster: bool,
+    /// An option of the protocol, such as face=transparent; may be given several times
+    #[arg(long = "option", value_name = "NAME=VALUE", value_parser = option)]
+    pub(super) options: Vec<(String, String)>,
     /// Print the configuration that this stands for, and end
     #[arg(long)]
     pub(super) print_config: bool,
@@ -151,4 +155,9 @@ pub(super) struct ProxyArgs {
 
 fn duration(text: &str) -> Result<time::Duration, String> {
     text.parse().map(|Duration(duration)| duration)
+}
+
+fn option(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }

@@ -37,12 +37,16 @@ fn config(args: &ProxyArgs) -> Config {
     cluster.balance = args.balance;
     let topology = args.cluster.then(|| "cluster".to_owned()).or_else(|| args.topology.clone());
     cluster.topology = topology.unwrap_or(cluster.topology);
-    let listener = Listener::new(
+    let mut listener = Listener::new(
         args.protocol.as_str(),
         args.listen.clone(),
         vec![args.protocol.clone()],
         vec![Route::to_cluster("all", "upstream")],
     );
+    if !args.options.is_empty() {
+        let options = args.options.iter().cloned().collect();
+        listener.options.insert(args.protocol.clone(), options);
+    }
     Config {
         workers: args.workers,
         admin: args.admin,

@@ -14,7 +14,7 @@ use bytes::BytesMut;
 use tokio_util::io::poll_read_buf;
 use wiremesh::{
     Failure, Frame, Kind, Lane, Peer, Protocol, Reason, WriteBuf,
-    correlation::{Access, Exchange, Expect, Step, Target},
+    correlation::{Access, Exchange, Expect, Step, Target, View},
     engine::Inbox,
 };
 
@@ -34,6 +34,8 @@ where
 {
     pub id: u64,
     pub peer: String,
+    /// The address that it connected to.
+    pub local: String,
     pub listener: RefCell<Rc<ListenerView>>,
     pub out: RefCell<WriteBuf>,
     pub inbox: RefCell<<P::Correlation as Exchange<P>>::Inbox>,
@@ -84,11 +86,12 @@ impl<P: Protocol> Client<P>
 where
     P::Correlation: Exchange<P>,
 {
-    pub fn new(id: u64, peer: String, listener: Rc<ListenerView>, now: Instant) -> Self {
+    pub fn new(id: u64, accepted: &Accepted, now: Instant) -> Self {
         Self {
             id,
-            peer,
-            listener: RefCell::new(listener),
+            peer: accepted.peer.clone(),
+            local: accepted.stream.local_text(),
+            listener: RefCell::new(accepted.listener.clone()),
             out: RefCell::default(),
             inbox: RefCell::default(),
             reverse: RefCell::default(),
@@ -110,6 +113,11 @@ where
             feeders: RefCell::default(),
             pace: Pace::new(now),
         }
+    }
+
+    /// What its machine is told, of a cluster of so many shards and endpoints.
+    pub fn view(&self, (shards, nodes): (usize, usize), own: bool) -> View<'_> {
+        View { client: self.id, peer: &self.peer, local: &self.local, shards, nodes, own }
     }
 
     /// Whether replies can still reach it.

@@ -26,7 +26,7 @@ where
     P::Correlation: Exchange<P>,
 {
     /// The last or only reply to a request.
-    pub(super) fn replied(self: &Rc<Self>, sent: Sent<P>, reply: P::Frame) {
+    pub(super) fn replied(self: &Rc<Self>, sent: Sent<P>, mut reply: P::Frame) {
         let now = self.worker.now();
         let Sent { ticket, endpoint, at, .. } = sent;
         let status = reply.status();
@@ -34,7 +34,7 @@ where
         let cause = Cause::answer(status);
         let Some(ticket) = self.retry(ticket, &endpoint, &cause, now) else { return };
         let ticket = if <P::Correlation as Exchange<P>>::STATEFUL && status != Status::Ok {
-            match self.redirect(ticket, &endpoint, &reply) {
+            match self.redirect(ticket, &endpoint, &mut reply) {
                 Some(ticket) => ticket,
                 None => return,
             }

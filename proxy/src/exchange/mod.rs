@@ -193,9 +193,8 @@ where
 {
     fn serve(self: Rc<Self>, accepted: Accepted) {
         let id = NEXT_CLIENT.fetch_add(1, Relaxed);
-        let peer = accepted.peer.clone();
         let now = self.worker.tick();
-        let client = Rc::new(Client::new(id, peer, accepted.listener.clone(), now));
+        let client = Rc::new(Client::new(id, &accepted, now));
         self.clients.borrow_mut().insert(id, client.clone());
         if self.worker.phase() == Phase::Closing {
             client.close();

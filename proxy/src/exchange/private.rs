@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use wiremesh::{
     Failure, Lane, Protocol, Reason,
-    correlation::{Exchange, Release, Target, View},
+    correlation::{Exchange, Release, Target},
     engine::Inbox,
     topology::Redirect,
 };
@@ -174,13 +174,12 @@ where
         reply: &mut P::Frame,
         own: bool,
     ) {
-        let (shards, nodes) = layout_of(cluster);
         if let Some(Redirect::Moved { slot, to }) =
             <P::Correlation as Exchange<P>>::redirect(&self.protocol, reply)
         {
             cluster.note_moved(slot, &to);
         }
-        let view = View { client: client.id, peer: &client.peer, shards, nodes, own };
+        let view = client.view(layout_of(cluster), own);
         let machine = &mut *client.machine.borrow_mut();
         <P::Correlation as Exchange<P>>::on_reply(&self.protocol, machine, &view, reply);
     }

@@ -33,13 +33,17 @@ where
         self: &Rc<Self>,
         mut ticket: Ticket<P>,
         endpoint: &Rc<LocalEndpoint>,
-        reply: &P::Frame,
+        reply: &mut P::Frame,
     ) -> Option<Ticket<P>> {
         let Some(redirect) = <P::Correlation as Exchange<P>>::redirect(&self.protocol, reply)
         else {
             return Some(ticket);
         };
         let Some(cluster) = ticket.passage.cluster.clone() else { return Some(ticket) };
+        let told = |reply: &mut P::Frame| {
+            let learnt = cluster.is_learnt();
+            <P::Correlation as Exchange<P>>::unfollowed(&self.protocol, reply, learnt);
+        };
         let address = |to: &str| match to.strip_prefix(':') {
             Some(port) => match endpoint.label().rsplit_once(':') {
                 Some((host, _)) => format!("{host}:{port}"),
@@ -66,6 +70,7 @@ where
         let leaving = client.is_gone() || self.worker.phase() >= Phase::Refusing;
         let spent = ticket.redirects >= REDIRECTS_MAX;
         if over || leaving || spent || ticket.replay.is_none() {
+            told(reply);
             return Some(ticket);
         }
         ticket.redirects += 1;
@@ -124,8 +129,9 @@ where
             mesh.worker.tick();
             if ticket.client.was_overtaken() {
                 // What was sent behind it is executed: it must not be any more.
-                let (endpoint, reply) = told;
+                let (endpoint, mut reply) = told;
                 let status = reply.status();
+                <P::Correlation as Exchange<P>>::unfollowed(&mesh.protocol, &mut reply, true);
                 return mesh.deliver(ticket, &endpoint, reply, status);
             }
             mesh.attempt(ticket, request);

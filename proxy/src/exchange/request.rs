@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use wiremesh::{
     Failure, Protocol, Reason,
-    correlation::{Exchange, Step, Target, View},
+    correlation::{Exchange, Step, Target},
     engine::{Inbox, Place},
 };
 
@@ -45,7 +45,7 @@ where
                 };
             }
         }
-        let view = View { client: client.id, peer: &client.peer, shards, nodes, own: false };
+        let view = client.view((shards, nodes), false);
         let step = {
             let machine = &mut *client.machine.borrow_mut();
             <P::Correlation as Exchange<P>>::step(&self.protocol, machine, &view, request)

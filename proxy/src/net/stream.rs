@@ -76,6 +76,14 @@ impl Stream {
         }
     }
 
+    /// The address that the peer connected to, as text.
+    pub fn local_text(&self) -> String {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().map_or_else(|_| "-".into(), |a| a.to_string()),
+            Self::Unix(_) => "unix".into(),
+        }
+    }
+
     /// The peer's address as text, for logs.
     pub fn peer_text(&self) -> String {
         match self {

@@ -4,6 +4,7 @@
 mod common;
 
 mod cluster;
+mod face;
 mod faults;
 mod limits;
 mod private;

@@ -61,10 +61,10 @@ enum Silent {
 }
 
 /// What is said to a command that finds its slot gone from the shard that its client's connection goes to.
-const MOVED: &str = "TRYAGAIN wiremesh: the slot has moved to another shard meanwhile";
+pub(crate) const MOVED: &str = "TRYAGAIN wiremesh: the slot has moved to another shard meanwhile";
 
 /// What is said to a command that the proxy cannot follow within a transaction.
-const NOT_IN_MULTI: &str = "ERR wiremesh: not within a transaction, through a proxy";
+pub(super) const NOT_IN_MULTI: &str = "ERR wiremesh: not within a transaction, through a proxy";
 
 /// At most so many commands without a key are kept until one with a key tells where to.
 const UNSENT_MAX: usize = 1000;
@@ -135,6 +135,16 @@ impl Attached {
     /// A command was refused by the proxy: a transaction that is open must not be executed.
     pub(super) fn spoil(&mut self) {
         self.spoilt |= self.in_multi;
+    }
+
+    /// Whether answers are owed on the connection.
+    pub(super) fn is_owed(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Whether it is the server's to refuse, or not to answer, what it would otherwise answer.
+    pub(super) fn is_to_be_refused(&self, setting: &Setting) -> bool {
+        self.silent != Silent::No || self.is_limited(setting)
     }
 
     /// A request on the connection.
@@ -222,6 +232,10 @@ impl Attached {
                 }
             }
             Place::Anywhere => {}
+        }
+        // When all is answered the connection may be given back, and this transaction go elsewhere.
+        if name == "multi" && !in_multi && self.slot.is_some() && !self.pending.is_empty() {
+            return Err(To::Wait);
         }
         // Where a transaction goes its first key tells.
         if name == "multi" && !in_multi && self.slot.is_none() && fresh {
@@ -396,6 +410,7 @@ impl Attached {
                 Pending::Change(Change::Info)
             }
             "client|info" => Pending::Change(Change::Info),
+            "info" => Pending::Change(Change::Mode),
             "client|setname" => {
                 Pending::Change(Change::Name(request.arg(2).unwrap_or_default().into()))
             }

@@ -30,6 +30,8 @@ pub(super) enum Change {
     Name(Box<[u8]>),
     /// Nothing, but the reply speaks of the connection.
     Info,
+    /// Nothing, but the reply says whether the server is of a cluster.
+    Mode,
     /// The client is as if it had just connected.
     Reset,
 }
@@ -161,10 +163,15 @@ impl Client {
         match change {
             Change::Name(name) => self.name = name,
             Change::Info => info::rewrite(reply, view, &self.name),
+            Change::Mode => {
+                if let Some(mode) = redis.face().mode(view) {
+                    info::rewrite_mode(reply, mode);
+                }
+            }
             Change::Reset => self.reset(),
             Change::To { by, lane, name, told } => {
                 if told {
-                    info::rewrite_id(reply, view.client);
+                    info::rewrite_hello(reply, view.client, redis.face().mode(view));
                 }
                 self.settle(redis, by.of(&self.setting), lane);
                 if let Some(name) = name {
@@ -193,6 +200,7 @@ impl Client {
         self.setting = Setting::default();
         self.lane = 0;
         self.name = Box::default();
+        self.primary_only = false;
     }
 }
 

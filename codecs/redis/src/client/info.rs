@@ -1,45 +1,54 @@
-//! Replies that speak of the connection: the client is told of its own, not of the one that it shares.
+//! Replies that speak of the connection or of the server: the client is told of its own, and of what it is shown.
 
 use bytes::BytesMut;
 use wiremesh::correlation::View;
 
 use crate::{
     Message,
-    resp::{Value, write},
+    resp::{Value, Version, write},
 };
 
-/// Puts the client's number in the place of the connection's, in the reply to `HELLO`.
-pub(super) fn rewrite_id(reply: &mut Message, client: u64) {
-    let found = {
-        let bytes = reply.bytes();
-        // The key and, behind it, an integer: `$2 id :7`.
-        let key: &[u8] = b"$2\r\nid\r\n:";
-        bytes.windows(key.len()).position(|window| window == key).and_then(|at| {
-            let start = at.saturating_add(key.len());
-            let len = bytes.get(start..)?.iter().position(|byte| *byte == b'\r')?;
-            Some((start, start.saturating_add(len)))
-        })
-    };
-    let Some((start, end)) = found else { return };
+/// Puts the client's number in the place of the connection's, and this mode in that of the server's, in the reply to
+/// `HELLO`.
+pub(super) fn rewrite_hello(reply: &mut Message, client: u64, mode: Option<&str>) {
     let bytes = reply.bytes();
-    let mut rewritten = BytesMut::with_capacity(bytes.len().saturating_add(20));
-    rewritten.extend_from_slice(bytes.get(..start).unwrap_or_default());
-    rewritten.extend_from_slice(client.to_string().as_bytes());
-    rewritten.extend_from_slice(bytes.get(end..).unwrap_or_default());
-    *reply = Message::raw(rewritten);
+    let Some(head) = bytes.iter().position(|byte| *byte == b'\n') else { return };
+    let mut own = BytesMut::with_capacity(bytes.len().saturating_add(20));
+    own.extend_from_slice(bytes.get(..=head).unwrap_or_default());
+    let mut key: &[u8] = b"";
+    for item in reply.items() {
+        match (key, mode) {
+            (b"$2\r\nid\r\n", _) => {
+                write::integer(&mut own, i64::try_from(client).unwrap_or(i64::MAX));
+            }
+            (b"$4\r\nmode\r\n", Some(mode)) => write::bulk(&mut own, mode.as_bytes()),
+            _ => own.extend_from_slice(item),
+        }
+        key = item;
+    }
+    *reply = Message::raw(own);
+}
+
+/// Puts this mode in the place of the server's, in the reply to `INFO`.
+pub(super) fn rewrite_mode(reply: &mut Message, mode: &str) {
+    let Some((text, version)) = text(reply) else { return };
+    let enabled = u8::from(mode == "cluster");
+    let line = |line: &str| match line.split_once(':') {
+        Some(("redis_mode", _)) => format!("redis_mode:{mode}\r\n"),
+        Some(("cluster_enabled", _)) => format!("cluster_enabled:{enabled}\r\n"),
+        _ => line.to_owned(),
+    };
+    let own: String = text.split_inclusive('\n').map(line).collect();
+    *reply = Message::verbatim(&own, version);
 }
 
 /// Tells the client of itself, in the reply to `CLIENT INFO` or `CLIENT ID`.
 pub(super) fn rewrite(reply: &mut Message, view: &View<'_>, name: &[u8]) {
-    let (verbatim, text) = match reply.value() {
-        Value::Bulk(text) => (false, String::from_utf8_lossy(text).into_owned()),
-        Value::Integer(_) => {
-            *reply = Message::integer(i64::try_from(view.client).unwrap_or(i64::MAX));
-            return;
-        }
-        Value::Verbatim(_, text) => (true, String::from_utf8_lossy(text).into_owned()),
-        _ => return,
-    };
+    if matches!(reply.value(), Value::Integer(_)) {
+        *reply = Message::integer(i64::try_from(view.client).unwrap_or(i64::MAX));
+        return;
+    }
+    let Some((text, version)) = text(reply) else { return };
     let line = text.trim_end_matches('\n');
     let end = text.get(line.len()..).unwrap_or_default();
     let own: Vec<_> = line
@@ -51,14 +60,59 @@ pub(super) fn rewrite(reply: &mut Message, view: &View<'_>, name: &[u8]) {
             _ => field.to_owned(),
         })
         .collect();
-    let own = own.join(" ") + end;
-    let mut bytes = BytesMut::new();
-    if verbatim {
-        bytes.extend_from_slice(
-            format!("={}\r\ntxt:{own}\r\n", own.len().saturating_add(4)).as_bytes(),
-        );
-    } else {
-        write::bulk(&mut bytes, own.as_bytes());
+    *reply = Message::verbatim(&(own.join(" ") + end), version);
+}
+
+/// The text of a reply for people, and the version that it is written in.
+fn text(reply: &Message) -> Option<(String, Version)> {
+    match reply.value() {
+        Value::Bulk(text) => Some((String::from_utf8_lossy(text).into_owned(), Version::Resp2)),
+        Value::Verbatim(_, text) => {
+            Some((String::from_utf8_lossy(text).into_owned(), Version::Resp3))
+        }
+        _ => None,
     }
-    *reply = Message::raw(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mode_is_that_which_is_shown() {
+        for (version, sign) in [(Version::Resp2, '$'), (Version::Resp3, '=')] {
+            let lines = "# Server\r\nredis_mode:standalone\r\ntcp_port:1\r\n\r\n# Cluster\r\ncluster_enabled:0\r\n";
+            let mut reply = Message::verbatim(lines, version);
+            rewrite_mode(&mut reply, "cluster");
+            let own = String::from_utf8_lossy(reply.bytes()).into_owned();
+            assert!(
+                own.starts_with(sign)
+                    && own.ends_with("\r\n# Cluster\r\ncluster_enabled:1\r\n\r\n")
+            );
+            assert!(own.contains("\r\nredis_mode:cluster\r\ntcp_port:1\r\n"), "{own}");
+            rewrite_mode(&mut reply, "standalone");
+            assert_eq!(reply.bytes(), Message::verbatim(lines, version).bytes());
+        }
+    }
+
+    #[test]
+    fn hello_tells_the_clients_number_and_the_mode_that_is_shown() {
+        for version in [Version::Resp2, Version::Resp3] {
+            let hello = |id, mode: &str| {
+                let text = |text: &str| Message::bulk(text.as_bytes());
+                let about = [
+                    ("server", text("redis")),
+                    ("id", Message::integer(id)),
+                    ("mode", text(mode)),
+                    ("modules", Message::array([])),
+                ];
+                Message::map(about.map(|(key, value)| (text(key), value)), version)
+            };
+            let mut reply = hello(3, "standalone");
+            rewrite_hello(&mut reply, 77, None);
+            assert_eq!(reply.bytes(), hello(77, "standalone").bytes());
+            rewrite_hello(&mut reply, 78, Some("cluster"));
+            assert_eq!(reply.bytes(), hello(78, "cluster").bytes());
+        }
+    }
 }

@@ -10,14 +10,15 @@ mod attached;
 mod connection;
 mod guard;
 mod info;
+mod node;
 
 use wiremesh::{
     Lane,
     correlation::{Access, ClientMachine, Release, Step, Target, View},
 };
 
-pub(crate) use self::guard::Users;
 use self::{attached::Attached, connection::Change, guard::Identity};
+pub(crate) use self::{attached::MOVED, guard::Users};
 use crate::{Message, Redis, command::Class, lane::Setting, spread};
 
 /// What is known of one client.
@@ -26,6 +27,8 @@ pub struct Client {
     setting: Setting,
     lane: Lane,
     name: Box<[u8]>,
+    /// It has said that replicas must not answer it.
+    primary_only: bool,
     /// Its `MULTI` was refused by the proxy: what it sends up to `EXEC` must not be executed one by one.
     doomed: bool,
     /// As whom it has logged in at the proxy.
@@ -50,6 +53,14 @@ impl ClientMachine<Redis> for Client {
         {
             return Step::Answer(reply);
         }
+        let request = if redis.face().is_transparent() {
+            match self.as_node(redis, view, request) {
+                Ok(step) => return step,
+                Err(other) => other,
+            }
+        } else {
+            request
+        };
         if let Some(attached) = &mut self.attached {
             let named = request.command().is_some_and(|command| {
                 matches!(command.name, "client|setname" | "client|getname")
@@ -68,6 +79,12 @@ impl ClientMachine<Redis> for Client {
             return if is_http(&request) { Step::Bye(None) } else { shared(request) };
         };
         let class = match command.class {
+            Class::Plain if command.name == "info" && redis.face().mode(view).is_some() => {
+                self.change = Some(Change::Mode);
+                let primary = Target::Shard(0, Access::Write);
+                let target = if view.shards > 0 { Target::Any } else { primary };
+                return Step::Alone(request, target);
+            }
             Class::Plain => return self.plain(view, request),
             Class::Blocking => {
                 let args: Vec<_> = request.args().collect();
@@ -170,9 +187,11 @@ impl Client {
     fn plain(&self, view: &View<'_>, request: Message) -> Step<Redis> {
         if view.shards == 0 {
             let access = request.command().map_or(Access::Write, spread::access);
+            let access = if self.primary_only { Access::Write } else { access };
             return Step::Shared(request, Target::Shard(0, access));
         }
-        spread::spread(view, self.setting.version, request)
+        let step = spread::spread(view, self.setting.version, request);
+        if self.primary_only { node::of_primary(step) } else { step }
     }
 }
 

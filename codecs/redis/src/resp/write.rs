@@ -31,6 +31,17 @@ pub fn bulk(out: &mut BytesMut, bytes: &[u8]) {
     crlf(out);
 }
 
+/// A verbatim string of the format `txt`; a bulk string in RESP2.
+pub fn verbatim(out: &mut BytesMut, text: &[u8], version: Version) {
+    if version == Version::Resp2 {
+        return bulk(out, text);
+    }
+    head(out, b'=', text.len().saturating_add(4));
+    out.put_slice(b"txt:");
+    out.put_slice(text);
+    crlf(out);
+}
+
 /// No value: `_`, in RESP2 `$-1`.
 pub fn null(out: &mut BytesMut, version: Version) {
     out.put_slice(match version {

@@ -240,7 +240,8 @@ fn by_slot(command: &'static Command, request: &Message) -> Step<Redis> {
 mod tests {
     use super::*;
 
-    const VIEW: View<'static> = View { client: 1, peer: "", shards: 3, nodes: 6, own: false };
+    const VIEW: View<'static> =
+        View { client: 1, peer: "", local: "", shards: 3, nodes: 6, own: false };
 
     fn request(line: &str) -> Message {
         Message::request(line.split(' '))

@@ -76,7 +76,8 @@ fn answer(cursor: u64, keys: Message) -> Message {
 mod tests {
     use super::*;
 
-    const VIEW: View<'static> = View { client: 1, peer: "", shards: 3, nodes: 3, own: false };
+    const VIEW: View<'static> =
+        View { client: 1, peer: "", local: "", shards: 3, nodes: 3, own: false };
 
     /// Scans shards of so many pages each; answers what was asked of which shard.
     fn walk(pages: u64) -> Vec<(usize, String)> {
