@@ -63,6 +63,9 @@ pub trait Pipelined: Protocol<Correlation = InOrder> {
     /// [`Topology`] says so.
     const STATEFUL: bool = false;
 
+    /// The header by which routes tell apart [what a request is about](Self::each_subject): a key, say. Empty: they cannot.
+    const SUBJECT: &'static str = "";
+
     /// How many replies this request will have.
     fn expects(&self, request: &Self::Frame) -> Expect;
 
@@ -77,7 +80,9 @@ pub trait Pipelined: Protocol<Correlation = InOrder> {
     }
 
     /// Shows `visit` the request as a route would have to see it for each of the things that it is about, if routes can
-    /// tell them apart: keys, say. All must lead to one cluster.
+    /// tell them apart by [`SUBJECT`](Self::SUBJECT); the first is what routes see of the request as it is. Where they
+    /// lead to several clusters, [`View::portions`] tells, and the request must go out in parts, or be answered: one that
+    /// would go out whole is refused.
     fn each_subject(&self, _request: &Self::Frame, _visit: &mut dyn FnMut(&Self::Frame)) {}
 
     /// Speaks with an upstream before the first request of this lane; `None`: there is nothing to say. `copy`: of data
@@ -151,9 +156,27 @@ pub struct View<'a> {
     pub nodes: usize,
     /// What is shown comes from the connection that is the client's own.
     pub own: bool,
+    /// Which cluster it is: a number that no other has.
+    pub cluster: usize,
+    /// Routes lead to several clusters, by [what a request is about](Pipelined::SUBJECT).
+    pub divided: bool,
+    /// Where routes lead to several: the clusters of a request that is about things of several, or of none. Of those
+    /// that may have to be looked at for all that there is, the first is the one that the request itself is routed to.
+    pub portions: &'a [Portion],
 }
 
-/// What becomes of a request.
+/// One of the clusters that a request is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Portion {
+    /// Which of its [subjects](Pipelined::each_subject) are there, by number; none where it has none.
+    pub subjects: Vec<usize>,
+    /// How many shards the cluster has; 0 where it is not sharded.
+    pub shards: usize,
+    /// How many endpoints it has.
+    pub nodes: usize,
+}
+
+/// What becomes of a request. One that goes out whole goes by the route of the request that the machine was asked about.
 pub enum Step<P: Protocol> {
     /// It goes to an upstream connection that others use too.
     Shared(P::Frame, Target),
@@ -202,6 +225,8 @@ pub struct Part<P: Protocol> {
     pub request: P::Frame,
     /// Where it goes.
     pub target: Target,
+    /// In which of the [`View::portions`]; `None`: by the route of the request.
+    pub portion: Option<usize>,
 }
 
 /// Where a request, or a part of one, goes.
@@ -335,6 +360,8 @@ pub trait Exchange<P: Protocol>: 'static {
     const ORDERED: bool;
     /// [`Pipelined::STATEFUL`].
     const STATEFUL: bool;
+    /// [`Pipelined::SUBJECT`].
+    const SUBJECT: &'static str = "";
 
     /// How many replies the request will have.
     fn expects(protocol: &P, request: &P::Frame) -> Expect;
@@ -402,6 +429,7 @@ impl<P: Pipelined> Exchange<P> for InOrder {
     type Client = P::Client;
     const ORDERED: bool = true;
     const STATEFUL: bool = P::STATEFUL;
+    const SUBJECT: &'static str = P::SUBJECT;
 
     fn expects(protocol: &P, request: &P::Frame) -> Expect {
         protocol.expects(request)

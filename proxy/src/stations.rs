@@ -34,6 +34,15 @@ pub struct Passage {
     log: Option<Box<LogFields>>,
 }
 
+/// What is known of a request's way before it passes the stations.
+#[derive(Clone, Copy, Default)]
+pub struct Known<'a> {
+    /// The route that it would have without filters.
+    pub route: Option<&'a Rc<LocalRoute>>,
+    /// The cluster that it goes to, whatever its route says.
+    pub cluster: Option<&'a Rc<LocalCluster>>,
+}
+
 /// What the stations say of a request.
 pub struct Decision {
     pub passage: Passage,
@@ -69,17 +78,20 @@ struct LogFields {
 }
 
 impl Worker {
-    /// Leads a request past the stations. `held`: the cluster that it goes to, whatever its route says.
+    /// Leads a request past the stations.
     pub fn pass<F: Frame>(
         &self,
         listener: &Rc<ListenerView>,
         request: &mut F,
-        held: Option<&Rc<LocalCluster>>,
+        known: Known<'_>,
     ) -> Decision {
         let now = self.now();
         let verdict = listener.filters.on_request(request);
-        let route = listener.route(request).cloned();
-        let cluster = match held {
+        let route = match known.route {
+            Some(route) if listener.filters.is_empty() => Some(route.clone()),
+            _ => listener.route(request).cloned(),
+        };
+        let cluster = match known.cluster {
             Some(cluster) => Some(cluster.clone()),
             None => route.as_ref().and_then(|route| self.cluster_of(route)),
         };
@@ -120,10 +132,11 @@ impl Worker {
         &self,
         listener: &Rc<ListenerView>,
         request: &F,
+        route: Option<&Rc<LocalRoute>>,
         held: &Rc<LocalCluster>,
     ) -> Decision {
         let now = self.now();
-        let route = listener.route(request).cloned();
+        let route = route.or_else(|| listener.route(request)).cloned();
         let passage = Passage {
             listener: listener.clone(),
             series: self.request_series(

@@ -165,6 +165,7 @@ impl Protocol for Redis {
 impl Pipelined for Redis {
     type Client = Client;
     const STATEFUL: bool = true;
+    const SUBJECT: &'static str = "key";
 
     #[inline]
     fn expects(&self, request: &Message) -> Expect {
@@ -179,14 +180,19 @@ impl Pipelined for Redis {
     /// Its keys.
     fn each_subject(&self, request: &Message, visit: &mut dyn FnMut(&Message)) {
         let Some(command) = request.command() else { return };
-        let args: Vec<_> = request.args().collect();
-        let Ok(keys) = command.keys(&args) else { return };
-        if keys.len() == 1 {
+        if command.has_one_key() && command.takes(request.argc()) {
             return visit(request);
         }
+        let args: Vec<_> = request.args().collect();
+        let Ok(keys) = command.keys(&args) else { return };
+        let Some((_, others)) = keys.split_first() else { return };
+        visit(request);
+        if others.is_empty() {
+            return;
+        }
         let mut shown = request.clone();
-        for key in keys {
-            shown.set_focus(key);
+        for key in others {
+            shown.set_focus(*key);
             visit(&shown);
         }
     }

@@ -127,8 +127,17 @@ impl std::fmt::Display for Fate {
 
 /// What a client machine does with this as a client's first command.
 fn step(args: &[String], shards: usize, nodes: usize) -> Step<Redis> {
-    let view =
-        View { client: 1, peer: "127.0.0.1:1", local: "127.0.0.1:2", shards, nodes, own: false };
+    let view = View {
+        client: 1,
+        peer: "127.0.0.1:1",
+        local: "127.0.0.1:2",
+        shards,
+        nodes,
+        own: false,
+        cluster: 0,
+        divided: false,
+        portions: &[],
+    };
     Client::default().on_request(&Redis::default(), &view, Message::request(args))
 }
 

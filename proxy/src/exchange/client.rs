@@ -25,6 +25,7 @@ use super::{
     ticket::{Details, Ticket},
     upstream::Upstream,
 };
+use crate::cluster::LocalCluster;
 use crate::worker::{Accepted, ListenerView, OWED_HIGH, OWED_LOW, Overdue, Pace};
 
 /// One client connection, as its requests' replies see it.
@@ -115,9 +116,19 @@ where
         }
     }
 
-    /// What its machine is told, of a cluster of so many shards and endpoints.
-    pub fn view(&self, (shards, nodes): (usize, usize), own: bool) -> View<'_> {
-        View { client: self.id, peer: &self.peer, local: &self.local, shards, nodes, own }
+    /// What its machine is told of a cluster.
+    pub fn view(&self, cluster: Option<&Rc<LocalCluster>>) -> View<'_> {
+        View {
+            client: self.id,
+            peer: &self.peer,
+            local: &self.local,
+            shards: cluster.map_or(0, |cluster| cluster.shards()),
+            nodes: cluster.map_or(0, |cluster| cluster.nodes()),
+            own: false,
+            cluster: cluster.map_or(0, |cluster| Rc::as_ptr(cluster).addr()),
+            divided: false,
+            portions: &[],
+        }
     }
 
     /// Whether replies can still reach it.
@@ -448,7 +459,7 @@ where
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.mesh.next_elsewhere(&self.client);
         if let Some(step) = self.client.unpark() {
-            self.mesh.take_step(&self.client, step);
+            self.mesh.take_step(&self.client, step, None);
         }
         // Then what is here already: it may have waited for room.
         if !self.input.is_empty() && self.client.state.get() == State::Open {

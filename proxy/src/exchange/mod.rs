@@ -12,6 +12,7 @@ mod request;
 mod reverse;
 mod ticket;
 mod upstream;
+mod way;
 
 use std::{
     cell::{Cell, RefCell},
@@ -27,6 +28,7 @@ use self::{
     client::{Client, ClientTask},
     ticket::Tickets,
     upstream::Upstream,
+    way::Way,
 };
 use crate::{
     cluster::{LocalCluster, LocalEndpoint},
@@ -52,6 +54,8 @@ where
     tickets: Tickets<P>,
     /// Bytes of requests that are kept for retries.
     kept: Rc<Cell<usize>>,
+    /// The storage of the way that was found last.
+    way: Cell<Way>,
 }
 
 /// Which requests may share an upstream connection.
@@ -78,6 +82,7 @@ where
             pools: RefCell::default(),
             tickets: Tickets::default(),
             kept: Rc::default(),
+            way: Cell::default(),
         }
     }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use wiremesh::{
     Failure, Lane, Protocol, Reason,
-    correlation::{Exchange, Release, Target},
+    correlation::{Exchange, Release, Target, View},
     engine::Inbox,
     topology::Redirect,
 };
@@ -15,7 +15,8 @@ use wiremesh::{
 use super::{Mesh, PoolKey, client::Client, ticket::Alone, upstream::Upstream};
 use crate::{
     cluster::{LocalCluster, LocalEndpoint},
-    stations::Decision,
+    stations::{Decision, Known},
+    worker::LocalRoute,
 };
 
 /// The client of connections that are nobody's.
@@ -36,6 +37,7 @@ where
         mut request: P::Frame,
         target: Target,
         patient: bool,
+        route: Option<&Rc<LocalRoute>>,
     ) {
         let expect = <P::Correlation as Exchange<P>>::expects(&self.protocol, &request);
         let place = client.inbox.borrow_mut().admit(expect);
@@ -44,8 +46,8 @@ where
         let held = client.private.borrow().clone();
         // What limits and faults would do to half of a transaction, say, cannot be told to its client.
         let Decision { passage, refused, .. } = match &held {
-            Some(upstream) => self.worker.follow(&listener, &request, &upstream.cluster),
-            None => self.worker.pass(&listener, &mut request, None),
+            Some(upstream) => self.worker.follow(&listener, &request, route, &upstream.cluster),
+            None => self.worker.pass(&listener, &mut request, Known { route, cluster: None }),
         };
         let hash = passage.hash;
         let mut ticket =
@@ -62,8 +64,7 @@ where
             return self.conclude_failed(ticket, None, &failure);
         };
         if let Some(upstream) = held {
-            let listener = ticket.passage.listener.clone();
-            let routed = listener.route(&request).and_then(|route| route.cluster.as_ref());
+            let routed = route.cluster.as_ref();
             if routed.is_some_and(|routed| !Rc::ptr_eq(routed, &upstream.cluster))
                 && self.has_subject(&request)
             {
@@ -170,7 +171,7 @@ where
     pub(super) fn show(
         &self,
         client: &Rc<Client<P>>,
-        cluster: &LocalCluster,
+        cluster: &Rc<LocalCluster>,
         reply: &mut P::Frame,
         own: bool,
     ) {
@@ -179,7 +180,7 @@ where
         {
             cluster.note_moved(slot, &to);
         }
-        let view = client.view(layout_of(cluster), own);
+        let view = View { own, ..client.view(Some(cluster)) };
         let machine = &mut *client.machine.borrow_mut();
         <P::Correlation as Exchange<P>>::on_reply(&self.protocol, machine, &view, reply);
     }
@@ -191,18 +192,4 @@ where
         <P::Correlation as Exchange<P>>::each_subject(&self.protocol, request, visit);
         found
     }
-
-    /// The cluster that a request goes to: its shards (0: it has none) and endpoints.
-    pub(super) fn layout(&self, client: &Client<P>, request: &P::Frame) -> (usize, usize) {
-        if !<P::Correlation as Exchange<P>>::STATEFUL {
-            return (0, 0);
-        }
-        let listener = client.listener.borrow();
-        let cluster = listener.route(request).and_then(|route| route.cluster.as_ref());
-        cluster.map_or((0, 0), |cluster| layout_of(cluster))
-    }
-}
-
-fn layout_of(cluster: &LocalCluster) -> (usize, usize) {
-    (cluster.shards(), cluster.nodes())
 }

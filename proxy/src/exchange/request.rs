@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use wiremesh::{
     Failure, Protocol, Reason,
-    correlation::{Exchange, Step, Target},
+    correlation::{Exchange, Step, Target, View},
     engine::{Inbox, Place},
 };
 
@@ -13,11 +13,12 @@ use super::{
     client::Client,
     ticket::{Alone, Details, Ticket},
     upstream::Upstream,
+    way::Way,
 };
 use crate::{
     cluster::{LocalCluster, LocalEndpoint, hash_key, routes_version},
     policy::{Route, pass_on_timeout},
-    stations::{Decision, Passage, Replay},
+    stations::{Decision, Known, Passage, Replay},
     worker::Phase,
 };
 
@@ -27,72 +28,92 @@ where
 {
     /// Takes a request of a client's.
     pub(super) fn on_request(self: &Rc<Self>, client: &Rc<Client<P>>, request: P::Frame) {
-        let (shards, nodes) = self.layout(client, &request);
-        if <P::Correlation as Exchange<P>>::STATEFUL {
-            // By other routes than those before it, it could overtake them.
-            let routes = routes_version();
-            if client.in_flight() > 0 && client.routes.get() != routes {
-                return client.park(Step::Wait(request));
-            }
+        if !<P::Correlation as Exchange<P>>::STATEFUL {
+            let step = self.step(client, &client.view(None), request);
+            return self.take_step(client, step, None);
+        }
+        let mut way = self.way.take();
+        way.find::<P>(&self.protocol, &client.listener.borrow(), &request);
+        // By other routes than those before it, it could overtake them.
+        let routes = routes_version();
+        if client.in_flight() > 0 && client.routes.get() != routes {
+            client.park(Step::Wait(request));
+        } else {
             client.routes.set(routes);
-            if self.is_torn(client, &request) {
-                let text = "what it is about belongs to different routes";
-                let failure = Failure::new(Reason::BadRequest, text);
-                let head = self.protocol.head(&request);
-                return match self.protocol.reply(&head, &failure) {
-                    Some(reply) => self.say(client, reply),
-                    None => client.close(),
-                };
+            let head = way.is_torn().then(|| self.protocol.head(&request));
+            let step = self.step(client, &way.view(client), request);
+            match head {
+                Some(head) => self.take_torn(client, &head, step, &way),
+                None => self.take_step(client, step, Some(&way)),
             }
         }
-        let view = client.view((shards, nodes), false);
-        let step = {
-            let machine = &mut *client.machine.borrow_mut();
-            <P::Correlation as Exchange<P>>::step(&self.protocol, machine, &view, request)
-        };
-        self.take_step(client, step);
+        way.clear();
+        self.way.set(way);
     }
 
-    /// Whether routes, or the upstream connection that the client has for itself, would do half of a request each.
-    fn is_torn(&self, client: &Rc<Client<P>>, request: &P::Frame) -> bool {
-        let listener = client.listener.borrow();
-        if listener.has_one_route() {
-            return false;
-        }
-        let cluster =
-            |request: &P::Frame| listener.route(request).and_then(|route| route.cluster.clone());
-        let first = cluster(request);
-        let same = |other: Option<Rc<LocalCluster>>| match (&first, &other) {
-            (Some(first), Some(other)) => Rc::ptr_eq(first, other),
-            (None, None) => true,
-            _ => false,
+    fn step(&self, client: &Client<P>, view: &View<'_>, request: P::Frame) -> Step<P> {
+        let machine = &mut *client.machine.borrow_mut();
+        <P::Correlation as Exchange<P>>::step(&self.protocol, machine, view, request)
+    }
+
+    /// What is to become of a request that is about things of several clusters: whole it would be done by halves.
+    fn take_torn(
+        self: &Rc<Self>,
+        client: &Rc<Client<P>>,
+        head: &P::Head,
+        step: Step<P>,
+        way: &Way,
+    ) {
+        let own = match step {
+            Step::Shared(..) => None,
+            Step::Alone(..) => Some(false),
+            Step::Private { .. } => Some(true),
+            other => return self.take_step(client, other, Some(way)),
         };
-        let mut torn = false;
-        let visit = &mut |view: &P::Frame| torn |= !same(cluster(view));
-        <P::Correlation as Exchange<P>>::each_subject(&self.protocol, request, visit);
-        torn
+        if let Some(own) = own {
+            let machine = &mut *client.machine.borrow_mut();
+            <P::Correlation as Exchange<P>>::on_failed(&self.protocol, machine, own);
+        }
+        let text = "what it is about belongs to different clusters";
+        match self.protocol.reply(head, &Failure::new(Reason::BadRequest, text)) {
+            Some(reply) => self.say(client, reply),
+            None => client.close(),
+        }
+        if own == Some(true) && client.private.borrow().is_some() {
+            // Its machine has forgotten what is on it.
+            client.close();
+        }
     }
 
     /// Does what is to become of a request, now or when nothing is in flight.
-    pub(super) fn take_step(self: &Rc<Self>, client: &Rc<Client<P>>, step: Step<P>) {
+    pub(super) fn take_step(
+        self: &Rc<Self>,
+        client: &Rc<Client<P>>,
+        step: Step<P>,
+        way: Option<&Way>,
+    ) {
+        let known = way.map(Way::known).unwrap_or_default();
         match step {
-            Step::Shared(request, target) => self.take_whole(client, request, target, Alone::No),
+            Step::Shared(request, target) => {
+                self.take_whole(client, request, target, Alone::No, known);
+            }
             Step::Alone(request, target) if client.in_flight() == 0 => {
                 client.set_alone(true);
-                self.take_whole(client, request, target, Alone::Watched);
+                self.take_whole(client, request, target, Alone::Watched, known);
             }
             Step::Parts(parts, gather) => {
                 let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
                 let first = self.admit(client, |inbox| inbox.admit_split(count, gather));
                 for (part, number) in parts.into_iter().zip(0..) {
                     let place = Place { part: number, ..first };
-                    self.station(client, part.request, place, part.target, None);
+                    let known = way.map(|way| way.known_of(part.portion)).unwrap_or_default();
+                    self.station(client, part.request, place, part.target, None, known);
                 }
             }
             Step::Private { before, request, target, patient }
                 if client.private.borrow().is_some() || client.in_flight() == 0 =>
             {
-                self.take_private(client, before, request, target, patient);
+                self.take_private(client, before, request, target, patient, known.route);
             }
             later @ (Step::Alone(..) | Step::Private { .. }) => client.park(later),
             Step::Wait(request) if client.in_flight() == 0 => self.on_request(client, request),
@@ -114,10 +135,11 @@ where
         request: P::Frame,
         target: Target,
         alone: Alone,
+        known: Known<'_>,
     ) {
         let expect = <P::Correlation as Exchange<P>>::expects(&self.protocol, &request);
         let place = self.admit(client, |inbox| inbox.admit(expect));
-        self.station(client, request, place, target, Some(alone));
+        self.station(client, request, place, target, Some(alone), known);
     }
 
     fn admit(
@@ -136,11 +158,12 @@ where
         place: Place,
         target: Target,
         whole: Option<Alone>,
+        known: Known<'_>,
     ) {
         let listener = client.listener.borrow().clone();
         client.begin();
         let Decision { mut passage, delay, refused } =
-            self.worker.pass(&listener, &mut request, None);
+            self.worker.pass(&listener, &mut request, known);
         if let Target::Hash(hash) = target {
             // The protocol's hash may be of any quality; a ring needs all its bits to be good.
             passage.hash = Some(hash_key(&hash.to_le_bytes()));

@@ -13,6 +13,10 @@ pub struct Route {
     pub name: Arc<str>,
     /// Where requests go.
     pub action: Action,
+    /// Whether it takes every request.
+    pub open: bool,
+    /// The headers by which it takes a request or not.
+    pub looks_at: Box<[Box<str>]>,
     /// How long a request may take, tries and pauses included.
     pub timeout: Option<Duration>,
     /// How long one try may take.
@@ -34,6 +38,8 @@ impl Route {
         Ok(Self {
             name: config.name.as_str().into(),
             action: Action::compile(config)?,
+            open: config.matches.is_empty(),
+            looks_at: config.matches.headers.iter().map(|h| h.name.as_str().into()).collect(),
             timeout: config.timeout.map(Into::into),
             try_timeout: config.try_timeout.map(Into::into),
             retry: config.retry.as_ref().and_then(Retry::compile),

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     policy::pass_on_timeout,
-    stations::{Decision, Left, Outcome, Replay},
+    stations::{Decision, Known, Left, Outcome, Replay},
 };
 
 impl<P: Sessioned> Sessions<P> {
@@ -32,8 +32,11 @@ impl<P: Sessioned> Sessions<P> {
         drop(session);
         let listener = client.listener.borrow().clone();
         let head = self.protocol.head(&request);
-        let Decision { passage, delay, refused } =
-            self.worker.pass(&listener, &mut request, held.as_ref());
+        let Decision { passage, delay, refused } = self.worker.pass(
+            &listener,
+            &mut request,
+            Known { route: None, cluster: held.as_ref() },
+        );
         let ticket = Ticket {
             passage,
             head,

@@ -20,6 +20,8 @@ pub struct ListenerView {
     pub(super) table: Arc<RouteTable>,
     /// Those of `table`, in its order.
     pub(super) routes: Box<[Rc<LocalRoute>]>,
+    /// The headers by which routes lead to different clusters.
+    pub(super) divided_by: Box<[Box<str>]>,
     pub(super) drivers: Vec<Rc<dyn Driver>>,
 }
 
@@ -29,10 +31,31 @@ impl ListenerView {
         self.routes.get(self.table.find(request)?)
     }
 
-    /// Whether all requests that have a route have the same.
-    pub fn has_one_route(&self) -> bool {
-        self.routes.len() < 2
+    /// All routes, in order.
+    pub fn routes(&self) -> &[Rc<LocalRoute>] {
+        &self.routes
     }
+
+    /// Whether requests may be led to different clusters by this header.
+    pub fn is_divided_by(&self, header: &str) -> bool {
+        self.divided_by.iter().any(|name| **name == *header)
+    }
+}
+
+/// The headers that routes to clusters look at, if these are several.
+pub(super) fn divided_by(routes: &[Rc<LocalRoute>]) -> Box<[Box<str>]> {
+    let mut clusters = routes.iter().filter_map(|route| route.cluster.as_ref());
+    let first = clusters.next();
+    if !first.is_some_and(|first| clusters.any(|other| !Rc::ptr_eq(first, other))) {
+        return Box::default();
+    }
+    let mut names: Vec<Box<str>> = Vec::new();
+    for name in routes.iter().flat_map(|route| &*route.looks_at) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names.into()
 }
 
 /// A route, as one worker sees it.

@@ -301,11 +301,13 @@ impl Worker {
             drivers.insert(key, driver.clone());
             Some(driver)
         });
+        let routes = self.routes(&plan.routes);
         Rc::new(ListenerView {
             name: plan.name.clone(),
             config: plan.config.clone(),
             limits: plan.limits.clone(),
-            routes: self.routes(&plan.routes),
+            divided_by: listener::divided_by(&routes),
+            routes,
             table: plan.routes.clone(),
             filters: plan.filters.clone(),
             series: self.metrics.listener_series(&plan.name),

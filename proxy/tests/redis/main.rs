@@ -9,5 +9,6 @@ mod faults;
 mod limits;
 mod private;
 mod pubsub;
+mod routes;
 mod settings;
 mod shared;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use wiremesh::{
     Lane,
-    correlation::{Access, Expect, Release, Step, Target},
+    correlation::{Access, Expect, Release, Step, Target, View},
 };
 
 use super::connection::{Asked, Change, changed, is_name};
@@ -39,9 +39,9 @@ pub(super) struct Attached {
     named: bool,
     /// The name that the transaction gives the client, if it is executed.
     queued_name: Option<Box<[u8]>>,
-    /// In a cluster: the slot whose shard the connection goes to; `None`: to any.
-    slot: Option<u16>,
-    /// In a cluster: what was said since `MULTI`, as long as no key has told where to; the server has seen none of it.
+    /// Where there are several: the shard that the connection goes to; `None`: to any.
+    spot: Option<Spot>,
+    /// Where there are several shards: what was said since `MULTI`, as long as no key has told where to; the server has seen none of it.
     unsent: Option<Vec<Message>>,
     /// The connection is of no lane any more: it is closed when it is not needed.
     worn: bool,
@@ -49,6 +49,19 @@ pub(super) struct Attached {
     over: bool,
     /// Something is on the connection that cannot be followed or undone: it is the client's to its end.
     stuck: bool,
+}
+
+/// Where keys are: in a cluster, and in one that is sharded by this slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Spot {
+    cluster: usize,
+    slot: Option<u16>,
+}
+
+impl Spot {
+    fn target(self, access: Access) -> Target {
+        self.slot.map_or(Target::Shard(0, access), |slot| Target::Slot(slot, access))
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +79,9 @@ pub(crate) const MOVED: &str = "TRYAGAIN wiremesh: the slot has moved to another
 /// What is said to a command that the proxy cannot follow within a transaction.
 pub(super) const NOT_IN_MULTI: &str = "ERR wiremesh: not within a transaction, through a proxy";
 
+/// What is said to a command about the data of several clusters.
+const NOT_ACROSS: &str = "ERR wiremesh: this is about several clusters, and the client's state is on a connection to one";
+
 /// At most so many commands without a key are kept until one with a key tells where to.
 const UNSENT_MAX: usize = 1000;
 
@@ -73,8 +89,8 @@ const UNSENT_MAX: usize = 1000;
 enum To {
     /// It is answered by this.
     Said(Message),
-    /// It goes to the shard of this slot, on a connection that is shared.
-    Aside(u16),
+    /// It goes to another shard, on a connection that is shared.
+    Aside(Spot),
     /// It is looked at again when all before it is answered.
     Wait,
 }
@@ -152,19 +168,20 @@ impl Attached {
         &mut self,
         setting: &Setting,
         name: &[u8],
-        sharded: bool,
+        view: &View<'_>,
         mut request: Message,
     ) -> Step<Redis> {
+        let sharded = view.shards > 0 || view.divided;
         let subscription = request.command().is_some_and(|c| c.class == Class::Subscription);
         // The server that has the subscriptions is to refuse it.
         let refused = sharded && self.is_limited(setting) && !subscription;
-        let target = match self.target(sharded && !refused, &request) {
+        let target = match self.target(view, sharded && !refused, &request) {
             Ok(target) => target,
             Err(To::Said(message)) => return Step::Answer(message),
             Err(To::Wait) => return Step::Wait(request),
-            Err(To::Aside(slot)) => {
+            Err(To::Aside(spot)) => {
                 let access = request.command().map_or(Access::Write, spread::access);
-                return Step::Alone(request, Target::Slot(slot, access));
+                return Step::Alone(request, spot.target(access));
             }
         };
         let mut before = Vec::new();
@@ -198,52 +215,65 @@ impl Attached {
         Step::Private { before, request, target, patient }
     }
 
+    /// A request about the data of several clusters.
+    pub(super) fn across(&mut self, request: Message) -> Step<Redis> {
+        if !self.in_multi && !self.pending.is_empty() {
+            // Perhaps the connection is not needed any more by then.
+            return Step::Wait(request);
+        }
+        self.spoil();
+        Step::Answer(Message::error(NOT_ACROSS))
+    }
+
     /// Where a request goes, or what becomes of it in the place of being sent on the connection.
-    fn target(&mut self, sharded: bool, request: &Message) -> Result<Target, To> {
+    fn target(&mut self, view: &View<'_>, sharded: bool, request: &Message) -> Result<Target, To> {
         if !sharded {
             return Ok(Target::Shard(0, Access::Write));
         }
-        let fresh = self.slot.is_none()
+        let fresh = self.spot.is_none()
             && self.pending.is_empty()
             && !self.in_multi
             && !self.subscribed.any();
         let name = request.command().map_or("", |command| command.name);
         let in_multi = self.in_multi;
-        match spread::place(request) {
+        let slot = match spread::place(request) {
+            Place::Anywhere => None,
+            Place::Slot(slot) => Some((view.shards > 0).then_some(slot)),
+            Place::Several if view.shards == 0 => Some(None),
             Place::Several => {
                 self.spoilt |= in_multi;
                 self.over = fresh;
                 return Err(To::Said(Message::error(CROSSSLOT)));
             }
-            Place::Slot(slot) => {
-                let known = self.slot.is_none_or(|own| own == slot);
-                if known && (self.slot.is_some() || fresh || self.unsent.is_some()) {
-                    self.slot = Some(slot);
-                } else if in_multi {
-                    self.spoilt = true;
-                    return Err(To::Said(Message::error(CROSSSLOT)));
-                } else if request.command().is_some_and(|c| c.class == Class::Plain) {
-                    return Err(To::Aside(slot));
-                } else if !self.pending.is_empty() {
-                    // Perhaps the connection is not needed any more by then.
-                    return Err(To::Wait);
-                } else {
-                    return Err(To::Said(Message::error(CROSSSLOT)));
-                }
+        };
+        if let Some(slot) = slot {
+            let spot = Spot { cluster: view.cluster, slot };
+            let known = self.spot.is_none_or(|own| own == spot);
+            if known && (self.spot.is_some() || fresh || self.unsent.is_some()) {
+                self.spot = Some(spot);
+            } else if in_multi {
+                self.spoilt = true;
+                return Err(To::Said(Message::error(self.crossed(spot))));
+            } else if request.command().is_some_and(|c| c.class == Class::Plain) {
+                return Err(To::Aside(spot));
+            } else if !self.pending.is_empty() {
+                // Perhaps the connection is not needed any more by then.
+                return Err(To::Wait);
+            } else {
+                return Err(To::Said(Message::error(self.crossed(spot))));
             }
-            Place::Anywhere => {}
         }
         // When all is answered the connection may be given back, and this transaction go elsewhere.
-        if name == "multi" && !in_multi && self.slot.is_some() && !self.pending.is_empty() {
+        if name == "multi" && !in_multi && self.spot.is_some() && !self.pending.is_empty() {
             return Err(To::Wait);
         }
         // Where a transaction goes its first key tells.
-        if name == "multi" && !in_multi && self.slot.is_none() && fresh {
+        if name == "multi" && !in_multi && self.spot.is_none() && fresh {
             (self.in_multi, self.unsent) = (true, Some(Vec::new()));
             return Err(To::Said(Message::simple("OK")));
         }
         if let Some(unsent) = &mut self.unsent
-            && self.slot.is_none()
+            && self.spot.is_none()
         {
             match name {
                 "discard" => {
@@ -270,10 +300,15 @@ impl Attached {
                 }
             }
         }
-        Ok(match self.slot {
-            Some(slot) => Target::Slot(slot, Access::Write),
-            None => Target::Any,
-        })
+        Ok(self.spot.map_or(Target::Any, |spot| spot.target(Access::Write)))
+    }
+
+    /// What is said to a command whose keys are not where those before it were.
+    fn crossed(&self, spot: Spot) -> &'static str {
+        match self.spot {
+            Some(own) if own.cluster != spot.cluster => spread::CROSSCLUSTER,
+            _ => CROSSSLOT,
+        }
     }
 
     /// Whether no connection was taken after all.

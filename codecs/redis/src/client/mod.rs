@@ -61,6 +61,19 @@ impl ClientMachine<Redis> for Client {
         } else {
             request
         };
+        if let Some(command) = request.command()
+            && !view.portions.is_empty()
+            && command.takes(request.argc())
+            && spread::is_across(view, command)
+        {
+            return match &mut self.attached {
+                Some(attached) => attached.across(request),
+                None => {
+                    let step = spread::across(view, self.setting.version, command, &request);
+                    if self.primary_only { node::of_primary(step) } else { step }
+                }
+            };
+        }
         if let Some(attached) = &mut self.attached {
             let named = request.command().is_some_and(|command| {
                 matches!(command.name, "client|setname" | "client|getname")
@@ -69,7 +82,7 @@ impl ClientMachine<Redis> for Client {
             if named && !attached.asks_server(&self.setting) {
                 return self.on_connection(redis, view, request);
             }
-            let step = attached.on_request(&self.setting, &self.name, view.shards > 0, request);
+            let step = attached.on_request(&self.setting, &self.name, view, request);
             if attached.is_over() {
                 self.attached = None;
             }
@@ -176,7 +189,7 @@ impl Client {
     /// Has the client take a connection for itself.
     fn attach(&mut self, view: &View<'_>, request: Message) -> Step<Redis> {
         let attached = self.attached.insert(Box::default());
-        let step = attached.on_request(&self.setting, &self.name, view.shards > 0, request);
+        let step = attached.on_request(&self.setting, &self.name, view, request);
         if attached.is_over() {
             self.attached = None;
         }

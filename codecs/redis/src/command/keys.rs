@@ -52,6 +52,17 @@ impl Command {
         self.first_key(argc, arg).or_else(|| self.shard_channels(argc).next())
     }
 
+    /// Whether it has one key, whatever its arguments are, as most commands have.
+    #[inline]
+    pub(crate) fn has_one_key(&self) -> bool {
+        let [KeySpec { begin: Begin::Index(_), find: Find::Range { last: 0, .. }, flags, .. }] =
+            self.keys
+        else {
+            return false;
+        };
+        !flags.intersects(KeyFlags::NOT_KEY.or(KeyFlags::INCOMPLETE))
+    }
+
     /// Which arguments are keys, in the order of `COMMAND GETKEYS`. A key that is named twice is there twice.
     pub fn keys(&self, args: &[&[u8]]) -> Result<Vec<usize>, KeyError> {
         let mut keys = Vec::new();

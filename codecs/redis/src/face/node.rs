@@ -163,7 +163,17 @@ mod tests {
     }
 
     fn node(announce: Option<&str>, local: &str) -> Option<Node> {
-        let view = View { client: 1, peer: "", local, shards: 3, nodes: 6, own: false };
+        let view = View {
+            client: 1,
+            peer: "",
+            local,
+            shards: 3,
+            nodes: 6,
+            own: false,
+            cluster: 0,
+            divided: false,
+            portions: &[],
+        };
         face(announce).node(&view)
     }
 

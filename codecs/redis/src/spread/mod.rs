@@ -4,14 +4,16 @@
 //! that may be taken apart (`DEL`, `EXISTS`, `MGET`, `MSET`, `TOUCH`, `UNLINK`). A command without keys goes where the
 //! command table's policy says: to every shard or node, the answers [made one](gather), or to any shard.
 
+mod apart;
 mod gather;
 mod scan;
 
-use std::{collections::BTreeMap, ops::ControlFlow};
+use std::ops::ControlFlow;
 
 use wiremesh::correlation::{Access, Part, Step, Target, View};
 
-use self::gather::{Fold, Gathered, InOrder};
+pub(crate) use self::apart::{CROSSCLUSTER, across, is_across};
+use self::gather::{Fold, Gathered};
 use crate::{
     Message, Redis,
     command::{Begin, Command, Find, Flags, KeySpec, RequestPolicy, ResponsePolicy},
@@ -88,13 +90,7 @@ pub(crate) fn spread(view: &View<'_>, version: Version, request: Message) -> Ste
     };
     match place(&request) {
         Place::Slot(slot) => Step::Shared(request, Target::Slot(slot, access(command))),
-        // The table has MSETNX among them, but that must set all or nothing.
-        Place::Several
-            if command.request_policy == Some(RequestPolicy::MultiShard)
-                && command.name != "msetnx" =>
-        {
-            by_slot(command, &request)
-        }
+        Place::Several if apart::is_divisible(command) => apart::by_slot(command, &request),
         Place::Several => Step::Answer(Message::error(CROSSSLOT)),
         Place::Anywhere => keyless(view, version, command, request),
     }
@@ -118,10 +114,19 @@ fn keyless(
     }
     if let Some(fold) = everywhere(command.name) {
         let parts = (0..view.nodes).map(Target::Index);
-        let parts = parts.map(|target| Part { request: request.clone(), target }).collect();
+        let part = |target| Part { request: request.clone(), target, portion: None };
+        let parts = parts.map(part).collect();
         return Step::Parts(parts, Box::new(Gathered::new(fold, version)));
     }
-    let fold = match (command.request_policy, command.response_policy) {
+    let Some(fold) = fold(command) else { return Step::Shared(request, Target::Any) };
+    let part = |target| Part { request: request.clone(), target, portion: None };
+    let parts = targets(command, view.shards, view.nodes).map(part);
+    Step::Parts(parts.collect(), Box::new(Gathered::new(fold, version)))
+}
+
+/// How the answers to a command without keys become one; `None`: it is asked once.
+fn fold(command: &Command) -> Option<Fold> {
+    match (command.request_policy, command.response_policy) {
         // Of several answers that differ by nature, one is as good as another.
         (None | Some(RequestPolicy::Special | RequestPolicy::MultiShard), _) => None,
         (_, Some(ResponsePolicy::OneSucceeded)) => Some(Fold::OneSucceeded),
@@ -133,14 +138,17 @@ fn keyless(
         (_, Some(ResponsePolicy::AggSum)) => Some(Fold::Sum),
         (_, None) => Some(Fold::Concat),
         (_, Some(ResponsePolicy::Special)) => special(command.name),
-    };
-    let Some(fold) = fold else { return Step::Shared(request, Target::Any) };
-    let targets: Vec<_> = match command.request_policy {
-        Some(RequestPolicy::AllNodes) => (0..view.nodes).map(Target::Index).collect(),
-        _ => (0..view.shards).map(|n| Target::Shard(n, Access::Write)).collect(),
-    };
-    let parts = targets.into_iter().map(|target| Part { request: request.clone(), target });
-    Step::Parts(parts.collect(), Box::new(Gathered::new(fold, version)))
+    }
+}
+
+/// Where the parts of a command without keys go in a cluster of so many shards and nodes.
+fn targets(command: &Command, shards: usize, nodes: usize) -> impl Iterator<Item = Target> {
+    let to_nodes = command.request_policy == Some(RequestPolicy::AllNodes);
+    let count = if to_nodes { nodes } else { shards };
+    (0..count).map(move |n| match to_nodes {
+        true => Target::Index(n),
+        false => Target::Shard(n, Access::Write),
+    })
 }
 
 /// Whether a command changes or shows one server, so that it would be half done on any, and cannot be done on all.
@@ -190,58 +198,21 @@ fn special(name: &str) -> Option<Fold> {
     }
 }
 
-/// A command that may be taken apart, by the slots of its keys.
-fn by_slot(command: &'static Command, request: &Message) -> Step<Redis> {
-    let args: Vec<_> = request.args().collect();
-    let step = command.keys.iter().find_map(|spec| match spec.find {
-        Find::Range { step, .. } => Some(step.max(1)),
-        _ => None,
-    });
-    let (Ok(keys), Some(step)) = (command.keys(&args), step) else {
-        return Step::Answer(Message::error(CROSSSLOT));
-    };
-    let access = access(command);
-    // By slot, in the order of the first key of each: which keys by their place among all.
-    let mut numbers = BTreeMap::new();
-    let mut groups: Vec<(u16, Vec<usize>)> = Vec::new();
-    for (n, key) in keys.iter().enumerate() {
-        let slot = slot(args.get(*key).copied().unwrap_or_default());
-        let number = *numbers.entry(slot).or_insert(groups.len());
-        match groups.get_mut(number) {
-            Some((_, places)) => places.push(n),
-            None => groups.push((slot, vec![n])),
-        }
-    }
-    let mut parts = Vec::with_capacity(groups.len());
-    let mut places = Vec::with_capacity(groups.len());
-    for (slot, own) in groups {
-        let mut part: Vec<&[u8]> = args.first().copied().into_iter().collect();
-        for key in own.iter().filter_map(|n| keys.get(*n)) {
-            part.extend(args.get(*key..key.saturating_add(step)).unwrap_or_default());
-        }
-        let mut part = Message::request(part);
-        part.set_lane(request.lane());
-        parts.push(Part { request: part, target: Target::Slot(slot, access) });
-        places.push(own);
-    }
-    match command.response_policy {
-        Some(ResponsePolicy::AggSum) => {
-            Step::Parts(parts, Box::new(Gathered::new(Fold::Sum, Version::Resp2)))
-        }
-        Some(ResponsePolicy::AllSucceeded) => {
-            Step::Parts(parts, Box::new(Gathered::new(Fold::AllSucceeded, Version::Resp2)))
-        }
-        // MGET: each key's value in the key's place.
-        _ => Step::Parts(parts, Box::new(InOrder::new(keys.len(), places))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const VIEW: View<'static> =
-        View { client: 1, peer: "", local: "", shards: 3, nodes: 6, own: false };
+    const VIEW: View<'static> = View {
+        client: 1,
+        peer: "",
+        local: "",
+        shards: 3,
+        nodes: 6,
+        own: false,
+        cluster: 0,
+        divided: false,
+        portions: &[],
+    };
 
     fn request(line: &str) -> Message {
         Message::request(line.split(' '))

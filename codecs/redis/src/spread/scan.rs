@@ -1,9 +1,9 @@
-//! `SCAN` over all shards, one after the other. The cursor that clients see holds the shard's number and the shard's own
-//! cursor; 0 still begins and ends.
+//! `SCAN` over all shards, of one cluster or of several, one after the other. The cursor that clients see holds the
+//! shard's number and the shard's own cursor; 0 still begins and ends.
 
 use wiremesh::{
     Failure, Protocol,
-    correlation::{Access, Gather, Part, Step, Target, View},
+    correlation::{Access, Gather, Part, Portion, Step, Target, View},
 };
 
 use crate::{Message, Redis, resp::Value};
@@ -17,19 +17,24 @@ pub(super) fn scan(view: &View<'_>, request: &Message) -> Step<Redis> {
         request.arg(1).and_then(|text| std::str::from_utf8(text).ok()?.parse::<u64>().ok());
     let Some(cursor) = cursor else { return Step::Answer(Message::error("ERR invalid cursor")) };
     let mask = (1u64 << SHARD_BITS).saturating_sub(1);
-    let shard = usize::try_from(cursor & mask).unwrap_or(usize::MAX);
-    if shard >= view.shards {
-        // The cluster has fewer shards than when the scan was begun; what is left is scanned already.
+    let number = usize::try_from(cursor & mask).unwrap_or(usize::MAX);
+    // A cluster that is not sharded is one.
+    let of_portion = |(n, portion): (usize, &Portion)| {
+        (0..portion.shards.max(1)).map(move |shard| (Some(n), shard))
+    };
+    let own = (0..view.shards).map(|shard| (None, shard)).filter(|_| view.portions.is_empty());
+    let mut shards = view.portions.iter().enumerate().flat_map(of_portion).chain(own).skip(number);
+    let Some((portion, shard)) = shards.next() else {
+        // There are fewer shards than when the scan was begun; what is left is scanned already.
         return Step::Answer(answer(0, Message::array([])));
-    }
+    };
     let own = (cursor >> SHARD_BITS).to_string();
     let args = request.args().enumerate().map(|(n, arg)| if n == 1 { own.as_bytes() } else { arg });
     let mut part = Message::request(args);
     part.set_lane(request.lane());
-    let next = shard.saturating_add(1);
-    let gather = Scan { shard: shard as u64, last: next >= view.shards, reply: None };
+    let gather = Scan { shard: number as u64, last: shards.next().is_none(), reply: None };
     let target = Target::Shard(shard, Access::Write);
-    Step::Parts(vec![Part { request: part, target }], Box::new(gather))
+    Step::Parts(vec![Part { request: part, target, portion }], Box::new(gather))
 }
 
 /// A shard's answer, its cursor to be replaced.
@@ -76,25 +81,40 @@ fn answer(cursor: u64, keys: Message) -> Message {
 mod tests {
     use super::*;
 
-    const VIEW: View<'static> =
-        View { client: 1, peer: "", local: "", shards: 3, nodes: 3, own: false };
+    const VIEW: View<'static> = View {
+        client: 1,
+        peer: "",
+        local: "",
+        shards: 3,
+        nodes: 3,
+        own: false,
+        cluster: 0,
+        divided: false,
+        portions: &[],
+    };
 
     /// Scans shards of so many pages each; answers what was asked of which shard.
     fn walk(pages: u64) -> Vec<(usize, String)> {
+        let asked = walk_over(&VIEW, pages);
+        asked.into_iter().map(|(_, shard, cursor)| (shard, cursor)).collect()
+    }
+
+    /// The same, with the portion.
+    fn walk_over(view: &View<'_>, pages: u64) -> Vec<(Option<usize>, usize, String)> {
         let (mut cursor, mut asked) = ("0".to_owned(), Vec::new());
         let redis = Redis::default();
         loop {
             let request = Message::request(["SCAN", &cursor, "COUNT", "5"]);
-            let Step::Parts(parts, mut gather) = scan(&VIEW, &request) else {
+            let Step::Parts(parts, mut gather) = scan(view, &request) else {
                 panic!("{cursor} is not asked of a shard");
             };
-            let [Part { request, target: Target::Shard(shard, _) }] = &parts[..] else {
+            let [Part { request, target: Target::Shard(shard, _), portion }] = &parts[..] else {
                 panic!("one part");
             };
             let own = String::from_utf8(request.arg(1).unwrap().to_vec()).unwrap();
             let page: u64 = own.parse::<u64>().unwrap() >> 40;
             let next = if page + 1 == pages { 0 } else { (page + 1) << 40 };
-            asked.push((*shard, own));
+            asked.push((*portion, *shard, own));
             let keys = Message::array([Message::bulk(b"k")]);
             gather.reply(&redis, 0, answer(next, keys));
             let reply = gather.finish(&redis);
@@ -114,6 +134,16 @@ mod tests {
         let want = [0, 1, 2].map(|shard| [(shard, "0".to_owned()), (shard, page.clone())]);
         assert_eq!(asked, want.concat());
         assert_eq!(walk(1).len(), 3);
+    }
+
+    #[test]
+    fn clusters_are_scanned_one_after_the_other() {
+        let portion = |shards| Portion { shards, ..Portion::default() };
+        let portions = [portion(0), portion(2), portion(1)];
+        let view = View { shards: 0, divided: true, portions: &portions, ..VIEW };
+        let asked = walk_over(&view, 1);
+        let asked: Vec<_> = asked.iter().map(|(portion, shard, _)| (*portion, *shard)).collect();
+        assert_eq!(asked, [(Some(0), 0), (Some(1), 0), (Some(1), 1), (Some(2), 0)]);
     }
 
     #[test]
