@@ -3,7 +3,6 @@
 use std::{
     cell::Cell,
     rc::Rc,
-    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -12,7 +11,7 @@ use wiremesh::{Failure, Frame, Protocol, Reason, Side, Status};
 use crate::{
     cluster::{LocalCluster, LocalEndpoint},
     policy::{Action, Permit, Route, Verdict},
-    telemetry::{Record, RequestSeries},
+    telemetry::{OwnSeries, Record},
     worker::{ListenerView, LocalRoute, Phase, Worker},
 };
 
@@ -23,7 +22,7 @@ pub struct Passage {
     pub route: Option<Rc<LocalRoute>>,
     /// `None` where the route has none.
     pub cluster: Option<Rc<LocalCluster>>,
-    pub series: Arc<RequestSeries>,
+    pub series: OwnSeries,
     pub started: Instant,
     /// When the caller stops waiting.
     pub deadline: Option<Instant>,

@@ -18,7 +18,7 @@ pub struct Reorder<P: Protocol> {
 
 /// What is known of the answer to one request.
 struct Turn<P: Protocol> {
-    parts: Option<Parts<P>>,
+    parts: Option<Box<Parts<P>>>,
     /// The first reply that is held back. A place of its own, since most requests have but one.
     first: Option<P::Frame>,
     /// Those behind it.
@@ -39,7 +39,7 @@ struct Parts<P: Protocol> {
 }
 
 impl<P: Protocol> Reorder<P> {
-    fn push(&mut self, expect: Expect, parts: Option<Parts<P>>) -> Place {
+    fn push(&mut self, expect: Expect, parts: Option<Box<Parts<P>>>) -> Place {
         if expect.is_none() {
             return Place { turn: NO_TURN, part: 0 };
         }
@@ -87,11 +87,10 @@ impl<P: Protocol> Reorder<P> {
     /// Lets out what waited for the head of the line to be done.
     fn flush(&mut self, protocol: &P, out: &mut WriteBuf) {
         while let Some(turn) = self.turns.front_mut() {
-            if turn.parts.is_none() {
+            if let Some(reply) = turn.first.take() {
                 self.held = self.held.saturating_sub(mem::take(&mut turn.held));
-            }
-            for reply in turn.first.take().into_iter().chain(turn.rest.drain(..)) {
                 protocol.encode(reply, out);
+                turn.rest.drain(..).for_each(|reply| protocol.encode(reply, out));
             }
             if !turn.done {
                 return;
@@ -123,7 +122,7 @@ impl<P: Protocol> Inbox<P> for Reorder<P> {
 
     fn admit_split(&mut self, parts: u32, gather: Box<dyn Gather<P>>) -> Place {
         let open = vec![true; parts as usize];
-        self.push(Expect::One, Some(Parts { gather, open, missing: parts }))
+        self.push(Expect::One, Some(Box::new(Parts { gather, open, missing: parts })))
     }
 
     #[inline]

@@ -35,11 +35,9 @@ impl PeakEwma {
     }
 
     fn fade(&self, now: Instant) -> f64 {
-        let age = self.at.get().map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         // As for all but the first of the replies that one read brings.
-        if age.is_zero() {
-            return 1.0;
-        }
+        let Some(at) = self.at.get().filter(|at| *at != now) else { return 1.0 };
+        let age = now.saturating_duration_since(at);
         (-age.as_secs_f64() / DECAY).exp()
     }
 }

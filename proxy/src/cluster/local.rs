@@ -1,6 +1,6 @@
 //! A worker's own view of a cluster.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -71,8 +71,8 @@ impl LocalCluster {
     }
 
     /// The settings, as of the last pick or refresh.
-    pub fn config(&self) -> Arc<crate::config::Cluster> {
-        self.view.borrow().config.clone()
+    pub fn config(&self) -> Ref<'_, crate::config::Cluster> {
+        Ref::map(self.view.borrow(), |view| &*view.config)
     }
 
     /// The n-th endpoint, modulo their number, whether it is available or not.
@@ -121,6 +121,7 @@ impl LocalCluster {
 
     /// Takes note of changed endpoints or settings; true if there were any. [`LocalCluster::pick`] does it too; call it
     /// after a reload (an idle worker may hold permits that a lower bound has not), and to learn of retired endpoints.
+    #[inline]
     pub fn refresh(&self) -> bool {
         if self.shared.version() == self.version.get() {
             return false;
@@ -177,6 +178,7 @@ impl LocalCluster {
         (self.shared.requests().max() / 256).clamp(1, 64)
     }
 
+    #[cold]
     fn take(&self, set: Arc<EndpointSet>) {
         bump();
         let config = self.shared.config();

@@ -94,8 +94,11 @@ where
         lane: Lane,
         client: &Rc<Client<P>>,
     ) -> Result<Rc<Upstream<P>>, Failure> {
-        let config = cluster.config();
-        let owner = config.dedicated.then(|| client.clone());
+        let (dedicated, connections) = {
+            let config = cluster.config();
+            (config.dedicated, config.connections)
+        };
+        let owner = dedicated.then(|| client.clone());
         let key =
             PoolKey { endpoint: endpoint.id(), lane, client: owner.as_ref().map_or(0, |c| c.id) };
         if <P::Correlation as Exchange<P>>::ORDERED
@@ -113,7 +116,7 @@ where
                 best = Some((load, upstream));
             }
         }
-        let wanted = if owner.is_some() { 1 } else { config.connections };
+        let wanted = if owner.is_some() { 1 } else { connections };
         let upstream = match best {
             Some((load, upstream)) if load == 0 || usable >= wanted => upstream.clone(),
             best => {

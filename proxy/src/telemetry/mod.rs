@@ -17,6 +17,6 @@ pub use access_log::{AccessLog, Record, WorkerLog};
 pub use exposition::Format;
 pub use histogram::{Distribution, Histogram, Latency};
 pub use log::LogControl;
-pub use metrics::{MAX_NAMES, Metrics, OTHER, Requests, WorkerMetrics};
+pub use metrics::{MAX_NAMES, Metrics, OTHER, OwnSeries, Requests, WorkerMetrics};
 pub use series::{Counter, EndpointSeries, ListenerSeries, RequestSeries};
 pub use snapshot::{EndpointTotals, ListenerTotals, MethodTotals, RequestTotals, Snapshot, Totals};

@@ -28,7 +28,11 @@ pub struct ListenerView {
 impl ListenerView {
     /// The first route that is for this request.
     pub fn route(&self, request: &dyn Frame) -> Option<&Rc<LocalRoute>> {
-        self.routes.get(self.table.find(request)?)
+        match self.routes.first() {
+            // Nothing of the request need be looked at.
+            Some(first) if first.open => Some(first),
+            _ => self.routes.get(self.table.find(request)?),
+        }
     }
 
     /// All routes, in order.

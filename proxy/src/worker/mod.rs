@@ -33,8 +33,8 @@ use crate::{
     registry::{Driver, Options, Registry},
     snapshot::{ListenerPlan, Snapshot},
     telemetry::{
-        AccessLog, EndpointSeries, Latency, ListenerSeries, Metrics, Record, RequestSeries,
-        Requests, WorkerLog, WorkerMetrics,
+        AccessLog, EndpointSeries, Latency, ListenerSeries, Metrics, OwnSeries, Record, Requests,
+        WorkerLog, WorkerMetrics,
     },
 };
 
@@ -103,7 +103,7 @@ struct LastSeries {
     key: [usize; 2],
     service: String,
     method: String,
-    series: Arc<RequestSeries>,
+    series: OwnSeries,
 }
 
 /// Everything that lives on one worker.
@@ -217,7 +217,7 @@ impl Worker {
         cluster: Option<&LocalCluster>,
         service: &str,
         method: &str,
-    ) -> Arc<RequestSeries> {
+    ) -> OwnSeries {
         let names = [&listener.name, cluster.map_or(&self.no_cluster, |c| c.name())];
         let key = names.map(|name| name.as_ptr().addr());
         let mut last = self.last_series.borrow_mut();

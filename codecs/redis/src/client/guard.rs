@@ -133,11 +133,8 @@ impl Identity {
 }
 
 impl super::Client {
-    /// Lets a request pass that its sender may make; else, what it is answered by.
+    /// Where there are users: lets a request pass that its sender may make; else, what it is answered by.
     pub(super) fn guard(&mut self, redis: &Redis, request: Message) -> Result<Message, Message> {
-        if redis.users().is_empty() {
-            return Ok(request);
-        }
         let open = self.attached.as_mut().filter(|attached| attached.in_multi());
         let ends = request.command().is_some_and(|command| command.name == "exec");
         let asked = (ends && open.is_some()).then(|| request.clone());

@@ -43,11 +43,16 @@ pub struct Client {
 
 impl ClientMachine<Redis> for Client {
     fn on_request(&mut self, redis: &Redis, view: &View<'_>, mut request: Message) -> Step<Redis> {
-        request.set_lane(self.lane);
-        let request = match self.guard(redis, request) {
-            Ok(request) => request,
-            Err(reply) => return Step::Answer(reply),
-        };
+        // A request is not touched, nor moved, without need.
+        if self.lane != request.lane() {
+            request.set_lane(self.lane);
+        }
+        if !redis.users().is_empty() {
+            request = match self.guard(redis, request) {
+                Ok(request) => request,
+                Err(reply) => return Step::Answer(reply),
+            };
+        }
         if self.doomed
             && let Some(reply) = self.doom(&request)
         {

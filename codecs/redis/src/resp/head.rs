@@ -12,6 +12,18 @@ const MAX_DIGITS: usize = 18;
 /// As strict as the server: no plus, no zeros in front, no minus before zero.
 #[inline(always)]
 pub(super) fn number(bytes: &[u8]) -> Option<Result<(i64, usize), ()>> {
+    // Most are short.
+    let digit = |byte: u8| i64::from(byte.wrapping_sub(b'0'));
+    match *bytes {
+        [a @ b'0'..=b'9', b'\r', b'\n', ..] => Some(Ok((digit(a), 3))),
+        [a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            Some(Ok((digit(a).wrapping_mul(10).wrapping_add(digit(b)), 4)))
+        }
+        _ => any_number(bytes),
+    }
+}
+
+fn any_number(bytes: &[u8]) -> Option<Result<(i64, usize), ()>> {
     let (negative, digits) = match bytes.split_first()? {
         (b'-', rest) => (true, rest),
         _ => (false, bytes),
