@@ -85,9 +85,8 @@ pub trait Pipelined: Protocol<Correlation = InOrder> {
     /// would go out whole is refused.
     fn each_subject(&self, _request: &Self::Frame, _visit: &mut dyn FnMut(&Self::Frame)) {}
 
-    /// Speaks with an upstream before the first request of this lane; `None`: there is nothing to say. `copy`: of data
-    /// that is divided over shards the endpoint has a copy, and reads may be meant for it all the same.
-    fn greet(&self, _lane: Lane, _copy: bool) -> Option<Box<dyn Handshake<Self>>> {
+    /// Speaks with an upstream before the first request of this lane; `None`: there is nothing to say.
+    fn greet(&self, _lane: Lane, _purpose: Purpose) -> Option<Box<dyn Handshake<Self>>> {
         None
     }
 
@@ -125,6 +124,10 @@ pub trait ClientMachine<P: Pipelined>: Default + 'static {
     /// passed on. It may edit the frame, and mark it as a push or as one that more will follow.
     fn on_reply(&mut self, _protocol: &P, _view: &View<'_>, _reply: &mut P::Frame) {}
 
+    /// The client has a connection of its own from now on, which the upstream knows by this number, if the handshake has
+    /// found one out ([`Handshake::number`]).
+    fn on_attached(&mut self, _protocol: &P, _view: &View<'_>, _number: Option<u64>) {}
+
     /// Notes that the [`Step::Alone`] in progress, or a request that was to go to the client's own connection (`own`),
     /// was answered by the proxy, with an error.
     fn on_failed(&mut self, _protocol: &P, _own: bool) {}
@@ -156,7 +159,7 @@ pub struct View<'a> {
     pub nodes: usize,
     /// What is shown comes from the connection that is the client's own.
     pub own: bool,
-    /// Which cluster it is: a number that no other has.
+    /// Which cluster it is: a number that no other has, the same on all workers.
     pub cluster: usize,
     /// Routes lead to several clusters, by [what a request is about](Pipelined::SUBJECT).
     pub divided: bool,
@@ -174,6 +177,15 @@ pub struct Portion {
     pub shards: usize,
     /// How many endpoints it has.
     pub nodes: usize,
+}
+
+/// What a new upstream connection is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Purpose {
+    /// Of data that is divided over shards the endpoint has a copy, and reads may be meant for it all the same.
+    pub copy: bool,
+    /// One client at a time has it for itself.
+    pub own: bool,
 }
 
 /// What becomes of a request. One that goes out whole goes by the route of the request that the machine was asked about.
@@ -296,6 +308,10 @@ pub trait Handshake<P: Protocol> {
     fn start(&mut self, protocol: &P) -> Progress<P>;
     /// What to say to this.
     fn on_frame(&mut self, protocol: &P, frame: P::Frame) -> Progress<P>;
+    /// The number by which the peer knows the connection, if it was told, once the handshake is done.
+    fn number(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Where a handshake stands.
@@ -376,6 +392,9 @@ pub trait Exchange<P: Protocol>: 'static {
     /// [`ClientMachine::on_reply`].
     fn on_reply(_: &P, _client: &mut Self::Client, _: &View<'_>, _reply: &mut P::Frame) {}
 
+    /// [`ClientMachine::on_attached`].
+    fn on_attached(_: &P, _client: &mut Self::Client, _: &View<'_>, _number: Option<u64>) {}
+
     /// [`ClientMachine::on_failed`].
     fn on_failed(_: &P, _client: &mut Self::Client, _own: bool) {}
 
@@ -385,7 +404,7 @@ pub trait Exchange<P: Protocol>: 'static {
     }
 
     /// [`Pipelined::greet`].
-    fn greet(_: &P, _lane: Lane, _copy: bool) -> Option<Box<dyn Handshake<P>>> {
+    fn greet(_: &P, _lane: Lane, _: Purpose) -> Option<Box<dyn Handshake<P>>> {
         None
     }
 
@@ -447,6 +466,10 @@ impl<P: Pipelined> Exchange<P> for InOrder {
         client.on_reply(protocol, view, reply);
     }
 
+    fn on_attached(protocol: &P, client: &mut P::Client, view: &View<'_>, number: Option<u64>) {
+        client.on_attached(protocol, view, number);
+    }
+
     fn on_failed(protocol: &P, client: &mut P::Client, own: bool) {
         client.on_failed(protocol, own);
     }
@@ -455,8 +478,8 @@ impl<P: Pipelined> Exchange<P> for InOrder {
         client.release(protocol, gone)
     }
 
-    fn greet(protocol: &P, lane: Lane, copy: bool) -> Option<Box<dyn Handshake<P>>> {
-        protocol.greet(lane, copy)
+    fn greet(protocol: &P, lane: Lane, purpose: Purpose) -> Option<Box<dyn Handshake<P>>> {
+        protocol.greet(lane, purpose)
     }
 
     fn topology(

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use tokio::io::AsyncWriteExt;
 use wiremesh::{
     Frame, Kind, Limits, Peer, Protocol, WriteBuf,
-    correlation::{Handshake, Pipelined, Progress},
+    correlation::{Handshake, Pipelined, Progress, Purpose},
     topology::{Shards, Topology},
 };
 
@@ -94,7 +94,7 @@ impl<P: Pipelined> Asker<P> {
     async fn replies(&self, asked: &str, address: &Address) -> Result<Vec<P::Frame>, String> {
         let mut talk = Talk::connect(&self.protocol, address).await?;
         if self.topology.greets(asked)
-            && let Some(handshake) = self.protocol.greet(0, false)
+            && let Some(handshake) = self.protocol.greet(0, Purpose::default())
         {
             talk.greet(handshake).await?;
         }

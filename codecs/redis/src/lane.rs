@@ -8,10 +8,13 @@ use std::{
 
 use wiremesh::{
     Lane,
-    correlation::{Handshake, Progress},
+    correlation::{Handshake, Progress, Purpose},
 };
 
-use crate::{Message, Redis, resp::Version};
+use crate::{
+    Message, Redis,
+    resp::{Value, Version},
+};
 
 /// What a server remembers of a connection and requests can share.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
@@ -125,12 +128,21 @@ impl Lanes {
 pub(crate) struct Greeting {
     /// What is still to be said, the next last.
     left: Vec<Message>,
+    /// The last of it asks for the connection's number.
+    asks: bool,
+    number: Option<u64>,
+    /// The first of it selects a database: who logs in next may not, perhaps.
+    selects: bool,
 }
 
 impl Greeting {
-    /// `None` where nothing has to be said. `copy`: to a replica of a cluster, which sends its readers away otherwise.
-    pub(crate) fn new(setting: &Setting, own: Option<&Login>, copy: bool) -> Option<Self> {
-        let mut said = Vec::new();
+    /// `None` where nothing has to be said.
+    pub(crate) fn new(setting: &Setting, own: Option<&Login>, purpose: Purpose) -> Option<Self> {
+        let select =
+            (setting.db > 0).then(|| Message::request(["SELECT", &setting.db.to_string()]));
+        // As a client that selects a database and then logs in as somebody who may not select any.
+        let selects = select.is_some() && setting.login.is_some();
+        let mut said: Vec<_> = select.iter().filter(|_| selects).cloned().collect();
         let login = setting.login.as_ref().or(own);
         match (setting.version, login) {
             (Version::Resp2, None) => {}
@@ -142,14 +154,16 @@ impl Greeting {
                 said.push(Message::request([hello, three, auth, user, &login.password]));
             }
         }
-        if setting.db > 0 {
-            said.push(Message::request(["SELECT", &setting.db.to_string()]));
-        }
-        if copy {
+        said.extend(select);
+        if purpose.copy {
+            // A replica of a cluster sends its readers away otherwise.
             said.push(Message::request(["READONLY"]));
         }
+        if purpose.own {
+            said.push(Message::request(["CLIENT", "ID"]));
+        }
         said.reverse();
-        (!said.is_empty()).then_some(Self { left: said })
+        (!said.is_empty()).then_some(Self { left: said, asks: purpose.own, number: None, selects })
     }
 
     fn next(&mut self) -> Progress<Redis> {
@@ -166,10 +180,25 @@ impl Handshake<Redis> for Greeting {
     }
 
     fn on_frame(&mut self, _protocol: &Redis, frame: Message) -> Progress<Redis> {
-        if frame.is_error() {
+        if std::mem::take(&mut self.selects) {
+            if !frame.is_error() {
+                // Once is enough.
+                let again = self.left.iter().position(|it| it.command_name() == b"SELECT");
+                again.map(|at| self.left.remove(at));
+            }
+        } else if self.asks && self.left.is_empty() {
+            // Who may not ask does without.
+            if let Value::Integer(number) = frame.value() {
+                self.number = u64::try_from(number).ok();
+            }
+        } else if frame.is_error() {
             return Progress::Refused(Some(frame), "the server refuses the login or the database");
         }
         self.next()
+    }
+
+    fn number(&self) -> Option<u64> {
+        self.number
     }
 }
 
@@ -201,7 +230,8 @@ mod tests {
     fn a_new_connection_is_brought_to_its_setting_step_by_step() {
         let login = Login { user: Some((*b"ann").into()), password: (*b"secret").into() };
         let setting = Setting { login: Some(login), db: 3, version: Version::Resp3 };
-        let mut greeting = Greeting::new(&setting, None, false).expect("something to say");
+        let mut greeting =
+            Greeting::new(&setting, None, Purpose::default()).expect("something to say");
         let redis = Redis::default();
         let said = |progress: Progress<Redis>| match progress {
             Progress::Continue(Some(frame)) => {
@@ -210,17 +240,31 @@ mod tests {
             Progress::Done(None) => vec![],
             _ => panic!("refused"),
         };
-        assert_eq!(said(greeting.start(&redis)), ["HELLO", "3", "AUTH", "ann", "secret"]);
+        let login = ["HELLO", "3", "AUTH", "ann", "secret"];
+        assert_eq!(said(greeting.start(&redis)), ["SELECT", "3"]);
+        assert_eq!(said(greeting.on_frame(&redis, Message::simple("OK"))), login);
+        assert!(said(greeting.on_frame(&redis, Message::simple("OK"))).is_empty());
+        let mut greeting = Greeting::new(&setting, None, Purpose::default()).expect("something");
+        assert_eq!(said(greeting.start(&redis)), ["SELECT", "3"]);
+        assert_eq!(said(greeting.on_frame(&redis, Message::error("NOAUTH no"))), login);
         assert_eq!(said(greeting.on_frame(&redis, Message::simple("OK"))), ["SELECT", "3"]);
         assert!(said(greeting.on_frame(&redis, Message::simple("OK"))).is_empty());
-        let mut greeting = Greeting::new(&setting, None, false).expect("something to say");
+        let mut greeting = Greeting::new(&setting, None, Purpose::default()).expect("something");
         greeting.start(&redis);
+        greeting.on_frame(&redis, Message::error("NOAUTH no"));
         let refused = greeting.on_frame(&redis, Message::error("WRONGPASS no"));
         assert!(matches!(refused, Progress::Refused(Some(_), _)));
-        assert!(Greeting::new(&Setting::default(), None, false).is_none());
-        let mut greeting =
-            Greeting::new(&Setting::default(), None, true).expect("something to say");
-        let first = greeting.start(&Redis::default());
-        assert!(matches!(first, Progress::Continue(Some(it)) if it.command_name() == b"READONLY"));
+        assert!(Greeting::new(&Setting::default(), None, Purpose::default()).is_none());
+        let purpose = Purpose { copy: true, own: true };
+        let mut greeting = Greeting::new(&Setting::default(), None, purpose).expect("something");
+        assert_eq!(said(greeting.start(&redis)), ["READONLY"]);
+        assert_eq!(said(greeting.on_frame(&redis, Message::simple("OK"))), ["CLIENT", "ID"]);
+        assert!(said(greeting.on_frame(&redis, Message::integer(7))).is_empty());
+        assert_eq!(greeting.number(), Some(7));
+        let mut greeting = Greeting::new(&Setting::default(), None, purpose).expect("something");
+        greeting.start(&redis);
+        greeting.on_frame(&redis, Message::simple("OK"));
+        assert!(said(greeting.on_frame(&redis, Message::error("NOPERM no"))).is_empty());
+        assert_eq!(greeting.number(), None);
     }
 }

@@ -27,6 +27,7 @@ mod lane;
 mod message;
 mod protocol;
 pub mod resp;
+mod roster;
 pub mod slot;
 pub(crate) mod spread;
 mod status;

@@ -4,7 +4,7 @@ use bytes::{Buf, BytesMut};
 use wiremesh::{
     DecodeError, Detection, Failure, HeaderSupport, Lane, Limits, OptionError, Peer, Protocol,
     Status, WriteBuf,
-    correlation::{Expect, Handshake, InOrder, Pipelined},
+    correlation::{Expect, Handshake, InOrder, Pipelined, Purpose},
     topology::{Redirect, Topology, TopologyError, TopologyOptions},
 };
 
@@ -16,6 +16,7 @@ use crate::{
     lane::{Greeting, Lanes, Login},
     message::Message,
     resp::{Request, RequestScan, Scan, complaint},
+    roster::Roster,
     status, topology,
 };
 
@@ -27,11 +28,16 @@ pub struct Redis {
     users: Arc<Users>,
     lanes: Arc<Lanes>,
     face: Face,
+    roster: Arc<Roster>,
 }
 
 impl Redis {
     pub(crate) fn lanes(&self) -> &Lanes {
         &self.lanes
+    }
+
+    pub(crate) fn roster(&self) -> &Arc<Roster> {
+        &self.roster
     }
 
     pub(crate) fn users(&self) -> &Users {
@@ -197,9 +203,9 @@ impl Pipelined for Redis {
         }
     }
 
-    fn greet(&self, lane: Lane, copy: bool) -> Option<Box<dyn Handshake<Self>>> {
+    fn greet(&self, lane: Lane, purpose: Purpose) -> Option<Box<dyn Handshake<Self>>> {
         let setting = self.lanes.setting(lane).unwrap_or_default();
-        Some(Box::new(Greeting::new(&setting, self.own.as_ref(), copy)?))
+        Some(Box::new(Greeting::new(&setting, self.own.as_ref(), purpose)?))
     }
 
     /// `cluster`, `replicated` or `sentinel`: see [`topology`](crate::topology).

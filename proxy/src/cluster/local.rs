@@ -65,6 +65,11 @@ impl LocalCluster {
         &self.shared
     }
 
+    /// The same number on every worker, and no other cluster's while this one lasts.
+    pub fn number(&self) -> usize {
+        Arc::as_ptr(&self.shared).addr()
+    }
+
     /// The cluster's name.
     pub fn name(&self) -> &Arc<str> {
         self.shared.name()

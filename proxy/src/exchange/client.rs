@@ -125,7 +125,7 @@ where
             shards: cluster.map_or(0, |cluster| cluster.shards()),
             nodes: cluster.map_or(0, |cluster| cluster.nodes()),
             own: false,
-            cluster: cluster.map_or(0, |cluster| Rc::as_ptr(cluster).addr()),
+            cluster: cluster.map_or(0, |cluster| cluster.number()),
             divided: false,
             portions: &[],
         }

@@ -88,6 +88,9 @@ where
         self.launch(ticket, request, &cluster, &route, &endpoint, |client| {
             let upstream = self.attach(&cluster, &endpoint, lane, client)?;
             *client.private.borrow_mut() = Some(upstream.clone());
+            if !upstream.is_connecting() {
+                self.attached(client, &upstream);
+            }
             Ok(upstream)
         });
     }
@@ -160,6 +163,14 @@ where
             drop(private);
             client.close();
         }
+    }
+
+    /// Tells a client's machine of the connection that the client has for itself now.
+    pub(super) fn attached(&self, client: &Rc<Client<P>>, upstream: &Upstream<P>) {
+        let view = View { own: true, ..client.view(Some(&upstream.cluster)) };
+        let machine = &mut *client.machine.borrow_mut();
+        let number = upstream.number();
+        <P::Correlation as Exchange<P>>::on_attached(&self.protocol, machine, &view, number);
     }
 
     /// Whether a client that sends nothing more waits for what may never come.

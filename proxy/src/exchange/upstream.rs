@@ -13,7 +13,7 @@ use std::{
 
 use wiremesh::{
     Failure, Frame, Kind, Protocol, Reason, WriteBuf,
-    correlation::Exchange,
+    correlation::{Exchange, Purpose},
     engine::{Engine, Received},
 };
 
@@ -59,6 +59,8 @@ where
     owner: RefCell<Option<Rc<Client<P>>>>,
     /// It was greeted as one that has a copy.
     copy: Cell<bool>,
+    /// How the upstream calls it.
+    number: Cell<Option<u64>>,
     /// Requests that wait for something to happen.
     patient: Cell<u32>,
     engine: RefCell<<P::Correlation as Exchange<P>>::Engine<Sent<P>>>,
@@ -110,6 +112,7 @@ where
             series,
             owner: RefCell::new(owner),
             copy: Cell::new(false),
+            number: Cell::new(None),
             patient: Cell::new(0),
             engine: RefCell::new(Engine::<P, Sent<P>>::with_capacity(CAPACITY)),
             waiting: RefCell::default(),
@@ -144,6 +147,11 @@ where
     /// Whether the connection is still being made.
     pub fn is_connecting(&self) -> bool {
         self.state.get() == State::Connecting
+    }
+
+    /// How the upstream calls the connection, if it said so.
+    pub fn number(&self) -> Option<u64> {
+        self.number.get()
     }
 
     /// The client that has this connection for itself, if one does.
@@ -283,14 +291,18 @@ where
         let mut ending =
             Ending { upstream: self.clone(), mesh: mesh.clone(), why: None, opened: false };
         match self.open(&mesh, &listener, config.connect_timeout.into()).await {
-            Ok(Opened { stream, input, decoder }) => {
+            Ok(Opened { stream, input, decoder, number }) => {
                 mesh.worker.tick();
+                self.number.set(number);
                 self.series.connections_opened.inc();
                 ending.opened = true;
                 if self.state.get() == State::Connecting {
                     self.state.set(State::Open);
                 }
                 self.waiting_bytes.set(0);
+                if let Some(holder) = self.holder() {
+                    mesh.attached(&holder, &self);
+                }
                 for (frame, ticket) in self.waiting.take() {
                     self.cluster.shared().pending().release();
                     self.send_waiting(&mesh, frame, ticket);
@@ -332,9 +344,10 @@ where
         timeout: Duration,
     ) -> Result<Opened<P>, String> {
         let end = tokio::time::Instant::now() + timeout;
-        let (lane, copy) = (self.key.get().lane, self.endpoint.is_copy());
-        self.copy.set(copy);
-        let greet = <P::Correlation as Exchange<P>>::greet(&mesh.protocol, lane, copy);
+        let purpose = Purpose { copy: self.endpoint.is_copy(), own: self.owner().is_some() };
+        self.copy.set(purpose.copy);
+        let lane = self.key.get().lane;
+        let greet = <P::Correlation as Exchange<P>>::greet(&mesh.protocol, lane, purpose);
         let mut open = std::pin::pin!(async {
             let stream = Stream::connect(self.endpoint.address()).await;
             let stream = stream.map_err(|error| Refused { why: error.to_string(), told: None })?;

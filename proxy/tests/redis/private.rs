@@ -142,6 +142,33 @@ fn who_leaves_while_it_waits_takes_its_connection_along() {
 }
 
 #[test]
+fn a_client_that_waits_is_named_by_the_servers_number() {
+    let server = RedisServer::start();
+    let proxy = start(redis_config(&[server.address]));
+    block_on(async {
+        let mut client = RedisClient::connect(address(&proxy)).await;
+        let number = client.ask("CLIENT ID").await.trim_start_matches(':').to_owned();
+        client.send(&["BLPOP l 0"]).await;
+        eventually("it waits", || server.seen("BLPOP") == 1).await;
+        let mut other = RedisClient::connect(address(&proxy)).await;
+        // The server in this test knows no such command; what matters is what it was told.
+        other.ask(&format!("CLIENT UNBLOCK {number}")).await;
+        assert_eq!(server.seen("CLIENT UNBLOCK"), 1);
+        assert_eq!(server.seen(&format!("CLIENT UNBLOCK {}", i64::MAX)), 0, "it is known");
+        other.ask(&format!("CLIENT UNBLOCK {number}0")).await;
+        assert_eq!(server.seen(&format!("CLIENT UNBLOCK {}", i64::MAX)), 1, "it is not");
+        // Others never get that connection.
+        assert_eq!(other.ask("RPUSH l x").await, ":1");
+        assert_eq!(client.next().await.as_deref(), Some("[l x]"));
+        let before = server.connections();
+        assert_eq!(other.ask_all(&["MULTI", "PING", "EXEC"]).await[2], "[+PONG]");
+        assert_eq!(server.connections(), before + 1);
+        assert_eq!(client.ask_all(&["RPUSH l y", "BLPOP l 0"]).await, [":1", "[l y]"]);
+        assert_eq!(server.connections(), before + 1);
+    });
+}
+
+#[test]
 fn waiting_is_for_the_client_to_limit() {
     let server = RedisServer::start();
     let mut config = redis_config(&[server.address]);

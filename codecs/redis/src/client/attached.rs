@@ -7,7 +7,10 @@ use wiremesh::{
     correlation::{Access, Expect, Release, Step, Target, View},
 };
 
-use super::connection::{Asked, Change, changed, is_name};
+use super::{
+    connection::{Asked, Change, changed, is_name},
+    number::{self, Numbers},
+};
 use crate::{
     Message, Redis,
     command::Class,
@@ -31,10 +34,16 @@ pub(super) struct Attached {
     /// The connection gets every command that the server executes.
     monitoring: bool,
     tracking: bool,
+    /// To whom invalidations are sent, if to another client: its number at the proxy, and at the server.
+    redirect: Option<Numbers>,
+    /// The same, of the next request.
+    asked_redirect: Option<Numbers>,
     no_evict: bool,
     no_touch: bool,
     /// Replies are switched off.
     silent: Silent,
+    /// It was subscribed to something while they were.
+    subscribes_silently: bool,
     /// The connection has the client's name.
     named: bool,
     /// The name that the transaction gives the client, if it is executed.
@@ -125,6 +134,10 @@ enum Pending {
     /// Nothing of what was on the connection is left; neither is the login.
     Reset,
     Switch(Switch, bool),
+    /// Tracking is on or off, and where it is told.
+    Tracking(bool, Option<Numbers>),
+    /// Nothing, but the reply has the number of the client that invalidations are sent to.
+    Redirect,
     Change(Change),
 }
 
@@ -137,12 +150,16 @@ enum Topic {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Switch {
-    Tracking,
     NoEvict,
     NoTouch,
 }
 
 impl Attached {
+    /// For one request, after which the connection is closed.
+    pub(super) fn for_once() -> Self {
+        Self { worn: true, ..Self::default() }
+    }
+
     /// Whether a transaction is open, as far as it was asked for.
     pub(super) fn in_multi(&self) -> bool {
         self.in_multi
@@ -203,8 +220,9 @@ impl Attached {
             self.silent = Silent::No;
         }
         if silent {
-            // What it does to the connection will not be known.
+            // What it does to the connection will not be known, or by events alone: those come all the same.
             self.stuck |= !matches!(pending, Pending::Plain);
+            self.subscribes_silently |= matches!(pending, Pending::Subscribe(..));
             request.set_expect(Expect::None);
         } else {
             if matches!(pending, Pending::Subscribe(..) | Pending::Unsubscribe(..)) {
@@ -429,14 +447,8 @@ impl Attached {
                     patient: false,
                 }));
             }
-            "client|tracking"
-                if request.args().any(|arg| arg.eq_ignore_ascii_case(b"redirect")) =>
-            {
-                return answer(Message::error(
-                    "ERR wiremesh: the clients of a proxy are not those of the server: no REDIRECT",
-                ));
-            }
-            "client|tracking" => Pending::Switch(Switch::Tracking, argument(2, "on")),
+            "client|tracking" => Pending::Tracking(argument(2, "on"), self.asked_redirect.take()),
+            "client|getredir" | "client|trackinginfo" => Pending::Redirect,
             "client|no-evict" => Pending::Switch(Switch::NoEvict, argument(2, "on")),
             "client|no-touch" => Pending::Switch(Switch::NoTouch, argument(2, "on")),
             "client|setinfo" => return answer(Message::simple("OK")),
@@ -449,7 +461,7 @@ impl Attached {
             "client|setname" => {
                 Pending::Change(Change::Name(request.arg(2).unwrap_or_default().into()))
             }
-            "client|kill" | "client|unblock" => {
+            "client|kill" => {
                 return answer(Message::error(
                     "ERR wiremesh: the clients of a proxy are not those of the server",
                 ));
@@ -476,7 +488,9 @@ impl Attached {
         // In RESP2 it is an array like any other, but while there are subscriptions no other command is answered by one.
         let events = match (reply.bytes().first(), version) {
             (Some(b'>'), _) => true,
-            (Some(b'*'), Version::Resp2) => self.subscribed.any() || self.is_subscribing(),
+            (Some(b'*'), Version::Resp2) => {
+                self.subscribed.any() || self.is_subscribing() || self.subscribes_silently
+            }
             _ => false,
         };
         if events && let Some(event) = Event::of(reply) {
@@ -509,8 +523,13 @@ impl Attached {
             // An error, or it would have been an event.
             Pending::Subscribe(..) | Pending::Unsubscribe(..) => {}
             Pending::Monitor => self.monitoring |= !failed,
+            Pending::Tracking(on, redirect) if !failed => {
+                self.tracking = on;
+                self.redirect = redirect.filter(|_| on);
+            }
+            Pending::Tracking(..) => {}
+            Pending::Redirect => self.show_redirect(reply),
             Pending::Switch(switch, on) if !failed => match switch {
-                Switch::Tracking => self.tracking = on,
                 Switch::NoEvict => self.no_evict = on,
                 Switch::NoTouch => self.no_touch = on,
             },
@@ -527,6 +546,21 @@ impl Attached {
             Pending::Reset => {}
         }
         None
+    }
+
+    /// The next request is to send invalidations to another client.
+    pub(super) fn ask_redirect(&mut self, numbers: Option<Numbers>) {
+        self.asked_redirect = numbers;
+        if self.in_multi && numbers.is_some() {
+            self.redirect = numbers;
+        }
+    }
+
+    /// Puts the proxy's number in the place of the server's.
+    fn show_redirect(&self, reply: &mut Message) {
+        if let Some(numbers) = self.redirect {
+            number::show(reply, numbers);
+        }
     }
 
     fn is_subscribing(&self) -> bool {
@@ -560,6 +594,7 @@ impl Attached {
     fn on_event(&mut self, event: Event, reply: &mut Message) -> Option<Change> {
         let (topic, count, added) = match event {
             Event::Message => {
+                self.show_redirect(reply);
                 reply.set_push();
                 return None;
             }

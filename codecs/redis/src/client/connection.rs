@@ -5,7 +5,7 @@ use wiremesh::{
     correlation::{Step, Target, View},
 };
 
-use super::{Client, info, shared};
+use super::{Client, info, is_one_server, shared};
 use crate::{
     Message, Redis,
     lane::{Login, Setting},
@@ -107,7 +107,7 @@ impl Client {
             }
             // Since 7.2. Of the connection that is shared it must not be said.
             "client|setinfo" => Step::Answer(Message::simple("OK")),
-            "client|kill" | "client|unblock" => Step::Answer(Message::error(
+            "client|kill" => Step::Answer(Message::error(
                 "ERR wiremesh: the clients of a proxy are not those of the server",
             )),
             "client|reply"
@@ -115,6 +115,8 @@ impl Client {
             {
                 shared(request)
             }
+            "client|unblock" if is_one_server(view) => shared(request),
+            "client|unpause" if is_one_server(view) => self.rescue(redis, view, request),
             "client|reply" | "client|tracking" | "client|no-evict" | "client|no-touch"
             | "client|caching" => self.attach(view, request),
             "script|debug" if !request.arg(2).is_some_and(|m| m.eq_ignore_ascii_case(b"no")) => {

@@ -42,6 +42,27 @@ pub(super) fn rewrite_mode(reply: &mut Message, mode: &str) {
     *reply = Message::verbatim(&own, version);
 }
 
+/// Puts another integer in the place of the one that stands behind `key`, where there is one.
+pub(super) fn rewrite_integer(reply: &mut Message, key: &[u8], to: impl Fn(u64) -> u64) {
+    let found = {
+        let bytes = reply.bytes();
+        bytes.windows(key.len()).position(|window| window == key).and_then(|at| {
+            let start = at.saturating_add(key.len());
+            let len = bytes.get(start..)?.iter().position(|byte| *byte == b'\r')?;
+            let end = start.saturating_add(len);
+            let text = std::str::from_utf8(bytes.get(start..end)?).ok()?;
+            Some((start, end, text.parse().ok()?))
+        })
+    };
+    let Some((start, end, is)) = found else { return };
+    let bytes = reply.bytes();
+    let mut rewritten = BytesMut::with_capacity(bytes.len().saturating_add(20));
+    rewritten.extend_from_slice(bytes.get(..start).unwrap_or_default());
+    rewritten.extend_from_slice(to(is).to_string().as_bytes());
+    rewritten.extend_from_slice(bytes.get(end..).unwrap_or_default());
+    *reply = Message::raw(rewritten);
+}
+
 /// Tells the client of itself, in the reply to `CLIENT INFO` or `CLIENT ID`.
 pub(super) fn rewrite(reply: &mut Message, view: &View<'_>, name: &[u8]) {
     if matches!(reply.value(), Value::Integer(_)) {

@@ -11,15 +11,16 @@ mod connection;
 mod guard;
 mod info;
 mod node;
+mod number;
 
 use wiremesh::{
     Lane,
     correlation::{Access, ClientMachine, Release, Step, Target, View},
 };
 
-use self::{attached::Attached, connection::Change, guard::Identity};
+use self::{attached::Attached, connection::Change, guard::Identity, number::Numbers};
 pub(crate) use self::{attached::MOVED, guard::Users};
-use crate::{Message, Redis, command::Class, lane::Setting, spread};
+use crate::{Message, Redis, command::Class, lane::Setting, roster::Seat, spread};
 
 /// What is known of one client.
 #[derive(Debug, Default)]
@@ -37,6 +38,10 @@ pub struct Client {
     change: Option<Change>,
     /// What is on the connection that is its own, while it has one.
     attached: Option<Box<Attached>>,
+    /// How the server calls that connection, for others to know.
+    seat: Option<Seat>,
+    /// To whom the request at hand sends invalidations.
+    redirect: Option<Numbers>,
     /// Who is to be told if the client leaves before it is known whether a change comes about.
     protocol: Option<Redis>,
 }
@@ -58,6 +63,19 @@ impl ClientMachine<Redis> for Client {
         {
             return Step::Answer(reply);
         }
+        let request = if request.command().is_some_and(|it| it.class == Class::Connection) {
+            match self.translate(redis, view, request) {
+                Ok(request) => request,
+                Err(reply) => {
+                    if let Some(attached) = &mut self.attached {
+                        attached.spoil();
+                    }
+                    return Step::Answer(reply);
+                }
+            }
+        } else {
+            request
+        };
         let request = if redis.face().is_transparent() {
             match self.as_node(redis, view, request) {
                 Ok(step) => return step,
@@ -87,11 +105,7 @@ impl ClientMachine<Redis> for Client {
             if named && !attached.asks_server(&self.setting) {
                 return self.on_connection(redis, view, request);
             }
-            let step = attached.on_request(&self.setting, &self.name, view, request);
-            if attached.is_over() {
-                self.attached = None;
-            }
-            return step;
+            return self.attached_step(view, request);
         }
         let Some(command) = request.command() else {
             return if is_http(&request) { Step::Bye(None) } else { shared(request) };
@@ -102,6 +116,9 @@ impl ClientMachine<Redis> for Client {
                 let primary = Target::Shard(0, Access::Write);
                 let target = if view.shards > 0 { Target::Any } else { primary };
                 return Step::Alone(request, target);
+            }
+            Class::Plain if is_one_server(view) && is_rescue(command.name) => {
+                return self.rescue(redis, view, request);
             }
             Class::Plain => return self.plain(view, request),
             Class::Blocking => {
@@ -149,6 +166,11 @@ impl ClientMachine<Redis> for Client {
         }
     }
 
+    fn on_attached(&mut self, redis: &Redis, view: &View<'_>, number: Option<u64>) {
+        let seat = self.seat.get_or_insert_with(|| redis.roster().seat(view.client));
+        seat.take(view.cluster, number);
+    }
+
     fn on_failed(&mut self, redis: &Redis, own: bool) {
         if !own && self.attached.is_some() {
             return;
@@ -162,10 +184,21 @@ impl ClientMachine<Redis> for Client {
     }
 
     fn release(&mut self, _redis: &Redis, gone: bool) -> Release<Redis> {
-        let Some(attached) = &self.attached else { return Release::Clean(self.lane) };
-        let release = attached.release(gone, self.lane);
-        if !matches!(release, Release::Hold) {
-            self.attached = None;
+        let release = match &self.attached {
+            Some(attached) => attached.release(gone, self.lane),
+            None => Release::Clean(self.lane),
+        };
+        if matches!(release, Release::Hold) {
+            return release;
+        }
+        let kept = self.seat.as_ref().is_some_and(|seat| !seat.give_back());
+        if kept && !gone && self.attached.is_some() && !matches!(release, Release::Close) {
+            return Release::Hold;
+        }
+        self.attached = None;
+        if kept {
+            self.seat.iter().for_each(Seat::lose);
+            return Release::Close;
         }
         release
     }
@@ -194,11 +227,29 @@ impl Client {
     /// Has the client take a connection for itself.
     fn attach(&mut self, view: &View<'_>, request: Message) -> Step<Redis> {
         let attached = self.attached.insert(Box::default());
+        attached.ask_redirect(self.redirect.take());
+        self.attached_step(view, request)
+    }
+
+    /// A request for the connection that the client has, or is to have, for itself.
+    fn attached_step(&mut self, view: &View<'_>, request: Message) -> Step<Redis> {
+        let Some(attached) = &mut self.attached else { return shared(request) };
         let step = attached.on_request(&self.setting, &self.name, view, request);
         if attached.is_over() {
             self.attached = None;
         }
         step
+    }
+
+    /// Sends a request past a script that does not end, or commands that the server has paused: on a connection for it alone, where it waits behind nothing, in
+    /// database 0, since the server selects no other meanwhile.
+    fn rescue(&mut self, redis: &Redis, view: &View<'_>, mut request: Message) -> Step<Redis> {
+        let setting = Setting { db: 0, ..self.setting.clone() };
+        let lane = redis.lanes().try_out(&setting);
+        redis.lanes().settle(lane, true);
+        request.set_lane(lane);
+        self.attached = Some(Box::new(Attached::for_once()));
+        self.attached_step(view, request)
     }
 
     /// A request that needs nothing of its connection.
@@ -219,6 +270,16 @@ impl Drop for Client {
             self.give_up(&redis, change);
         }
     }
+}
+
+/// Whether there is one server behind the proxy that takes writes, whatever they are about.
+fn is_one_server(view: &View<'_>) -> bool {
+    view.shards == 0 && !view.divided
+}
+
+/// What is asked when a script does not end, and answered by the server meanwhile.
+fn is_rescue(name: &str) -> bool {
+    matches!(name, "script|kill" | "function|kill" | "function|stats")
 }
 
 /// Whether this is a line of an HTTP request, made by a browser that was tricked into it. The server closes, too.

@@ -83,14 +83,12 @@ pub(super) fn integer(text: &[u8]) -> Option<i64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// Whether a line of this type may read so.
+/// Whether a line of this type may read so. Big numbers are what scripts make of them.
 pub(super) fn check_line(kind: u8, text: &[u8]) -> Result<(), DecodeError> {
-    let digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     let (fine, what) = match kind {
         b':' => (integer(text).is_some(), "integer"),
         b'_' => (text.is_empty(), "null"),
         b'#' => (matches!(text, b"t" | b"f"), "boolean"),
-        b'(' => (digits(text.strip_prefix(b"-").unwrap_or(text)), "big number"),
         b',' => {
             let double = std::str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok());
             (double.is_some(), "double")

@@ -165,6 +165,7 @@ pub(crate) fn of_one_server(name: &str) -> bool {
             | "wait"
             | "waitaof"
             | "client|list"
+            | "client|unblock"
             // What is said of one connection would not hold for those to other shards.
             | "client|tracking" | "client|caching" | "client|reply" | "client|no-evict" | "client|no-touch"
             | "move"

@@ -14,6 +14,8 @@ pub(super) struct Opened<P: Protocol> {
     pub(super) stream: Stream,
     pub(super) input: BytesMut,
     pub(super) decoder: P::State,
+    /// [`Handshake::number`].
+    pub(super) number: Option<u64>,
 }
 
 /// Why there is no connection.
@@ -38,7 +40,9 @@ pub(super) async fn greet<P: Protocol>(
     limits: &Limits,
 ) -> Result<Opened<P>, Refused<P>> {
     let (mut input, mut decoder) = (BytesMut::new(), P::State::default());
-    let Some(mut handshake) = handshake else { return Ok(Opened { stream, input, decoder }) };
+    let Some(mut handshake) = handshake else {
+        return Ok(Opened { stream, input, decoder, number: None });
+    };
     let mut progress = handshake.start(protocol);
     loop {
         let (frame, done) = match progress {
@@ -52,7 +56,7 @@ pub(super) async fn greet<P: Protocol>(
             stream.write_all_buf(&mut out).await?;
         }
         if done {
-            return Ok(Opened { stream, input, decoder });
+            return Ok(Opened { stream, input, decoder, number: handshake.number() });
         }
         let frame = loop {
             let decoded = protocol.decode(Peer::Upstream, &mut decoder, limits, &mut input);

@@ -6,6 +6,7 @@ mod install;
 mod load;
 mod proxy;
 mod server;
+mod suite;
 mod tools;
 
 use client::{Bench, Cell};
@@ -18,7 +19,8 @@ pub(super) async fn run_all(report: &mut Report, direct: bool) {
     cells.retain(|cell| report.wants(&cell.name()));
     const OTHERS: [&str; 5] =
         ["redis-cli", "redis-benchmark", "redis-load-planned", "redis-load-killed", differ::NAME];
-    if cells.is_empty() && !OTHERS.iter().any(|name| report.wants(name)) {
+    let others = OTHERS.iter().any(|name| report.wants(name)) || suite::is_wanted(report);
+    if cells.is_empty() && !others {
         return;
     }
     let mut ready = true;
@@ -45,4 +47,5 @@ pub(super) async fn run_all(report: &mut Report, direct: bool) {
     report.check(differ::NAME, differ::run(direct)).await;
     report.check("redis-load-planned", load::planned(direct)).await;
     report.check("redis-load-killed", load::killed(direct)).await;
+    suite::run_all(report, direct).await;
 }
