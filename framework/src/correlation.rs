@@ -90,6 +90,13 @@ pub trait Pipelined: Protocol<Correlation = InOrder> {
         None
     }
 
+    /// Asks a server of the cluster of this name about itself, after [`greet`](Self::greet): what else the protocol has to
+    /// know of servers to serve their clients well. The proxy has it done at the start and every so often, over a
+    /// connection of its own, by any of the servers; what they answer the protocol keeps itself.
+    fn inquire(&self, _cluster: &str) -> Option<Box<dyn Handshake<Self>>> {
+        None
+    }
+
     /// Learns the topology of this kind, as the configuration names it. (`static` is the proxy's own.)
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, future::Future, pin::Pin, rc::Rc, sync::Arc, ti
 
 use wiremesh::{
     Detection, Protocol,
-    correlation::{ById, InOrder, Multiplexed, Pipelined, Session, Sessioned},
+    correlation::{ById, InOrder, Multiplexed, Pipelined, Purpose, Session, Sessioned},
     topology::{TopologyError, TopologyOptions},
 };
 
@@ -76,6 +76,9 @@ pub trait Entry: Send + Sync {
     /// Connects, and finds out whether the endpoint is well: by a handshake, or a heartbeat, where the protocol has one.
     fn probe(&self, options: &Options, address: Address) -> Probe;
 
+    /// Has the protocol ask the endpoint of this cluster about itself; `None`: it has nothing to ask.
+    fn inquiry(&self, options: &Options, cluster: &str, address: Address) -> Option<Probe>;
+
     /// Learns the topology of this kind.
     fn learner(
         &self,
@@ -85,7 +88,7 @@ pub trait Entry: Send + Sync {
     ) -> Result<Box<dyn Learner>, TopologyError>;
 }
 
-/// A health check under way.
+/// An endpoint being asked; the error is for the log.
 pub type Probe = Pin<Box<dyn Future<Output = Result<(), String>>>>;
 
 /// Runs the connections of one protocol on one worker.
@@ -119,6 +122,11 @@ pub trait Drive<P: Protocol> {
         })
     }
 
+    /// Has the protocol ask the endpoint of this cluster about itself, where it has something to ask.
+    fn inquiry(_protocol: P, _cluster: &str, _address: Address) -> Option<Probe> {
+        None
+    }
+
     /// Learns the topology of this kind, in protocols that can.
     fn learner(
         _protocol: P,
@@ -143,6 +151,17 @@ impl<P: Multiplexed> Drive<P> for ById {
 impl<P: Pipelined> Drive<P> for InOrder {
     fn driver(worker: Rc<Worker>, protocol: P) -> Rc<dyn Driver> {
         Rc::new(Mesh::new(worker, protocol))
+    }
+
+    fn inquiry(protocol: P, cluster: &str, address: Address) -> Option<Probe> {
+        let inquiry = protocol.inquire(cluster)?;
+        Some(Box::pin(async move {
+            let mut talk = Talk::connect(&protocol, &address).await?;
+            if let Some(handshake) = protocol.greet(0, Purpose::default()) {
+                talk.greet(handshake).await?;
+            }
+            talk.greet(inquiry).await
+        }))
     }
 
     fn learner(
@@ -213,6 +232,10 @@ where
 
     fn probe(&self, options: &Options, address: Address) -> Probe {
         <P::Correlation as Drive<P>>::probe(self.with_options(options), address)
+    }
+
+    fn inquiry(&self, options: &Options, cluster: &str, address: Address) -> Option<Probe> {
+        <P::Correlation as Drive<P>>::inquiry(self.with_options(options), cluster, address)
     }
 
     fn learner(

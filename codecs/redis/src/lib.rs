@@ -24,6 +24,7 @@ mod client;
 pub mod command;
 pub(crate) mod face;
 mod lane;
+mod learnt;
 mod message;
 mod protocol;
 pub mod resp;
@@ -31,7 +32,6 @@ mod roster;
 pub mod slot;
 pub(crate) mod spread;
 mod status;
-mod title;
 pub mod topology;
 
 pub use client::Client;

@@ -6,10 +6,10 @@ use bytes::BytesMut;
 use wiremesh::{Frame, HeaderView, Kind, Status, WriteBuf, correlation::Expect};
 
 use crate::{
-    command::{Begin, Command, Find, KeyFlags, find},
+    command::{Begin, Command, Find, KeyFlags, find_exactly},
+    learnt::Learnt,
     resp::{Items, Reply, Request, Shape, Value, Version, items, translate, write},
     status,
-    title::title,
 };
 
 /// One request or reply.
@@ -56,29 +56,36 @@ impl Message {
             }
             argc
         });
-        Self::array_request(raw, 0, argc)
+        Self::array_request(raw, 0, argc, None)
     }
 
     #[inline]
-    fn array_request(raw: BytesMut, start: usize, argc: usize) -> Self {
+    fn array_request(raw: BytesMut, start: usize, argc: usize, learnt: Option<&Learnt>) -> Self {
         let mut args = Args::of(raw.get(start..).unwrap_or_default(), argc);
-        let command = args.next().and_then(|name| find(name, args.next()));
+        let command = args.next().and_then(|name| {
+            let sub = args.next();
+            match find_exactly(name, sub) {
+                Ok(command) => Some(command),
+                Err(container) => learnt.and_then(|it| it.find(name, sub)).or(container),
+            }
+        });
         let argc = u32::try_from(argc).unwrap_or(u32::MAX);
         Self { command, argc, ..Self::new(raw, start, Role::Request) }
     }
 
     /// What was found at the front of `raw`, and is all of it.
     #[inline]
-    pub(crate) fn received_request(raw: BytesMut, found: Request) -> Self {
+    pub(crate) fn received_request(raw: BytesMut, found: Request, learnt: &Learnt) -> Self {
+        let learnt = Some(learnt);
         match found {
-            Request::Array { start, argc, .. } => Self::array_request(raw, start, argc),
+            Request::Array { start, argc, .. } => Self::array_request(raw, start, argc, learnt),
             Request::Line { mut array, argc, .. } => {
-                let mut message = Self::array_request(std::mem::take(&mut *array), 0, argc);
+                let mut message = Self::array_request(std::mem::take(&mut *array), 0, argc, learnt);
                 *array = std::mem::replace(&mut message.raw, raw);
                 message.array = Some(array);
                 message
             }
-            Request::Empty(_) => Self::array_request(raw, 0, 0),
+            Request::Empty(_) => Self::array_request(raw, 0, 0, learnt),
         }
     }
 
@@ -396,7 +403,9 @@ impl Frame for Message {
     #[inline]
     fn method(&self) -> Option<Cow<'_, str>> {
         match self.role {
-            Role::Request => Some(Cow::Borrowed(self.command.map_or("other", title))),
+            Role::Request => {
+                Some(Cow::Borrowed(self.command.map_or("other", |command| command.title)))
+            }
             Role::Reply | Role::Push => None,
         }
     }

@@ -14,6 +14,7 @@ use crate::{
     command::{COMMANDS, Command, find},
     face::{Face, NOT_LEARNT},
     lane::{Greeting, Lanes, Login},
+    learnt::{Inquiry, Learnt},
     message::Message,
     resp::{Request, RequestScan, Scan, complaint},
     roster::Roster,
@@ -29,9 +30,14 @@ pub struct Redis {
     lanes: Arc<Lanes>,
     face: Face,
     roster: Arc<Roster>,
+    learnt: Arc<Learnt>,
 }
 
 impl Redis {
+    pub(crate) fn learnt(&self) -> &Learnt {
+        &self.learnt
+    }
+
     pub(crate) fn lanes(&self) -> &Lanes {
         &self.lanes
     }
@@ -93,7 +99,8 @@ impl Protocol for Redis {
             match found {
                 Request::Empty(len) => input.advance(len),
                 Request::Array { end, .. } | Request::Line { end, .. } => {
-                    let request = Message::received_request(input.split_to(end), found);
+                    let bytes = input.split_to(end);
+                    let request = Message::received_request(bytes, found, &self.learnt);
                     // The commands that there are have been ruled out by one look.
                     if request.command().is_none() && is_http(request.command_name()) {
                         return Err(DecodeError::Malformed { what: HTTP });
@@ -206,6 +213,11 @@ impl Pipelined for Redis {
     fn greet(&self, lane: Lane, purpose: Purpose) -> Option<Box<dyn Handshake<Self>>> {
         let setting = self.lanes.setting(lane).unwrap_or_default();
         Some(Box::new(Greeting::new(&setting, self.own.as_ref(), purpose)?))
+    }
+
+    /// For its commands, of which those are of interest that this crate does not know.
+    fn inquire(&self, cluster: &str) -> Option<Box<dyn Handshake<Self>>> {
+        Some(Box::new(Inquiry::new(cluster)))
     }
 
     /// `cluster`, `replicated` or `sentinel`: see [`topology`](crate::topology).

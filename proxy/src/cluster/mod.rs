@@ -11,6 +11,7 @@ mod endpoint;
 mod ewma;
 mod gauge;
 pub mod health;
+pub mod inquire;
 mod local;
 pub mod resolve;
 mod route;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{
-    AtomicU32, AtomicU64,
+    AtomicBool, AtomicU32, AtomicU64,
     Ordering::{Acquire, Release},
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -40,6 +40,8 @@ pub struct Shared {
     known: Mutex<Known>,
     /// Told when the topology may have changed.
     stale: Notify,
+    /// Whether a server of it has ever told of itself.
+    inquired: AtomicBool,
 }
 
 /// What was found out about where the endpoints are.
@@ -72,6 +74,7 @@ impl Shared {
             ejecting: Mutex::default(),
             known: Mutex::default(),
             stale: Notify::new(),
+            inquired: AtomicBool::new(false),
             config: ArcSwap::new(config),
         };
         shared.rebuild(&mut lock(&shared.known), false, Instant::now());
@@ -194,6 +197,16 @@ impl Shared {
     /// Resolves when [`Shared::stale`] was called since the last time.
     pub(super) async fn on_stale(&self) {
         self.stale.notified().await;
+    }
+
+    /// A server has told of itself: see [`inquire`](super::inquire).
+    pub(super) fn note_inquired(&self) {
+        self.inquired.store(true, Release);
+    }
+
+    /// Whether one ever has.
+    pub(super) fn is_inquired(&self) -> bool {
+        self.inquired.load(Acquire)
     }
 
     /// Where the configured endpoints are, as far as it is known: whom to ask for the topology.

@@ -1,4 +1,4 @@
-//! What the control thread does for clusters: resolves names, learns topologies, checks health.
+//! What the control thread does for clusters: resolves names, learns topologies, checks health, asks servers about themselves.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::{
     cluster::{
         Address, Shared,
         discover::{self, Learner},
-        health, resolve,
+        health, inquire, resolve,
     },
     config,
     registry::{Entry, Options, Probe, Registry},
@@ -30,9 +30,11 @@ impl ClusterTasks {
             let asked = asked(snapshot, registry, shared);
             let probe = prober(asked.clone());
             let checking = tokio::task::spawn_local(health::run(shared.clone(), probe));
-            let learning = discover::run(shared.clone(), learner(asked), resolve::lookup);
+            let learning = discover::run(shared.clone(), learner(asked.clone()), resolve::lookup);
             let learning = tokio::task::spawn_local(learning);
-            [resolving.abort_handle(), checking.abort_handle(), learning.abort_handle()]
+            let inquiring = inquire::run(shared.clone(), inquirer(asked, shared));
+            let inquiring = tokio::task::spawn_local(inquiring);
+            [resolving, checking, learning, inquiring].map(|task| task.abort_handle())
         });
         Self(tasks.collect())
     }
@@ -44,7 +46,8 @@ impl Drop for ClusterTasks {
     }
 }
 
-/// Finds the endpoints of the clusters that `old` does not have, so that their first requests do.
+/// Finds the endpoints of the clusters that `old` does not have, so that their first requests do; and has them asked about
+/// themselves.
 pub(super) async fn find_endpoints(
     snapshot: &Snapshot,
     old: Option<&Snapshot>,
@@ -58,7 +61,8 @@ pub(super) async fn find_endpoints(
         let (shared, asked) = (shared.clone(), asked(snapshot, registry, shared));
         tokio::task::spawn_local(async move {
             resolve::once(&shared, resolve::lookup).await;
-            discover::once(&shared, learner(asked), resolve::lookup).await;
+            discover::once(&shared, learner(asked.clone()), resolve::lookup).await;
+            let _ = inquire::once(&shared, &inquirer(asked, &shared)).await;
         })
     });
     let all: Vec<_> = all.collect();
@@ -91,6 +95,12 @@ fn prober(asked: Asked) -> impl Fn(Address) -> Probe + 'static {
         Some(asked) => asked.0.probe(&asked.1, address),
         None => Box::pin(health::connect(address)),
     }
+}
+
+/// How to ask an endpoint about itself.
+fn inquirer(asked: Asked, shared: &Arc<Shared>) -> impl Fn(Address) -> Option<Probe> + 'static {
+    let cluster = shared.name().clone();
+    move |address| asked.as_ref().and_then(|asked| asked.0.inquiry(&asked.1, &cluster, address))
 }
 
 /// How to learn the topology.

@@ -35,6 +35,9 @@ pub fn redis_config(upstreams: &[SocketAddr]) -> Config {
     config
 }
 
+/// What a proxy asks servers about themselves.
+const INQUIRY: [&str; 3] = ["COMMAND COUNT", "MODULE LIST", "COMMAND"];
+
 /// A server on a thread of its own; dropping it closes every connection.
 pub struct RedisServer {
     pub address: SocketAddr,
@@ -69,9 +72,9 @@ impl RedisServer {
         (servers, cluster)
     }
 
-    /// Connections accepted so far.
+    /// Connections accepted so far, but for those over which the server was asked about itself.
     pub fn connections(&self) -> u64 {
-        self.habits.connections.load(Relaxed)
+        self.habits.connections.load(Relaxed) - self.count(|line| line == INQUIRY[0])
     }
 
     /// Connections that are open.
@@ -79,14 +82,18 @@ impl RedisServer {
         self.habits.open.load(Relaxed)
     }
 
-    /// Requests seen so far.
+    /// Requests seen so far, but for what the server was asked about itself.
     pub fn requests(&self) -> u64 {
-        self.habits.requests.load(Relaxed)
+        self.habits.requests.load(Relaxed) - self.count(|line| INQUIRY.contains(&line))
     }
 
     /// How many requests that begin so were seen.
     pub fn seen(&self, beginning: &str) -> usize {
-        self.habits.log().iter().filter(|(_, line)| line.starts_with(beginning)).count()
+        self.count(|line| line.starts_with(beginning)) as usize
+    }
+
+    fn count(&self, which: impl Fn(&str) -> bool) -> u64 {
+        self.habits.log().iter().filter(|(_, line)| which(line)).count() as u64
     }
 }
 

@@ -7,6 +7,7 @@ mod cluster;
 mod face;
 mod faults;
 mod limits;
+mod modules;
 mod private;
 mod pubsub;
 mod routes;

@@ -9,7 +9,8 @@ use anyhow::{Context, bail};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::time::timeout;
 
-use super::peer::{Kind, Proxy, Server, Version};
+use super::peer::{Kind, Server, Version};
+use super::proxy::Proxy;
 use crate::process::log;
 use crate::report::Outcome;
 
@@ -95,7 +96,7 @@ impl Bench {
     pub(super) async fn run(&mut self, cell: &Cell) -> anyhow::Result<Outcome> {
         if cell.steps.breaks_the_server() {
             let mut server = Server::start(cell.server).await?;
-            let mut proxy = Proxy::start(server.address, cell.way == Way::Dedicated).await?;
+            let mut proxy = proxy(server.address, cell.way).await?;
             let outcome = drive(cell, proxy.address, Some(&mut server)).await;
             proxy.check()?;
             return outcome;
@@ -125,7 +126,7 @@ impl Bench {
         let at = match self.proxies.iter().position(|(k, _)| *k == key) {
             Some(at) => at,
             None => {
-                let proxy = Proxy::start(upstream, cell.way == Way::Dedicated).await?;
+                let proxy = proxy(upstream, cell.way).await?;
                 self.proxies.push((key, proxy));
                 self.proxies.len() - 1
             }
@@ -195,4 +196,26 @@ async fn converse(
         format!("{}\n(all of it: {})", failures.join("\n"), path.display())
     };
     Ok(Outcome { passed, failed: failures.len(), detail })
+}
+
+/// A proxy in front of one server.
+async fn proxy(upstream: SocketAddr, way: Way) -> anyhow::Result<Proxy> {
+    if way != Way::Dedicated {
+        return Proxy::start("bolt", [upstream.to_string()]).await;
+    }
+    // For servers that send requests to their clients.
+    Proxy::run(|address| {
+        format!(
+            "listeners:\n\
+             - name: bolt\n  \
+               address: {address}\n  \
+               protocols: [bolt]\n  \
+               routes: [{{ name: all, cluster: server }}]\n\
+             clusters:\n\
+             - name: server\n  \
+               endpoints: [\"{upstream}\"]\n  \
+               dedicated: true\n"
+        )
+    })
+    .await
 }

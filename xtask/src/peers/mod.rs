@@ -3,6 +3,7 @@
 mod cell;
 mod install;
 mod peer;
+mod proxy;
 mod redis;
 
 use crate::report::Report;

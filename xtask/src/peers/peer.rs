@@ -1,17 +1,16 @@
-//! The programs under `peers/bolt`, and the proxy, as processes.
+//! The programs under `peers/bolt` as processes.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use super::install;
+pub(super) use super::proxy::free_address;
 use crate::process::{command, log};
 use crate::{root, target};
 
@@ -143,70 +142,4 @@ impl Server {
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Ok(child)
     }
-}
-
-/// A running `wiremesh` in front of one server.
-pub(super) struct Proxy {
-    child: Child,
-    log: PathBuf,
-    pub(super) address: SocketAddr,
-}
-
-impl Proxy {
-    pub(super) async fn start(upstream: SocketAddr, dedicated: bool) -> anyhow::Result<Self> {
-        let address = free_address()?;
-        let (file, log) = log(&format!("proxy-{}", address.port()))?;
-        let mut wiremesh = command(target().join("release/wiremesh"));
-        if dedicated {
-            let path = log.with_extension("yaml");
-            std::fs::write(&path, Self::dedicated(address, upstream))?;
-            wiremesh.args(["run", "-c"]).arg(path);
-        } else {
-            let (address, upstream) = (address.to_string(), upstream.to_string());
-            wiremesh.args(["proxy", "bolt", &address, &upstream, "--workers", "2"]);
-        }
-        let child = wiremesh.stdout(file.try_clone()?).stderr(file).spawn()?;
-        let mut proxy = Self { child, log, address };
-        let end = Instant::now() + START;
-        while TcpStream::connect(address).await.is_err() {
-            proxy.check()?;
-            if Instant::now() > end {
-                bail!("the proxy does not listen; see {}", proxy.log.display());
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-        Ok(proxy)
-    }
-
-    /// An error if it is not running any more, or has said that it panicked.
-    pub(super) fn check(&mut self) -> anyhow::Result<()> {
-        if let Some(status) = self.child.try_wait()? {
-            bail!("the proxy ended: {status}; see {}", self.log.display());
-        }
-        let text = std::fs::read(&self.log)?;
-        if String::from_utf8_lossy(&text).contains("panicked at") {
-            bail!("the proxy panicked; see {}", self.log.display());
-        }
-        Ok(())
-    }
-
-    /// For servers that send requests to their clients.
-    fn dedicated(address: SocketAddr, upstream: SocketAddr) -> String {
-        format!(
-            "listeners:\n\
-             - name: bolt\n  \
-               address: {address}\n  \
-               protocols: [bolt]\n  \
-               routes: [{{ name: all, cluster: server }}]\n\
-             clusters:\n\
-             - name: server\n  \
-               endpoints: [\"{upstream}\"]\n  \
-               dedicated: true\n"
-        )
-    }
-}
-
-/// A loopback address that nothing listens on.
-pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

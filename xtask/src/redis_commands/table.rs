@@ -130,9 +130,10 @@ impl Row {
     fn write(&self, out: &mut String, indent: &str, id: &mut usize) -> anyhow::Result<()> {
         let Self { name, group, since, arity, flags, categories, keys, request, response, .. } =
             self;
+        let title = name.replace('|', " ").to_uppercase();
         write!(
             out,
-            "{indent}Command {{ id: {id}, name: \"{name}\", group: \"{group}\", since: \"{since}\", arity: {arity}, \
+            "{indent}Command {{ id: {id}, name: \"{name}\", title: \"{title}\", group: \"{group}\", since: \"{since}\", arity: {arity}, \
              flags: {flags}, categories: {categories}, keys: &[{keys}], request_policy: {request}, \
              response_policy: {response}, class: class(\"{name}\"), subcommands: &["
         )?;

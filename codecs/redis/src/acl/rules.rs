@@ -121,6 +121,12 @@ impl Selector {
                 },
                 ("+", name) if name.starts_with('@') => self.set_category(category(name)?, true),
                 ("-", name) if name.starts_with('@') => self.set_category(category(name)?, false),
+                ("+", name) if is_of_module(name) => {
+                    self.set_learnt(name.to_ascii_lowercase(), true);
+                }
+                ("-", name) if is_of_module(name) => {
+                    self.set_learnt(name.to_ascii_lowercase(), false);
+                }
                 ("+", name) => self.permit(name)?,
                 ("-", name) => self.set_command(exactly(name).ok_or(Reason::Unknown)?, false),
                 _ => return Err(Reason::Syntax),
@@ -175,6 +181,14 @@ fn exactly(name: &str) -> Option<&'static Command> {
         None => (name, None),
     };
     find(container.as_bytes(), sub).filter(|command| command.name.eq_ignore_ascii_case(name))
+}
+
+/// Whether this can only be the name of a module's command: they have dots in them, no others have. Which there are is
+/// not known before a server has told.
+fn is_of_module(name: &str) -> bool {
+    let mut parts = name.split('|');
+    let command = parts.next().unwrap_or_default();
+    command.contains('.') && parts.clone().count() <= 1 && parts.all(|sub| !sub.is_empty())
 }
 
 fn category(name: &str) -> Result<Categories, Reason> {

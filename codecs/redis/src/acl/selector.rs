@@ -11,6 +11,8 @@ pub(super) struct Selector {
     commands: Commands,
     /// Commands that are permitted with this first argument.
     first_args: Vec<(u16, Box<[u8]>)>,
+    /// What is permitted of commands that are not in the table.
+    learnt: Learnt,
     pub(super) keys: Patterns<KeyPattern>,
     pub(super) channels: Patterns<Box<[u8]>>,
 }
@@ -46,9 +48,11 @@ impl Selector {
     pub(super) fn set_all_commands(&mut self, permitted: bool) {
         self.commands = if permitted { Commands::ALL } else { Commands::default() };
         self.first_args.clear();
+        self.learnt = Learnt { all: permitted, rules: Vec::new() };
     }
 
     pub(super) fn set_category(&mut self, category: Categories, permitted: bool) {
+        self.learnt.rules.push((About::Category(category), permitted));
         for command in COMMANDS {
             if command.categories.contains(category) {
                 self.set_command(command, permitted);
@@ -71,6 +75,11 @@ impl Selector {
         }
     }
 
+    /// A command of which there is nothing but the name, or a subcommand as `name|sub`. In lower case.
+    pub(super) fn set_learnt(&mut self, name: String, permitted: bool) {
+        self.learnt.rules.push((About::Command(name), permitted));
+    }
+
     pub(super) fn permit_first_arg(&mut self, command: &Command, arg: &[u8]) {
         self.first_args.push((command.id, arg.into()));
     }
@@ -78,6 +87,7 @@ impl Selector {
     /// Whether there is nothing that it forbids.
     pub(super) fn is_unrestricted(&self) -> bool {
         self.commands == Commands::ALL
+            && self.learnt.permits_all()
             && self.keys == Patterns::All
             && self.channels == Patterns::All
     }
@@ -104,6 +114,9 @@ impl Selector {
     }
 
     fn permits_command(&self, command: &Command, first: Option<&[u8]>) -> bool {
+        if command.is_learnt() {
+            return self.learnt.permits(command, first);
+        }
         let by_arg = || {
             let first = first?;
             let same =
@@ -161,6 +174,10 @@ fn check_channels<'a>(
         "subscribe" | "ssubscribe" => (usize::MAX, false),
         // A pattern is permitted where it is one of those that are.
         "psubscribe" => (usize::MAX, true),
+        // Which arguments are channels nobody has told.
+        _ if command.is_learnt() && command.flags.contains(Flags::PUBSUB) => {
+            return Err(Denied::Channel(0));
+        }
         _ => return Ok(()),
     };
     for (index, channel) in (1..).map_while(|at| Some((at, arg(at)?))).take(how_many) {
@@ -188,6 +205,47 @@ pub(super) fn foreign_keys<'a>(
         SortOption::By => Denied::SortBy,
         SortOption::Get => Denied::SortGet,
     })
+}
+
+/// Rules about commands that are not in the table, which a server may tell of later.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Learnt {
+    /// Whether they are permitted unless a rule says otherwise.
+    all: bool,
+    /// The last that fits counts.
+    rules: Vec<(About, bool)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum About {
+    Category(Categories),
+    /// A command with all its subcommands, or one subcommand, or a command with this first argument.
+    Command(String),
+}
+
+impl Learnt {
+    fn permits_all(&self) -> bool {
+        self.all && self.rules.iter().all(|(_, permitted)| *permitted)
+    }
+
+    fn permits(&self, command: &Command, first: Option<&[u8]>) -> bool {
+        let fits = |(about, permitted): &(About, bool)| match about {
+            About::Category(category) => command.categories.contains(*category),
+            About::Command(name) => match command.name.strip_prefix(name.as_str()) {
+                Some(rest) => rest.is_empty() || rest.starts_with('|'),
+                // What is permitted with one first argument.
+                None => *permitted && is_call(name, command.name, first),
+            },
+        };
+        let last = self.rules.iter().rev().find(|rule| fits(rule));
+        last.map_or(self.all, |(_, permitted)| *permitted)
+    }
+}
+
+/// Whether `name` is `command|first`.
+fn is_call(name: &str, command: &str, first: Option<&[u8]>) -> bool {
+    let arg = name.strip_prefix(command).and_then(|rest| rest.strip_prefix('|'));
+    arg.zip(first).is_some_and(|(arg, first)| arg.as_bytes().eq_ignore_ascii_case(first))
 }
 
 /// A set of commands.

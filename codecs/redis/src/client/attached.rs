@@ -390,7 +390,7 @@ impl Attached {
                         return answer(Message::error(NOT_IN_MULTI));
                     }
                     Class::Connection => self.stuck = true,
-                    Class::Subscription | Class::Monitor | Class::Replication => {
+                    Class::Subscription | Class::Monitor | Class::Replication | Class::Unknown => {
                         self.spoilt = true;
                         return answer(Message::error(NOT_IN_MULTI));
                     }

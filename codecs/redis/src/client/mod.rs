@@ -22,6 +22,10 @@ use self::{attached::Attached, connection::Change, guard::Identity, number::Numb
 pub(crate) use self::{attached::MOVED, guard::Users};
 use crate::{Message, Redis, command::Class, lane::Setting, roster::Seat, spread};
 
+/// What is said to a command that may do to its connection what the proxy cannot follow.
+const NOT_FOLLOWED: &str =
+    "ERR wiremesh: what this command does to its connection is not known: not through a proxy";
+
 /// What is known of one client.
 #[derive(Debug, Default)]
 pub struct Client {
@@ -98,6 +102,10 @@ impl ClientMachine<Redis> for Client {
             };
         }
         if let Some(attached) = &mut self.attached {
+            if request.command().is_some_and(|command| command.class == Class::Unknown) {
+                attached.spoil();
+                return Step::Answer(Message::error(NOT_FOLLOWED));
+            }
             let named = request.command().is_some_and(|command| {
                 matches!(command.name, "client|setname" | "client|getname")
                     && command.takes(request.argc())
@@ -134,6 +142,7 @@ impl ClientMachine<Redis> for Client {
         match class {
             Class::Plain => shared(request),
             Class::Connection => self.on_connection(redis, view, request),
+            Class::Unknown => Step::Answer(Message::error(NOT_FOLLOWED)),
             Class::Replication => Step::Answer(Message::error(
                 "ERR wiremesh: replication does not go through a proxy",
             )),

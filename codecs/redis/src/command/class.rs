@@ -19,6 +19,8 @@ pub enum Class {
     Monitor,
     /// It turns the connection into a replica's.
     Replication,
+    /// What it does to its connection is not known.
+    Unknown,
 }
 
 impl Command {

@@ -125,8 +125,20 @@ impl Command {
         {
             let _ = visit(Key { index, flags: KeyFlags::OW.or(KeyFlags::UPDATE) });
         }
+        // Of those in the table it is known where the others are.
+        if self.is_learnt() && !self.tells_keys() {
+            return Err(KeyError);
+        }
         let needed = |spec: &KeySpec| !spec.flags.contains(KeyFlags::NOT_KEY);
         if found || optional || !self.keys.iter().any(needed) { Ok(()) } else { Err(KeyError) }
+    }
+
+    /// Whether all of its keys can be told by its specifications.
+    fn tells_keys(&self) -> bool {
+        self.keys.iter().all(|spec| {
+            let unknown = spec.begin == Begin::Unknown || spec.find == Find::Unknown;
+            !unknown && !spec.flags.contains(KeyFlags::INCOMPLETE)
+        })
     }
 
     /// Which arguments are channels that belong to slots, as keys do, though they are none.

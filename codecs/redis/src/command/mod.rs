@@ -10,6 +10,7 @@ mod table;
 
 pub use class::Class;
 pub use find::find;
+pub(crate) use find::find_exactly;
 pub use flags::{Categories, Flags, KeyFlags};
 pub use keys::{Key, KeyError};
 pub(crate) use keys::{SortOption, sort_options};
@@ -18,10 +19,13 @@ pub use table::COMMANDS;
 /// One command, or one subcommand of a container such as `CONFIG`.
 #[derive(Debug)]
 pub struct Command {
-    /// Its place in the table, subcommands counted. (It may change from one version of this crate to the next.)
+    /// Its place in the table, subcommands counted; [`LEARNT`](Self::LEARNT) if it is not from there. (It may change from
+    /// one version of this crate to the next.)
     pub id: u16,
     /// Its name in lower case; a subcommand's as `config|get`.
     pub name: &'static str,
+    /// Its name for people: `CONFIG GET`.
+    pub title: &'static str,
     /// The group in which it is documented.
     pub group: &'static str,
     /// The version of Redis that had it first.
@@ -42,6 +46,17 @@ pub struct Command {
     pub(crate) class: Class,
     /// Its subcommands, where it is a container.
     pub subcommands: &'static [Self],
+}
+
+impl Command {
+    /// The [`id`](Self::id) of commands that are not in the table: a server has told of them.
+    pub const LEARNT: u16 = u16::MAX;
+
+    /// Whether it is known from a server only: nobody has looked at what it does.
+    #[inline]
+    pub fn is_learnt(&self) -> bool {
+        self.id == Self::LEARNT
+    }
 }
 
 /// Where some of a command's keys are.

@@ -67,8 +67,17 @@ impl Session {
                 out.ok();
             }
             ("readonly" | "readwrite", _) => out.ok(),
-            ("command", _) => out.array(0),
-            ("command|count", _) => out.count(COMMANDS.len()),
+            ("command", _) => match self.server.habits.module() {
+                Some((_, told)) => {
+                    out.array(1);
+                    out.bytes.extend_from_slice(&told);
+                }
+                None => out.array(0),
+            },
+            ("command|count", _) => {
+                let module = usize::from(self.server.habits.module().is_some());
+                out.count(COMMANDS.len() + module);
+            }
             ("command|docs", _) => out.map(0),
             ("command|info", names) => {
                 out.array(names.len());

@@ -41,6 +41,7 @@ pub struct Habits {
     log: Mutex<Vec<(u64, String)>>,
     cluster: Mutex<Option<(Arc<Cluster>, usize)>>,
     said: Mutex<BTreeMap<u16, (Said, u64)>>,
+    module: Mutex<Option<(String, Vec<u8>)>>,
 }
 
 impl Default for Habits {
@@ -60,6 +61,7 @@ impl Default for Habits {
             log: Mutex::default(),
             cluster: Mutex::default(),
             said: Mutex::default(),
+            module: Mutex::default(),
         }
     }
 }
@@ -80,9 +82,19 @@ impl Habits {
         lock(&self.said).insert(slot, (said, times));
     }
 
+    /// From now on there is one more command, that answers its first argument, a key. `told`: what `COMMAND` tells of it.
+    pub fn load_module(&self, name: &str, told: &[u8]) {
+        *lock(&self.module) = Some((name.into(), told.into()));
+    }
+
     /// The requests that were remembered, each with the number of its connection (from 1 on) before it.
     pub fn log(&self) -> Vec<(u64, String)> {
         lock(&self.log).clone()
+    }
+
+    /// Name and description of the command of a module.
+    pub(super) fn module(&self) -> Option<(String, Vec<u8>)> {
+        lock(&self.module).clone()
     }
 
     /// Whether clients must log in.

@@ -22,7 +22,7 @@ use wiremesh_redis::{
 use super::{
     hub::Mailbox,
     keys, lists,
-    out::{Fault, Out},
+    out::{Fault, Out, is},
     server::{Open, Server},
     strings, tables,
     transaction::Transaction,
@@ -225,6 +225,14 @@ impl Session {
     fn answer(&mut self, request: &Message, out: &mut Out) -> Result<(), Fault> {
         let args: Vec<&[u8]> = request.args().collect();
         let asking = std::mem::take(&mut self.asking);
+        if request.command().is_none()
+            && let (Some((name, _)), [called, key]) = (self.server.habits.module(), &args[..])
+            && is(called, &name)
+        {
+            self.place_of([slot(key)].into_iter(), asking)?;
+            out.bulk(key);
+            return Ok(());
+        }
         let command = match self.admit(request, &args, asking) {
             Ok(command) => command,
             Err(fault) => {
@@ -291,10 +299,13 @@ impl Session {
 
     /// Whether the keys are of this node.
     fn place(&self, command: &Command, args: &[&[u8]], asking: bool) -> Result<(), Fault> {
-        let habits = &self.server.habits;
         let keys = command.keys(args).unwrap_or_default();
         let all = keys.into_iter().chain(command.shard_channels(args.len()));
-        let mut slots = all.filter_map(|at| args.get(at)).map(|key| slot(key));
+        self.place_of(all.filter_map(|at| args.get(at)).map(|key| slot(key)), asking)
+    }
+
+    fn place_of(&self, mut slots: impl Iterator<Item = u16>, asking: bool) -> Result<(), Fault> {
+        let habits = &self.server.habits;
         let Some(first) = slots.next() else { return Ok(()) };
         let cluster = habits.cluster();
         if cluster.is_some() && slots.any(|other| other != first) {

@@ -4,6 +4,7 @@ mod client;
 mod differ;
 mod install;
 mod load;
+mod module;
 mod proxy;
 mod server;
 mod suite;
@@ -17,8 +18,14 @@ use crate::report::Report;
 pub(super) async fn run_all(report: &mut Report, direct: bool) {
     let mut cells = Cell::all(direct);
     cells.retain(|cell| report.wants(&cell.name()));
-    const OTHERS: [&str; 5] =
-        ["redis-cli", "redis-benchmark", "redis-load-planned", "redis-load-killed", differ::NAME];
+    const OTHERS: [&str; 6] = [
+        "redis-cli",
+        "redis-benchmark",
+        "redis-load-planned",
+        "redis-load-killed",
+        differ::NAME,
+        module::NAME,
+    ];
     let others = OTHERS.iter().any(|name| report.wants(name)) || suite::is_wanted(report);
     if cells.is_empty() && !others {
         return;
@@ -47,5 +54,6 @@ pub(super) async fn run_all(report: &mut Report, direct: bool) {
     report.check(differ::NAME, differ::run(direct)).await;
     report.check("redis-load-planned", load::planned(direct)).await;
     report.check("redis-load-killed", load::killed(direct)).await;
+    report.check(module::NAME, module::run(direct)).await;
     suite::run_all(report, direct).await;
 }

@@ -1,43 +1,42 @@
-//! `wiremesh proxy redis` as a process.
+//! `wiremesh` in front of Redis.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::bail;
-use tokio::process::Child;
 use tokio::time::{Instant, sleep};
 
 use super::server::ask;
-use crate::peers::peer::free_address;
-use crate::process::{command, log};
-use crate::target;
+use crate::peers::proxy;
 
 const START: Duration = Duration::from_secs(10);
 
 /// A running proxy.
 pub(super) struct Proxy {
-    child: Child,
-    log: PathBuf,
+    process: proxy::Proxy,
     pub(super) address: SocketAddr,
 }
 
 impl Proxy {
     /// In front of these; `options` as they stand on the command line.
     pub(super) async fn start(upstreams: &[SocketAddr], options: &[&str]) -> anyhow::Result<Self> {
-        let address = free_address()?;
-        let (file, log) = log(&format!("redis-proxy-{}", address.port()))?;
-        let mut wiremesh = command(target().join("release/wiremesh"));
-        wiremesh.args(["proxy", "redis", &address.to_string()]);
-        wiremesh.args(upstreams.iter().map(SocketAddr::to_string));
-        wiremesh.args(["--workers", "2"]).args(options);
-        let child = wiremesh.stdout(file.try_clone()?).stderr(file).spawn()?;
-        let mut proxy = Self { child, log, address };
+        let options = options.iter().map(|option| (*option).to_owned());
+        let behind = upstreams.iter().map(SocketAddr::to_string).chain(options);
+        Self::ready(proxy::Proxy::start("redis", behind).await?).await
+    }
+
+    /// With the configuration made for its address.
+    pub(super) async fn run(config: impl FnOnce(SocketAddr) -> String) -> anyhow::Result<Self> {
+        Self::ready(proxy::Proxy::run(config).await?).await
+    }
+
+    async fn ready(process: proxy::Proxy) -> anyhow::Result<Self> {
+        let mut proxy = Self { address: process.address, process };
         let end = Instant::now() + START;
-        while ask(address, &["PING"]).await.is_err() {
+        while let Err(error) = ask(proxy.address, &["PING"]).await {
             proxy.check()?;
             if Instant::now() > end {
-                bail!("the proxy does not answer; see {}", proxy.log.display());
+                bail!("the proxy does not answer: {error:#}");
             }
             sleep(Duration::from_millis(20)).await;
         }
@@ -46,13 +45,6 @@ impl Proxy {
 
     /// An error if it is not running any more, or has said that it panicked.
     pub(super) fn check(&mut self) -> anyhow::Result<()> {
-        if let Some(status) = self.child.try_wait()? {
-            bail!("the proxy ended: {status}; see {}", self.log.display());
-        }
-        let text = std::fs::read(&self.log)?;
-        if String::from_utf8_lossy(&text).contains("panicked at") {
-            bail!("the proxy panicked; see {}", self.log.display());
-        }
-        Ok(())
+        self.process.check()
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use tokio::process::Child;
 use tokio::time::{Instant, sleep};
 
-use crate::peers::peer::free_address;
+use crate::peers::proxy::free_address;
 use crate::process::{command, log};
 use crate::target;
 
@@ -102,6 +102,11 @@ pub(super) struct Cluster {
 
 impl Cluster {
     pub(super) async fn start() -> anyhow::Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// With options as they stand on the command line.
+    pub(super) async fn start_with(extra: &[&str]) -> anyhow::Result<Self> {
         const OPTIONS: [&str; 10] = [
             "--cluster-enabled",
             "yes",
@@ -119,7 +124,7 @@ impl Cluster {
             let address = free_address()?;
             // The nodes' own port is 10,000 higher.
             if address.port() < 55_000 {
-                nodes.push(Server::start_at(address, &OPTIONS).await?);
+                nodes.push(Server::start_at(address, &[&OPTIONS, extra].concat()).await?);
             }
         }
         let mut create = command("redis-cli");
