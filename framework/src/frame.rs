@@ -1,5 +1,7 @@
 use std::{borrow::Cow, time::Duration};
 
+use bytes::BytesMut;
+
 use crate::{HeaderView, Status};
 
 /// What a frame is for.
@@ -66,4 +68,13 @@ pub trait Frame: HeaderView + 'static {
 
     /// Tells the receiver to spend no more than `timeout` on this request. Without a place for it, does nothing.
     fn set_timeout(&mut self, _timeout: Duration) {}
+}
+
+/// What came of the rest of a frame that is passed on as it comes; see [`Protocol::begin`](crate::Protocol::begin).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The next bytes of it; none where nothing of it is there.
+    pub bytes: BytesMut,
+    /// The frame ends with them.
+    pub last: bool,
 }

@@ -36,7 +36,7 @@ mod write_buf;
 
 pub use detect::Detection;
 pub use error::{Blame, DecodeError, EditError, OptionError, Peer, Retry, Scope, Side};
-pub use frame::{Frame, Kind};
+pub use frame::{Frame, Kind, Piece};
 pub use header::{HeaderSupport, HeaderView, TraceContext};
 pub use limits::Limits;
 pub use protocol::{Lane, Protocol};

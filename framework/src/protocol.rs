@@ -1,7 +1,8 @@
 use bytes::BytesMut;
 
 use crate::{
-    DecodeError, Detection, Failure, Frame, HeaderSupport, Limits, OptionError, Peer, WriteBuf,
+    DecodeError, Detection, Failure, Frame, HeaderSupport, Limits, OptionError, Peer, Piece,
+    WriteBuf,
 };
 
 /// Names what frames must have in common to share an upstream connection, in a protocol's own way.
@@ -41,6 +42,32 @@ pub trait Protocol: Clone + Sized + 'static {
         limits: &Limits,
         input: &mut BytesMut,
     ) -> Result<Option<Self::Frame>, DecodeError>;
+
+    /// Takes the beginning of a frame that is too long to be held, so that it can be passed on as it comes; `None`, and
+    /// `input` as it is, where it has to be held.
+    ///
+    /// Asked only where [`decode`](Self::decode) wants more of a frame of which much is there, or refuses it by
+    /// [`Limits::max_frame`]: frames of the usual size never come here. What is returned tells all that the proxy asks
+    /// frames of this kind, but for its length: it is as long as what was taken. It encodes to just that, and must not be
+    /// edited. What follows is taken by [`rest`](Self::rest), before `decode` is called again.
+    fn begin(
+        &self,
+        _from: Peer,
+        _state: &mut Self::State,
+        _input: &mut BytesMut,
+    ) -> Option<Self::Frame> {
+        None
+    }
+
+    /// Takes what is there of the rest of a frame that was [begun](Self::begin), up to its end.
+    fn rest(
+        &self,
+        _from: Peer,
+        _state: &mut Self::State,
+        _input: &mut BytesMut,
+    ) -> Result<Piece, DecodeError> {
+        Ok(Piece { bytes: BytesMut::new(), last: true })
+    }
 
     /// Appends the frame's bytes, with whatever depends on its content (checksum, lengths) brought up to date.
     fn encode(&self, frame: Self::Frame, out: &mut WriteBuf);

@@ -2,7 +2,12 @@
 
 mod common;
 
-use std::{io::Read, io::Write, time::Duration};
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::BytesMut;
 use common::{
@@ -12,9 +17,13 @@ use common::{
 };
 use wiremesh_redis::Message;
 
+/// One test at a time: what is measured is the process.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// Values of 16 MiB, asked for 64 times: 1 GiB that a client does not read at first.
 #[test]
 fn a_slow_reader_of_large_values_costs_bounded_memory_and_gets_everything() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     const VALUE: usize = 16 << 20;
     const REPLIES: usize = 64;
     let server = RedisServer::start();
@@ -31,7 +40,7 @@ fn a_slow_reader_of_large_values_costs_bounded_memory_and_gets_everything() {
         assert_eq!(client.next().await.as_deref(), Some("+OK"));
     });
     let before = rss();
-    let mut socket = std::net::TcpStream::connect(address(&proxy)).expect("connect");
+    let mut socket = TcpStream::connect(address(&proxy)).expect("connect");
     socket.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
     let mut requests = BytesMut::new();
     for n in 0..REPLIES {
@@ -67,4 +76,72 @@ fn a_slow_reader_of_large_values_costs_bounded_memory_and_gets_everything() {
     let grown = peak.saturating_sub(before) >> 20;
     println!("RSS grew by {grown} MiB with 1 GiB owed");
     assert!(grown < 256, "RSS grew by {grown} MiB");
+}
+
+/// A value of 512 MiB, to each of two clients that do not read at first.
+#[test]
+fn a_value_of_512_mib_costs_no_more_than_a_small_one() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    const VALUE: usize = 512 << 20;
+    const CLIENTS: usize = 2;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let server = listener.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.expect("accepted");
+            std::thread::spawn(move || {
+                let (mut request, chunk) = ([0; 1024], vec![b'x'; 1 << 20]);
+                while let Ok(n) = socket.read(&mut request)
+                    && n > 0
+                {
+                    if !request[..n].windows(3).any(|word| word == b"GET") {
+                        socket.write_all(b"+OK\r\n").expect("sent");
+                        continue;
+                    }
+                    let mut sent = socket.write_all(format!("${VALUE}\r\n").as_bytes());
+                    for _ in 0..VALUE / chunk.len() {
+                        sent = sent.and_then(|()| socket.write_all(&chunk));
+                    }
+                    if sent.and_then(|()| socket.write_all(b"\r\n")).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    let mut config = redis_config(&[server]);
+    config.listeners[0].stall_timeout = secs(60);
+    config.listeners[0].routes[0].timeout = Some(secs(60));
+    let proxy = start(config);
+    let (before, mut peak) = (rss(), 0);
+    let mut sockets = Vec::new();
+    for n in 1..=CLIENTS {
+        let mut socket = TcpStream::connect(address(&proxy)).expect("connect");
+        socket.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+        // In a database of its own, for none to be behind another.
+        let select = Message::request(["SELECT", &n.to_string()]);
+        socket.write_all(select.bytes()).expect("sent");
+        socket.read_exact(&mut [0; 5]).expect("+OK");
+        socket.write_all(Message::request(["GET", "k"]).bytes()).expect("sent");
+        // Read at once, they would not all be there at the same time.
+        let mut head = vec![0; format!("${VALUE}\r\n").len()];
+        socket.read_exact(&mut head).expect("it begins");
+        assert_eq!(head, format!("${VALUE}\r\n").as_bytes());
+        sockets.push(socket);
+        peak = peak.max(rss());
+    }
+    let mut buffer = vec![0; 256 << 10];
+    for mut socket in sockets {
+        let mut left = VALUE + 2;
+        while left > 0 {
+            let most = buffer.len().min(left);
+            let got = socket.read(&mut buffer[..most]).expect("in time");
+            assert!(got > 0, "{left} bytes are missing");
+            left -= got;
+            peak = peak.max(rss());
+        }
+    }
+    let grown = peak.saturating_sub(before) >> 20;
+    println!("RSS grew by {grown} MiB with {CLIENTS} replies of 512 MiB");
+    assert!(grown < 128, "RSS grew by {grown} MiB");
 }

@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 use wiremesh::{
-    DecodeError, Detection, Failure, HeaderSupport, Lane, Limits, OptionError, Peer, Protocol,
-    Status, WriteBuf,
+    DecodeError, Detection, Failure, HeaderSupport, Lane, Limits, OptionError, Peer, Piece,
+    Protocol, Status, WriteBuf,
     correlation::{Expect, Handshake, InOrder, Pipelined, Purpose},
     topology::{Redirect, Topology, TopologyError, TopologyOptions},
 };
@@ -16,7 +16,7 @@ use crate::{
     lane::{Greeting, Lanes, Login},
     learnt::{Inquiry, Learnt},
     message::Message,
-    resp::{Request, RequestScan, Scan, complaint},
+    resp::{Reply, Request, RequestScan, Rest, Scan, complaint},
     roster::Roster,
     status, topology,
 };
@@ -60,6 +60,8 @@ impl Redis {
 pub struct Progress {
     request: RequestScan,
     reply: Scan,
+    /// Of one that is passed on as it comes.
+    rest: Rest,
 }
 
 impl Protocol for Redis {
@@ -109,6 +111,28 @@ impl Protocol for Redis {
                 }
             }
         }
+    }
+
+    /// Replies that are one bulk of [`LONG`](crate::resp::LONG) or more.
+    fn begin(&self, from: Peer, state: &mut Progress, input: &mut BytesMut) -> Option<Message> {
+        if from == Peer::Client {
+            return None;
+        }
+        let (mut rest, body) = Rest::of_reply(input)?;
+        let taken = rest.take(input.get(body..)?).ok()?;
+        let end = body.saturating_add(taken);
+        *state = Progress { rest, ..Progress::default() };
+        Some(Message::received_reply(input.split_to(end), Reply { start: 0, end }))
+    }
+
+    fn rest(
+        &self,
+        _from: Peer,
+        state: &mut Progress,
+        input: &mut BytesMut,
+    ) -> Result<Piece, DecodeError> {
+        let taken = state.rest.take(input)?;
+        Ok(Piece { bytes: input.split_to(taken), last: state.rest.is_over() })
     }
 
     #[inline]

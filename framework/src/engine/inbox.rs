@@ -44,6 +44,16 @@ pub trait Inbox<P: Protocol>: Default {
         out: &mut WriteBuf,
     ) -> bool;
 
+    /// Whether a reply to this request would go out at once, and what is not an answer to it has to wait until it is
+    /// [finished](Self::finish). So a reply may be passed on in pieces: the first by [`reply`](Self::reply), as one that
+    /// is not the last, the others behind it.
+    fn is_turn(&self, _place: Place) -> bool {
+        false
+    }
+
+    /// Takes note that a reply which was passed on in pieces is complete, and was the last.
+    fn finish(&mut self, _protocol: &P, _place: Place, _out: &mut WriteBuf) {}
+
     /// Bytes held back for an earlier reply that is not there yet.
     fn held_bytes(&self) -> usize;
 }

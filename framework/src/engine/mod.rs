@@ -67,6 +67,12 @@ pub trait Engine<P: Protocol, T>: Sized {
         false
     }
 
+    /// The request whose only or last reply is the next, where that is known: its token, or none where nobody is told
+    /// the reply.
+    fn sole_next(&self) -> Option<Option<&T>> {
+        None
+    }
+
     /// Gives up on a request: its reply will be [`Received::Late`]. `None` when it is answered or given up already.
     fn abandon(&mut self, slot: Slot) -> Option<T>;
 

@@ -124,6 +124,11 @@ impl<P: Pipelined, T> Engine<P, T> for Pipeline<T> {
         self.line.front().is_some_and(|entry| entry.token.is_none())
     }
 
+    fn sole_next(&self) -> Option<Option<&T>> {
+        let entry = self.line.front()?;
+        matches!(entry.owed, Owed::Replies(1)).then_some(entry.token.as_ref())
+    }
+
     fn abandon(&mut self, slot: Slot) -> Option<T> {
         self.give_up(slot.0)
     }

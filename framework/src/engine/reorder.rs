@@ -181,6 +181,20 @@ impl<P: Protocol> Inbox<P> for Reorder<P> {
         }
     }
 
+    fn is_turn(&self, place: Place) -> bool {
+        let front = self.turns.front().is_some_and(|turn| turn.parts.is_none() && !turn.done);
+        front && place.turn == self.head
+    }
+
+    fn finish(&mut self, protocol: &P, place: Place, out: &mut WriteBuf) {
+        if self.is_turn(place)
+            && let Some(turn) = self.turns.front_mut()
+        {
+            turn.done = true;
+            self.flush(protocol, out);
+        }
+    }
+
     fn held_bytes(&self) -> usize {
         self.held
     }

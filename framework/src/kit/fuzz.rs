@@ -42,7 +42,7 @@ where
     loop {
         let before = bytes.len() - input.len();
         let Ok(Some(frame)) = protocol.decode(from, &mut state, &LIMITS, &mut input) else {
-            return;
+            return pass_on(protocol, from, &mut state, &bytes[before..]);
         };
         let taken = &bytes[before..bytes.len() - input.len()];
         assert!(!taken.is_empty(), "a frame of no bytes");
@@ -50,6 +50,24 @@ where
         assert_eq!(frame.wire_len(), taken.len(), "wire_len");
         assert_eq!(encode(protocol, &frame)[..], *taken, "an untouched frame's bytes");
         on_frame(protocol, from, &frame);
+    }
+}
+
+/// What is passed on in pieces is what came, in order.
+fn pass_on<P: Protocol>(protocol: &P, from: Peer, state: &mut P::State, bytes: &[u8]) {
+    let mut input = BytesMut::from(bytes);
+    let Some(frame) = protocol.begin(from, state, &mut input) else {
+        assert_eq!(input[..], *bytes, "what is not begun is changed");
+        return;
+    };
+    let mut passed = encode(protocol, &frame);
+    assert_eq!(frame.wire_len(), passed.len(), "wire_len of a beginning");
+    while let Ok(piece) = protocol.rest(from, state, &mut input) {
+        passed.extend_from_slice(&piece.bytes);
+        if piece.last || piece.bytes.is_empty() {
+            assert_eq!(passed[..], bytes[..passed.len()], "pieces");
+            return assert_eq!(passed.len() + input.len(), bytes.len(), "bytes are lost");
+        }
     }
 }
 

@@ -156,6 +156,10 @@ impl Simulation {
                 self.expire(seen);
             }
         }
+        // (A stream is never known to be at its end.)
+        let sole = self.line.front().filter(|asked| asked.owed == 1 && !asked.stream);
+        let sole = sole.map(|asked| (!asked.given_up).then_some(asked.nonce));
+        assert_eq!(self.engine().sole_next().map(Option::<&u64>::copied), sole);
         let given_up = self.line.iter().filter(|a| a.given_up).count();
         let waiting = self.line.len() - given_up;
         assert_eq!(self.engine().abandoned(), given_up);

@@ -5,6 +5,7 @@ use std::{
     collections::VecDeque,
     io,
     pin::Pin,
+    ptr,
     rc::Rc,
     task::{Context, Poll, Waker, ready},
     time::Instant,
@@ -67,8 +68,16 @@ where
     /// Woken, and not polled since.
     woken: Cell<bool>,
     state: Cell<State>,
+    /// The upstream of which it has a part of a reply, the rest being still to come; null: none.
+    amid: Cell<*const Upstream<P>>,
+    /// What is to be said to it behind that reply, and answers nothing.
+    after: RefCell<Vec<P::Frame>>,
     /// Whether an upstream that this client sends to has too much to write already.
     clogged: Cell<bool>,
+    /// It has held others up, and has upstream connections of its own since.
+    pub apart: Cell<bool>,
+    /// How much it may be owed beyond the usual before an upstream is not read.
+    pub slack: Cell<usize>,
     /// Upstreams that are not read while this client is owed too much.
     feeders: RefCell<Vec<Rc<Upstream<P>>>>,
     pace: Pace,
@@ -110,7 +119,11 @@ where
             waker: RefCell::default(),
             woken: Cell::new(false),
             state: Cell::new(State::Open),
+            amid: Cell::new(ptr::null()),
+            after: RefCell::default(),
             clogged: Cell::new(false),
+            apart: Cell::new(false),
+            slack: Cell::new(0),
             feeders: RefCell::default(),
             pace: Pace::new(now),
         }
@@ -241,6 +254,32 @@ where
         result
     }
 
+    /// Takes note that the client has a part of a reply of this upstream's.
+    pub fn set_amid(&self, upstream: &Rc<Upstream<P>>) {
+        self.amid.set(Rc::as_ptr(upstream));
+    }
+
+    /// The client has all of it, and is told what had to wait for that.
+    pub fn end_amid(&self, mesh: &Mesh<P>) {
+        self.amid.set(ptr::null());
+        let after = self.after.take();
+        if !after.is_empty() {
+            self.owe(mesh, |out| after.into_iter().for_each(|it| mesh.protocol.encode(it, out)));
+        }
+        if self.pace.stalled_since.get().is_none() {
+            self.release_feeders();
+        }
+    }
+
+    /// Says something that answers nothing: at once, or behind a reply that the client has a part of.
+    pub fn tell(&self, mesh: &Mesh<P>, frame: P::Frame) {
+        if self.amid.get().is_null() {
+            self.owe(mesh, |out| mesh.protocol.encode(frame, out));
+        } else {
+            self.after.borrow_mut().push(frame);
+        }
+    }
+
     /// Reads no further requests until an upstream has room for them again.
     pub fn set_clogged(&self, clogged: bool) {
         self.clogged.set(clogged);
@@ -251,7 +290,14 @@ where
 
     /// Whether the client is owed so much that `upstream` must not be read; it is told when that is over.
     pub fn holds_back(&self, upstream: &Rc<Upstream<P>>) -> bool {
-        if self.pace.stalled_since.get().is_none() || self.is_gone() {
+        let stalled = self.pace.stalled_since.get().is_some();
+        if !stalled && self.amid.get().is_null() || self.is_gone() {
+            return false;
+        }
+        if stalled && self.out.borrow().len() <= self.slack.get() {
+            return false;
+        }
+        if !stalled && (self.after.borrow().is_empty() || self.amid.get() == Rc::as_ptr(upstream)) {
             return false;
         }
         let mut feeders = self.feeders.borrow_mut();
@@ -388,13 +434,14 @@ where
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(n)) => {
                     self.accepted.series.bytes_sent.add(n as u64);
-                    self.client.pace.last_activity.set(self.mesh.worker.now());
+                    self.client.pace.on_taken(n, self.mesh.worker.now());
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => break,
             }
             if out.len() <= OWED_LOW && self.client.pace.stalled_since.get().is_some() {
                 self.client.release_feeders();
+                self.mesh.take_slack(&self.client);
             }
         }
         if out.is_empty() {

@@ -63,13 +63,41 @@ where
         ticket.passage.listener.filters.on_response(&mut reply);
         let bytes_out = ticket.bytes_out.saturating_add(reply.wire_len());
         let client = &ticket.client;
-        client.end();
         if !client.is_gone() {
             let place = ticket.place;
             client.owe(self, |out| {
                 client.inbox.borrow_mut().reply(&self.protocol, place, reply, true, out);
             });
         }
+        self.conclude_answered(ticket, endpoint, status, bytes_out);
+    }
+
+    /// A reply that was passed on in pieces is complete.
+    pub(super) fn passed(&self, sent: Sent<P>, status: Status) {
+        let now = self.worker.now();
+        let Sent { ticket, endpoint, at, .. } = sent;
+        ticket.passage.leave(&self.worker, &endpoint, at, now, Left::Answered(status));
+        let client = &ticket.client;
+        if !client.is_gone() {
+            client.owe(self, |out| {
+                client.inbox.borrow_mut().finish(&self.protocol, ticket.place, out);
+            });
+            client.end_amid(self);
+        }
+        let bytes_out = ticket.bytes_out;
+        self.conclude_answered(ticket, &endpoint, status, bytes_out);
+    }
+
+    /// A request's client has its reply.
+    fn conclude_answered(
+        &self,
+        ticket: Ticket<P>,
+        endpoint: &Rc<LocalEndpoint>,
+        status: Status,
+        bytes_out: usize,
+    ) {
+        let client = &ticket.client;
+        client.end();
         if ticket.alone != Alone::No {
             client.set_alone(false);
         }

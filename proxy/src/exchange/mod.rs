@@ -4,6 +4,7 @@
 //! goes through the stations ([`request`]), is given to an [`upstream::Upstream`], whose engine finds it again when its
 //! reply comes, and is concluded ([`conclude`]): classified, tried again or answered, recorded.
 
+mod apart;
 mod client;
 mod conclude;
 mod private;
@@ -56,6 +57,8 @@ where
     kept: Rc<Cell<usize>>,
     /// The storage of the way that was found last.
     way: Cell<Way>,
+    /// What slow readers may be owed beyond the usual.
+    slack: Cell<usize>,
 }
 
 /// Which requests may share an upstream connection.
@@ -83,6 +86,7 @@ where
             tickets: Tickets::default(),
             kept: Rc::default(),
             way: Cell::default(),
+            slack: Cell::new(0),
         }
     }
 
@@ -98,7 +102,7 @@ where
             let config = cluster.config();
             (config.dedicated, config.connections)
         };
-        let owner = dedicated.then(|| client.clone());
+        let owner = (dedicated || client.apart.get()).then(|| client.clone());
         let key =
             PoolKey { endpoint: endpoint.id(), lane, client: owner.as_ref().map_or(0, |c| c.id) };
         if <P::Correlation as Exchange<P>>::ORDERED
@@ -175,6 +179,7 @@ where
     /// A client's connection is over.
     fn client_closed(&self, client: &Rc<Client<P>>) {
         self.clients.borrow_mut().remove(&client.id);
+        self.take_slack(client);
         let private = client.private.borrow().clone();
         if let Some(upstream) = private.filter(|upstream| upstream.is_answered()) {
             self.release(client, &upstream, true);
@@ -251,7 +256,7 @@ where
     fn drain(&self) {
         for client in self.clients.borrow().values() {
             if let Some(bye) = self.protocol.go_away(client.lane.get()) {
-                client.owe(self, |out| self.protocol.encode(bye, out));
+                client.tell(self, bye);
             }
         }
     }

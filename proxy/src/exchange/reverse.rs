@@ -73,7 +73,7 @@ where
                 }
             }
         }
-        client.owe(self, |out| self.protocol.encode(frame, out));
+        client.tell(self, frame);
     }
 
     /// Passes a client's answer on to the upstream that asked.

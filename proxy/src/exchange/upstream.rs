@@ -1,6 +1,7 @@
 //! The driver of one upstream connection, shared by the requests of many clients.
 
 mod greet;
+mod pieces;
 mod task;
 
 use std::{
@@ -19,6 +20,7 @@ use wiremesh::{
 
 use self::{
     greet::{Opened, Refused},
+    pieces::Passing,
     task::{Ended, UpstreamTask},
 };
 use super::{
@@ -64,6 +66,8 @@ where
     /// Requests that wait for something to happen.
     patient: Cell<u32>,
     engine: RefCell<<P::Correlation as Exchange<P>>::Engine<Sent<P>>>,
+    /// The reply that is being passed on in pieces: the engine knows of it no more.
+    passing: RefCell<Option<Passing<P>>>,
     /// Requests that wait for the connection to be made.
     waiting: RefCell<VecDeque<(P::Frame, Ticket<P>)>>,
     waiting_bytes: Cell<usize>,
@@ -115,6 +119,7 @@ where
             number: Cell::new(None),
             patient: Cell::new(0),
             engine: RefCell::new(Engine::<P, Sent<P>>::with_capacity(CAPACITY)),
+            passing: RefCell::new(None),
             waiting: RefCell::default(),
             waiting_bytes: Cell::new(0),
             out: RefCell::default(),
@@ -154,6 +159,17 @@ where
         self.number.get()
     }
 
+    /// Whether there are requests of all clients on it.
+    fn was_shared(&self) -> bool {
+        self.key.get().client == 0
+    }
+
+    /// The client that a reply is being passed on to in pieces.
+    fn reader(&self) -> Option<Rc<Client<P>>> {
+        let passing = self.passing.borrow();
+        Some(passing.as_ref()?.sent.as_ref()?.ticket.client.clone())
+    }
+
     /// The client that has this connection for itself, if one does.
     pub fn owner(&self) -> Option<Rc<Client<P>>> {
         self.owner.borrow().clone()
@@ -184,7 +200,8 @@ where
 
     /// Requests on it, waiting ones included.
     pub fn load(&self) -> usize {
-        self.engine.borrow().in_flight() + self.waiting.borrow().len()
+        let passing = self.passing.borrow().as_ref().is_some_and(|passing| passing.sent.is_some());
+        self.engine.borrow().in_flight() + self.waiting.borrow().len() + usize::from(passing)
     }
 
     /// Sends the request, now or as soon as the connection is there.
@@ -415,6 +432,12 @@ where
             self.cluster.shared().pending().release();
             mesh.connect_failed(ticket, &self.endpoint, &failure);
         }
+        let passing = self.passing.take();
+        if let Some(sent) = passing.and_then(|passing| passing.sent) {
+            // The client has a part of it: nothing but the end of its connection can say that there is no more.
+            sent.ticket.client.close();
+            mesh.failed(sent, &failure, wiremesh::Retry::Never);
+        }
         loop {
             let Some(sent) = self.engine.borrow_mut().close() else { break };
             let retry = if sent.end > self.written.get() {
@@ -437,8 +460,13 @@ where
             self.cluster.shared().pending().release();
             mesh.unheard(ticket, &self.endpoint);
         }
+        let passing = self
+            .passing
+            .borrow_mut()
+            .as_mut()
+            .and_then(|passing| passing.sent.take_if(|sent| theirs(&sent.ticket)));
         let gone = self.engine.borrow_mut().abandon_where(|sent| theirs(&sent.ticket));
-        for sent in gone {
+        for sent in passing.into_iter().chain(gone) {
             mesh.unheard(sent.ticket, &self.endpoint);
         }
         self.rearm.set(true);

@@ -326,7 +326,7 @@ impl<P: Sessioned> ClientTask<P> {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(n)) => {
                     self.client.series.bytes_sent.add(n as u64);
-                    self.client.pace.last_activity.set(self.sessions.worker.now());
+                    self.client.pace.on_taken(n, self.sessions.worker.now());
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => break,

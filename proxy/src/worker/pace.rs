@@ -17,6 +17,8 @@ pub struct Pace {
     pub partial_since: Cell<Option<Instant>>,
     /// Since when too much has been owed.
     pub stalled_since: Cell<Option<Instant>>,
+    /// How much it has taken since then.
+    taken: Cell<usize>,
     /// Since when it has sent its last byte. It may still read, or be gone for good.
     pub ended_since: Cell<Option<Instant>>,
 }
@@ -41,7 +43,22 @@ impl Pace {
             last_activity: Cell::new(now),
             partial_since: Cell::new(None),
             stalled_since: Cell::new(None),
+            taken: Cell::new(0),
             ended_since: Cell::new(None),
+        }
+    }
+
+    /// Notes that the client has taken so many bytes. Who is owed much more than it may be, but takes it at the pace of
+    /// those who are owed just that much, is no worse than they are.
+    pub fn on_taken(&self, bytes: usize, now: Instant) {
+        self.last_activity.set(now);
+        if self.stalled_since.get().is_none() {
+            return self.taken.set(0);
+        }
+        self.taken.set(self.taken.get() + bytes);
+        if self.taken.get() >= OWED_HIGH - OWED_LOW {
+            self.taken.set(0);
+            self.stalled_since.set(Some(now));
         }
     }
 

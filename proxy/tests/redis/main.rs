@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod bulk;
 mod cluster;
 mod face;
 mod faults;

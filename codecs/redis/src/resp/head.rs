@@ -114,6 +114,6 @@ pub(super) fn check_end(bytes: &[u8], at: usize) -> Result<usize, DecodeError> {
         [b'\r', b'\n', ..] => Ok(0),
         [b'\r'] => Ok(at.saturating_add(2)),
         [] => Ok(at.saturating_add(1)),
-        _ => Err(DecodeError::Malformed { what: "end of a bulk" }),
+        _ => Err(DecodeError::Malformed { what: super::scan::BULK_END }),
     }
 }

@@ -21,12 +21,14 @@
 mod head;
 mod inline;
 mod request;
+mod rest;
 mod scan;
 pub mod translate;
 mod value;
 pub mod write;
 
 pub use request::{Request, RequestScan, complaint};
+pub use rest::{LONG, Rest};
 pub use scan::{Reply, Scan};
 pub use translate::Shape;
 pub use value::{Items, Value, items};

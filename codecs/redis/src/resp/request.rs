@@ -220,7 +220,7 @@ pub fn complaint(error: &DecodeError) -> Cow<'static, str> {
 }
 
 const COUNT: &str = "number of arguments";
-const ARGUMENT: &str = "type of an argument";
+pub(super) const ARGUMENT: &str = "type of an argument";
 const ZERO: &str = "line: it has a zero byte";
 const MAX_ELEMENTS: &str = "max_elements";
 const MAX_BULK_NAME: &str = "a bulk";

@@ -265,5 +265,6 @@ enum Complete {
 }
 
 pub(super) const BULK: &str = "bulk length";
+pub(super) const BULK_END: &str = "end of a bulk";
 const COLLECTION: &str = "number of elements";
 const STREAMED: &str = "length: streamed values are not supported";

@@ -104,6 +104,9 @@ fn redis_conforms() {
 fn what_the_fuzzer_does_is_survived() {
     let corpus = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/redis"));
     assert!(replay(&Redis::default(), &samples(), corpus).unwrap() > 1000);
+    for long in [&b"\x03$2000000\r\nthe beginning"[..], b"\x03=1048576\r\n", b"\x03$1048577\r\n+"] {
+        wiremesh::kit::fuzz_decode(&Redis::default(), long);
+    }
     samples().own().iter().for_each(|sample| survive(&sample.bytes));
 }
 

@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
 use wiremesh::{
-    Peer, Protocol, Reason,
+    DecodeError, Peer, Protocol, Reason,
     correlation::Exchange,
     engine::{Action, Engine, Keepalive, KeepaliveConfig},
 };
@@ -21,7 +21,11 @@ use wiremesh::{
 use super::{ABANDONED_MAX, State, Upstream};
 use crate::{
     config,
-    exchange::{Mesh, client::Client},
+    exchange::{
+        Mesh,
+        apart::{APART_AFTER, Waiting},
+        client::Client,
+    },
     net::Stream,
     worker::{ListenerView, OWED_LOW},
 };
@@ -46,7 +50,13 @@ where
     seen_appended: u64,
     /// Clients that are owed too much for more to be read here.
     held_by: Vec<Rc<Client<P>>>,
+    /// A reply is being passed on in pieces: when the last of them came.
+    passing: Option<Instant>,
+    waiting: Waiting,
 }
+
+/// A reply of which less has come is waited for before it is asked whether it need not be held.
+const MUCH: usize = 16 * 1024;
 
 impl<P: Protocol> UpstreamTask<P>
 where
@@ -71,6 +81,8 @@ where
             input,
             timer: None,
             held_by: Vec::new(),
+            passing: None,
+            waiting: Waiting::default(),
             stream,
             listener,
             mesh,
@@ -104,6 +116,12 @@ where
     /// Takes frames until bytes are wanted, or a client must be waited for.
     fn take_frames(&mut self, input: &mut BytesMut) -> Result<(), Ended> {
         while !input.is_empty() && self.held_by.is_empty() {
+            if self.passing.is_some() {
+                if self.take_piece(input)? {
+                    continue;
+                }
+                break;
+            }
             let limits = &self.listener.limits;
             match self.mesh.protocol.decode(Peer::Upstream, &mut self.decoder, limits, input) {
                 Ok(Some(frame)) => {
@@ -111,13 +129,49 @@ where
                         self.held_by.push(client);
                     }
                 }
-                Ok(None) => break,
+                Ok(None) if input.len() < MUCH => break,
+                Ok(None) => {
+                    if !self.begin(input)? {
+                        break;
+                    }
+                }
                 Err(error) => {
-                    return Err((Reason::BadReply, format!("undecodable reply: {error}")));
+                    let too_long = matches!(error, DecodeError::Limit { limit: "max_frame", .. });
+                    if !(too_long && self.begin(input)?) {
+                        return Err((Reason::BadReply, format!("undecodable reply: {error}")));
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    /// Begins to pass on a reply that has not come whole, if it may be and is long enough.
+    fn begin(&mut self, input: &mut BytesMut) -> Result<bool, Ended> {
+        if !self.upstream.may_pass() {
+            return Ok(false);
+        }
+        let begun = self.mesh.protocol.begin(Peer::Upstream, &mut self.decoder, input);
+        let Some(frame) = begun else { return Ok(false) };
+        self.held_by.extend(self.upstream.on_begun(&self.mesh, frame)?);
+        self.passing = Some(self.mesh.worker.now());
+        self.upstream.rearm.set(true);
+        // What has come of it may be all of it.
+        self.take_piece(input)?;
+        Ok(true)
+    }
+
+    /// Passes on what has come of a reply that was begun. Says whether anything was done.
+    fn take_piece(&mut self, input: &mut BytesMut) -> Result<bool, Ended> {
+        let piece = self.mesh.protocol.rest(Peer::Upstream, &mut self.decoder, input);
+        let piece = piece
+            .map_err(|error| (Reason::BadReply, format!("a reply goes on as none can: {error}")))?;
+        if piece.bytes.is_empty() && !piece.last {
+            return Ok(false);
+        }
+        self.passing = (!piece.last).then_some(self.mesh.worker.now());
+        self.held_by.extend(self.upstream.on_piece(&self.mesh, piece));
+        Ok(true)
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
@@ -128,6 +182,7 @@ where
             }
             // Nothing was received because nothing was read: that says nothing against the upstream.
             self.keepalive.on_traffic(self.mesh.worker.now());
+            self.passing = self.passing.map(|_| self.mesh.worker.now());
         }
         if !self.input.is_empty() {
             let mut input = std::mem::take(&mut self.input);
@@ -179,7 +234,8 @@ where
         let used = upstream.appended.get() - upstream.own.get();
         let held = upstream.holder().is_some();
         let asked = held || upstream.owner().is_some_and(|client| client.owes_answers());
-        let busy = engine.in_flight() > 0 || asked || used != self.seen_appended;
+        let busy =
+            engine.in_flight() > 0 || self.passing.is_some() || asked || used != self.seen_appended;
         self.seen_appended = used;
         let mut next = now + Duration::from_secs(60);
         if let Some(deadline) = engine.next_deadline() {
@@ -192,6 +248,20 @@ where
             return Err((Reason::UpstreamReset, "idle".into()));
         }
         next = next.min(self.last_use + self.idle_timeout);
+        if let Some(end) = self.check_readers(now) {
+            next = next.min(end);
+        }
+        if let (Some(moved), true) = (self.passing, self.held_by.is_empty()) {
+            // Its request has no deadline any more: what counts is that it goes on.
+            let silence: Duration = self.listener.config.frame_timeout.into();
+            if now.saturating_duration_since(moved) >= silence {
+                return Err((
+                    Reason::UpstreamReset,
+                    format!("nothing came of the rest of a reply for {silence:?}"),
+                ));
+            }
+            next = next.min(moved + silence);
+        }
         // While its reader is held back a connection that says nothing is not dead.
         if self.probes && self.held_by.is_empty() && !held {
             match self.keepalive.poll(now) {
@@ -212,6 +282,37 @@ where
             }
         }
         Ok(next)
+    }
+
+    /// Sees to it that those who share the connection do not wait for its readers. Says when to look again.
+    fn check_readers(&mut self, now: Instant) -> Option<Instant> {
+        let (upstream, since) = (&self.upstream, self.waiting.since()?);
+        let is_over = |end: Instant| end <= now;
+        if !upstream.was_shared() {
+            return None;
+        }
+        if upstream.state.get() == State::Open {
+            let end = since + APART_AFTER;
+            if !is_over(end) {
+                return Some(end);
+            }
+            let readers: Vec<_> = self.held_by.iter().cloned().chain(upstream.reader()).collect();
+            self.mesh.set_apart(upstream, &readers);
+            // Some may be waited for no longer.
+            upstream.wake();
+        }
+        // Those who are behind one in the line wait still, if the rest was too much to be kept for it.
+        let reader = upstream.reader().filter(|reader| !reader.is_gone())?;
+        if upstream.load() <= reader.in_flight() as usize {
+            return None;
+        }
+        let end = since + self.listener.config.stall_timeout.into();
+        if is_over(end) {
+            tracing::info!(client = %reader.peer, "closing: others wait for what it reads");
+            reader.listener.borrow().series.stall_timeouts.inc();
+            reader.kill();
+        }
+        Some(end.max(now + APART_AFTER))
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
@@ -270,6 +371,10 @@ where
                 Poll::Ready(Ok(())) => continue,
                 Poll::Ready(Err(ended)) => return Poll::Ready(ended),
                 Poll::Pending => {}
+            }
+            let waits = !this.held_by.is_empty() || this.passing.is_some();
+            if this.waiting.note(waits, this.mesh.worker.now()) {
+                this.upstream.rearm.set(true);
             }
             if let Err(ended) = this.poll_timer(cx) {
                 return Poll::Ready(ended);
