@@ -51,6 +51,12 @@ pub trait Frame: HeaderView + 'static {
         Status::Ok
     }
 
+    /// Whether a response whose [status](Status::is_upstream_fault) would be held against the upstream is not to be: it
+    /// refuses requests of one kind, and serves the others well.
+    fn is_partial_fault(&self) -> bool {
+        false
+    }
+
     /// The service that a request is for.
     fn service(&self) -> Option<Cow<'_, str>> {
         None

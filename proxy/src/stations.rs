@@ -63,7 +63,11 @@ pub struct Outcome {
 /// How an attempt left its endpoint.
 #[derive(Clone, Copy)]
 pub enum Left {
-    Answered(Status),
+    /// `partial`: see [`Frame::is_partial_fault`].
+    Answered {
+        status: Status,
+        partial: bool,
+    },
     Failed(Reason),
     /// Nobody waits for its outcome.
     Unheard,
@@ -239,9 +243,9 @@ impl Passage {
         let latency = worker.latency_since(at);
         let series = worker.endpoint_series(cluster.name(), endpoint);
         let ok = match left {
-            Left::Answered(status) => {
+            Left::Answered { status, partial } => {
                 series.answered(status, latency);
-                !status.is_upstream_fault()
+                partial || !status.is_upstream_fault()
             }
             Left::Failed(reason) => {
                 series.failed(reason);

@@ -399,6 +399,11 @@ impl Frame for Message {
         }
     }
 
+    /// Whether it says that writes are refused while reads are served, or that one slot is not.
+    fn is_partial_fault(&self) -> bool {
+        self.error_text().is_some_and(status::is_partial)
+    }
+
     /// The command in upper case, `CONFIG GET` for a subcommand; `other` where there is no such command.
     #[inline]
     fn method(&self) -> Option<Cow<'_, str>> {

@@ -15,10 +15,7 @@ use wiremesh::{Failure, Reason, Status};
 ///   request and not of the server's health: [`AppError`](Status::AppError).
 /// - The proxy's own say which [`Reason`] they have.
 pub(crate) fn of(text: &[u8]) -> Status {
-    let (code, rest) = match text.iter().position(|byte| *byte == b' ') {
-        Some(at) => text.split_at_checked(at).unwrap_or((text, &[])),
-        None => (text, &[][..]),
-    };
+    let (code, rest) = code(text);
     if let Some(status) = rest.strip_prefix(b" wiremesh ").and_then(ours) {
         return status;
     }
@@ -31,6 +28,18 @@ pub(crate) fn of(text: &[u8]) -> Status {
         b"ERR" => of_err(rest.get(1..).unwrap_or_default()),
         _ => Status::AppError,
     }
+}
+
+/// Whether a server that says this serves other requests well, so that it is not to be ejected: `OOM`, `MISCONF` and
+/// `NOREPLICAS` refuse writes, and reads go on; `CLUSTERDOWN` is about the slots that nobody serves, or about all nodes.
+pub(crate) fn is_partial(text: &[u8]) -> bool {
+    matches!(code(text).0, b"OOM" | b"MISCONF" | b"NOREPLICAS" | b"CLUSTERDOWN")
+}
+
+/// The first word, and what follows.
+fn code(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = text.iter().position(|byte| *byte == b' ').unwrap_or(text.len());
+    text.split_at_checked(end).unwrap_or((text, &[]))
 }
 
 fn of_err(text: &[u8]) -> Status {
@@ -74,5 +83,40 @@ pub(crate) fn text(failure: &Failure) -> String {
     } else {
         let (flag, status) = (failure.reason.flag(), failure.status);
         format!("{code} wiremesh {flag} {status}: {}", failure.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wiremesh::Frame;
+
+    use super::*;
+    use crate::Message;
+
+    #[test]
+    fn what_is_held_against_a_server() {
+        // Behind the status: whether it may lead to the server's ejection.
+        for (text, status, blamed) in [
+            ("OOM command not allowed when used memory > 'maxmemory'.", Status::Overloaded, false),
+            ("MISCONF Redis is configured to save RDB snapshots", Status::Internal, false),
+            ("NOREPLICAS Not enough good replicas to write.", Status::Unavailable, false),
+            ("CLUSTERDOWN Hash slot not served", Status::Unavailable, false),
+            ("READONLY You can't write against a read only replica.", Status::AppError, false),
+            ("MOVED 1 a:1", Status::AppError, false),
+            ("WRONGTYPE no", Status::AppError, false),
+            ("NOPERM no", Status::Denied, false),
+            ("BUSY Redis is busy running a script.", Status::Overloaded, true),
+            ("LOADING Redis is loading the dataset in memory", Status::Unavailable, true),
+            ("MASTERDOWN Link with MASTER is down", Status::Unavailable, true),
+            ("ERR max number of clients reached", Status::Overloaded, true),
+            ("OOM", Status::Overloaded, false),
+            ("OOMX", Status::AppError, false),
+        ] {
+            let message = Message::error(text);
+            assert_eq!(message.status(), status, "{text}");
+            let is_blamed = status.is_upstream_fault() && !message.is_partial_fault();
+            assert_eq!(is_blamed, blamed, "{text}");
+        }
+        assert!(!Message::simple("OOM").is_partial_fault());
     }
 }

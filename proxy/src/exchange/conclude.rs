@@ -30,7 +30,9 @@ where
         let now = self.worker.now();
         let Sent { ticket, endpoint, at, .. } = sent;
         let status = reply.status();
-        ticket.passage.leave(&self.worker, &endpoint, at, now, Left::Answered(status));
+        let partial = status.is_upstream_fault() && reply.is_partial_fault();
+        let left = Left::Answered { status, partial };
+        ticket.passage.leave(&self.worker, &endpoint, at, now, left);
         let cause = Cause::answer(status);
         let Some(ticket) = self.retry(ticket, &endpoint, &cause, now) else { return };
         let ticket = if <P::Correlation as Exchange<P>>::STATEFUL && status != Status::Ok {

@@ -31,11 +31,12 @@ impl<P: Sessioned> Sessions<P> {
         let mut session = client.session.borrow_mut();
         let hold = session.machine.on_reply(&self.protocol, &frame);
         let (status, len) = (frame.status(), frame.wire_len());
+        let partial = status.is_upstream_fault() && frame.is_partial_fault();
         let mut done = None;
         if let Pending::Sent(sent) = &mut session.pending {
             let ticket = &mut sent.ticket;
             if ticket.status == Status::Ok {
-                ticket.status = status;
+                (ticket.status, ticket.partial) = (status, partial);
             }
             if !matches!(hold, Hold::Pending) {
                 done = Some(std::mem::replace(&mut session.pending, Pending::None));
@@ -69,7 +70,8 @@ impl<P: Sessioned> Sessions<P> {
         if let Some(Pending::Sent(sent)) = done {
             let Sent { ticket, endpoint, at, .. } = *sent;
             let now = self.worker.now();
-            ticket.passage.leave(&self.worker, &endpoint, at, now, Left::Answered(ticket.status));
+            let left = Left::Answered { status: ticket.status, partial: ticket.partial };
+            ticket.passage.leave(&self.worker, &endpoint, at, now, left);
             let mut ticket = ticket;
             if clean {
                 let cause = Cause::answer(ticket.status);
@@ -225,7 +227,7 @@ impl<P: Sessioned> Sessions<P> {
         }
         let request = replay.request.clone();
         ticket.passage.series.retries.inc();
-        ticket.status = Status::Ok;
+        (ticket.status, ticket.partial) = (Status::Ok, false);
         let mut session = client.session.borrow_mut();
         session.pending = Pending::Paused;
         session.machine = self.protocol.machine();

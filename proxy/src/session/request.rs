@@ -46,6 +46,7 @@ impl<P: Sessioned> Sessions<P> {
             begun: false,
             bytes_out: 0,
             status: Status::Ok,
+            partial: false,
         };
         let Some(delay) = delay else { return self.proceed(client, ticket, request, refused) };
         let (sessions, client) = (self.clone(), client.clone());

@@ -22,6 +22,8 @@ pub struct Ticket<P: Protocol> {
     pub bytes_out: usize,
     /// The first bad one of the reply's frames, if any.
     pub status: Status,
+    /// See [`Frame::is_partial_fault`](wiremesh::Frame::is_partial_fault).
+    pub partial: bool,
 }
 
 /// A ticket that was sent.

@@ -5,10 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use wiremesh_proxy::config::Keepalive;
+use wiremesh_proxy::config::{Keepalive, Outlier};
 
 use crate::common::{
-    address, block_on, eventually, millis,
+    NAME, address, block_on, eventually, millis,
     redis::{RedisClient, RedisServer, redis_config},
     start,
 };
@@ -240,5 +240,40 @@ fn http_is_told_nothing() {
             assert!(rest.is_empty() || rest.starts_with(b"-ERR"), "{}", rest.escape_ascii());
         }
         assert_eq!(server.seen("POST"), 0);
+    });
+}
+
+#[test]
+fn a_full_server_is_not_ejected_and_one_that_loses_connections_is() {
+    let (servers, _) = RedisServer::cluster(3);
+    let mut config = redis_config(&[servers[0].address]);
+    config.clusters[0].topology = "cluster".into();
+    config.clusters[0].outlier = Some(Outlier { consecutive_failures: 1, ..Outlier::default() });
+    let proxy = start(config);
+    let ejections = || {
+        let totals = proxy.metrics().snapshot();
+        let of = |server: &RedisServer| totals.endpoint(NAME, &server.address.to_string()).cloned();
+        let all = servers.iter().filter_map(of);
+        all.map(|endpoint| endpoint.ejections).sum::<u64>()
+    };
+    block_on(async {
+        let mut client = RedisClient::connect(address(&proxy)).await;
+        assert_eq!(client.ask("SET k 1").await, "+OK");
+        for server in &servers {
+            server.habits.max_memory.store(1, Relaxed);
+        }
+        for _ in 0..10 {
+            assert!(client.ask("SET k 2").await.starts_with("-OOM "));
+            assert_eq!(client.ask("GET k").await, "1");
+        }
+        assert_eq!(ejections(), 0);
+        let end = Instant::now() + Duration::from_secs(10);
+        while ejections() == 0 {
+            assert!(Instant::now() < end, "it is not ejected");
+            for server in &servers {
+                server.habits.lose.store(1, Relaxed);
+            }
+            client.ask("GET k").await;
+        }
     });
 }
