@@ -78,7 +78,9 @@ where
     pub(super) fn passed(&self, sent: Sent<P>, status: Status) {
         let now = self.worker.now();
         let Sent { ticket, endpoint, at, .. } = sent;
-        ticket.passage.leave(&self.worker, &endpoint, at, now, Left::Answered(status));
+        // Errors are short.
+        let left = Left::Answered { status, partial: false };
+        ticket.passage.leave(&self.worker, &endpoint, at, now, left);
         let client = &ticket.client;
         if !client.is_gone() {
             client.owe(self, |out| {
