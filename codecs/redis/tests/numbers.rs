@@ -14,11 +14,12 @@ struct Followed<'a> {
     client: Client,
     number: u64,
     nodes: usize,
+    shards: usize,
 }
 
 impl<'a> Followed<'a> {
     fn new(redis: &'a Redis, number: u64) -> Self {
-        Self { redis, client: Client::default(), number, nodes: 1 }
+        Self { redis, client: Client::default(), number, nodes: 1, shards: 0 }
     }
 
     fn view(&self, own: bool) -> View<'static> {
@@ -26,7 +27,7 @@ impl<'a> Followed<'a> {
             client: self.number,
             peer: "",
             local: "",
-            shards: 0,
+            shards: self.shards,
             nodes: self.nodes,
             own,
             cluster: 1,
@@ -153,4 +154,16 @@ fn subscriptions_are_told_of_when_replies_are_off() {
     assert_eq!(told.kind(), Kind::Push);
     let told = client.reply("*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$1\r\nc\r\n$1\r\nx\r\n");
     assert_eq!(told.kind(), Kind::Push);
+}
+
+#[test]
+fn a_subscriber_of_a_cluster_is_told_that_it_is_one() {
+    let redis = Redis::default();
+    let mut client = Followed::new(&redis, 5);
+    client.shards = 3;
+    client.own("PSUBSCRIBE a");
+    client.reply("*3\r\n$10\r\npsubscribe\r\n$1\r\na\r\n:1\r\n");
+    assert_eq!(client.own("GEORADIUS k 0 0 1 m").command_name(), b"GEORADIUS");
+    let told = client.reply("-MOVED 1 127.0.0.1:1\r\n");
+    assert_eq!(told.bytes(), b"-ERR Can't execute 'georadius': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context\r\n");
 }

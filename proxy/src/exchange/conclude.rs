@@ -160,7 +160,9 @@ where
         ticket.passage.leave(&self.worker, endpoint, now, now, Left::Failed(failure.reason));
         self.suspect(&ticket);
         let cause = Cause::local(failure.reason, Retry::IfUnsent);
-        if let Some(ticket) = self.retry(ticket, endpoint, &cause, now) {
+        let ticket = self.retry(ticket, endpoint, &cause, now);
+        let ticket = ticket.and_then(|ticket| self.outwait(ticket, endpoint, failure));
+        if let Some(ticket) = ticket {
             self.conclude_failed(ticket, Some(endpoint), failure);
         }
     }

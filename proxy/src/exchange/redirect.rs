@@ -3,7 +3,7 @@
 use std::{rc::Rc, time::Duration};
 
 use wiremesh::{
-    Frame, Protocol,
+    Failure, Frame, Protocol,
     correlation::{Exchange, Step},
     topology::Redirect,
 };
@@ -31,7 +31,7 @@ where
     /// Follows a reply that says to ask elsewhere. Gives the ticket back where the client is to have the reply.
     pub(super) fn redirect(
         self: &Rc<Self>,
-        mut ticket: Ticket<P>,
+        ticket: Ticket<P>,
         endpoint: &Rc<LocalEndpoint>,
         reply: &mut P::Frame,
     ) -> Option<Ticket<P>> {
@@ -64,13 +64,41 @@ where
                 None
             }
         };
+        let ticket = self.send_elsewhere(ticket, endpoint, elsewhere, reply)?;
+        told(reply);
+        Some(ticket)
+    }
+
+    /// A request has certainly not been executed, since its endpoint cannot be reached: where the topology was learnt, another
+    /// may soon stand in for it. Gives the ticket back where the client is to be told.
+    pub(super) fn outwait(
+        self: &Rc<Self>,
+        ticket: Ticket<P>,
+        endpoint: &Rc<LocalEndpoint>,
+        failure: &Failure,
+    ) -> Option<Ticket<P>> {
+        let learnt = ticket.passage.cluster.as_ref().is_some_and(|cluster| cluster.is_learnt());
+        if !<P::Correlation as Exchange<P>>::STATEFUL || !learnt || ticket.replay.is_none() {
+            return Some(ticket);
+        }
+        let Some(told) = self.protocol.reply(&ticket.head, failure) else { return Some(ticket) };
+        self.send_elsewhere(ticket, endpoint, None, &told)
+    }
+
+    /// Sends a request elsewhere, or to the same place again, if there is time and the client has not left.
+    fn send_elsewhere(
+        self: &Rc<Self>,
+        mut ticket: Ticket<P>,
+        endpoint: &Rc<LocalEndpoint>,
+        elsewhere: Option<(String, Vec<P::Frame>)>,
+        reply: &P::Frame,
+    ) -> Option<Ticket<P>> {
         let client = ticket.client.clone();
         let now = self.worker.now();
         let over = ticket.passage.deadline.is_some_and(|deadline| deadline <= now);
         let leaving = client.is_gone() || self.worker.phase() >= Phase::Refusing;
         let spent = ticket.redirects >= REDIRECTS_MAX;
         if over || leaving || spent || ticket.replay.is_none() {
-            told(reply);
             return Some(ticket);
         }
         ticket.redirects += 1;
@@ -81,7 +109,7 @@ where
         let elsewhere =
             Elsewhere { ticket, to: elsewhere, told: (endpoint.clone(), reply.clone()) };
         if elsewhere.ticket.leads || client.lead() {
-            self.go_elsewhere(elsewhere);
+            self.go_elsewhere(elsewhere, false);
         } else {
             // One after the other: two that are sent to and fro by servers that do not agree could change places.
             client.elsewhere.borrow_mut().push_back(elsewhere);
@@ -96,11 +124,16 @@ where
         }
         let next = client.elsewhere.borrow_mut().pop_front();
         if let Some(next) = next {
-            self.go_elsewhere(next);
+            // The one before it has been waiting long enough.
+            self.go_elsewhere(next, true);
         }
     }
 
-    fn go_elsewhere(self: &Rc<Self>, Elsewhere { mut ticket, to, told }: Elsewhere<P>) {
+    fn go_elsewhere(
+        self: &Rc<Self>,
+        Elsewhere { mut ticket, to, told }: Elsewhere<P>,
+        at_once: bool,
+    ) {
         ticket.leads = true;
         let (Some(cluster), Some(request)) = (
             ticket.passage.cluster.clone(),
@@ -116,6 +149,9 @@ where
             return self.launch(ticket, request, &cluster, &route, &target, |client| {
                 self.upstream(&cluster, &target, lane, client)
             });
+        }
+        if at_once && !known {
+            return self.attempt(ticket, request);
         }
         if known {
             // An endpoint that is not known yet: soon it will be.

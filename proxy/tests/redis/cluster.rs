@@ -6,7 +6,7 @@ use wiremesh_proxy::{config::Config, demo::redis::Said};
 use wiremesh_redis::slot::slot;
 
 use crate::common::{
-    address, block_on, eventually,
+    address, block_on, eventually, millis,
     redis::{RedisClient, RedisServer, redis_config},
     start,
 };
@@ -197,6 +197,35 @@ fn slots_that_move_under_load_lose_no_answer() {
                 let lines: Vec<_> = keys.iter().map(|key| format!("GET {key}")).collect();
                 assert_eq!(client.ask_all(&lines).await, keys);
             }
+        }
+    });
+}
+
+#[test]
+fn a_primary_that_is_gone_is_waited_for_until_another_stands_in() {
+    let (mut servers, cluster) = RedisServer::cluster(2);
+    let mut config = cluster_config(servers[0].address);
+    config.clusters[0].topology_refresh = millis(20);
+    let proxy = start(config);
+    block_on(async {
+        let (k, other) = (key(1, 2, 0), key(0, 2, 0));
+        let mut client = RedisClient::connect(address(&proxy)).await;
+        assert_eq!(client.ask(&format!("SET {k} a")).await, "+OK");
+        drop(servers.remove(1));
+        // By the time that this is answered, the proxy's only worker has seen the connections end.
+        assert_eq!(client.ask(&format!("GET {other}")).await, "nil");
+        let mut late = RedisClient::connect(address(&proxy)).await;
+        let lines = [format!("SET {k} b"), format!("GET {k}"), format!("SET {other} x")];
+        late.send(&lines).await;
+        late.send(&[format!("APPEND {k} c"), format!("GET {k}"), format!("MGET {k} {other}")])
+            .await;
+        let waits = tokio::time::timeout(std::time::Duration::from_millis(200), late.next()).await;
+        assert!(waits.is_err(), "{waits:?}");
+        for slot in 0..16384 {
+            cluster.assign(slot, 0);
+        }
+        for wanted in ["+OK", "b", "+OK", ":2", "bc", "[bc x]"] {
+            assert_eq!(late.next().await.as_deref(), Some(wanted));
         }
     });
 }

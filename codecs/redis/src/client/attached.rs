@@ -85,6 +85,10 @@ enum Silent {
 /// What is said to a command that finds its slot gone from the shard that its client's connection goes to.
 pub(crate) const MOVED: &str = "TRYAGAIN wiremesh: the slot has moved to another shard meanwhile";
 
+/// What a client is told in RESP2 while it has subscriptions.
+const LIMITED: &str =
+    "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context";
+
 /// What is said to a command that the proxy cannot follow within a transaction.
 pub(super) const NOT_IN_MULTI: &str = "ERR wiremesh: not within a transaction, through a proxy";
 
@@ -117,6 +121,8 @@ struct Subscribed {
 enum Pending {
     /// Nothing for the connection.
     Plain,
+    /// The same: the command is refused, as far as is known, since the client has subscriptions.
+    Limited(&'static str),
     /// A transaction is open, if it is no error.
     Multi,
     /// The transaction is over, whatever it says, and no key is watched. If it was executed, the client has this name
@@ -212,6 +218,10 @@ impl Attached {
         let pending = match self.meaning(setting, &mut request, &mut before) {
             Ok(pending) => pending,
             Err(step) => return *step,
+        };
+        let pending = match (pending, request.command()) {
+            (Pending::Plain, Some(command)) if refused => Pending::Limited(command.name),
+            (pending, _) => pending,
         };
         let blocking = request.command().is_some_and(|c| c.class == Class::Blocking);
         let patient = blocking || self.monitoring || matches!(pending, Pending::Monitor);
@@ -503,10 +513,16 @@ impl Attached {
         let failed = reply.is_error();
         if failed && matches!(reply.error_code(), Some(b"MOVED" | b"ASK")) {
             // Inner addresses are of no use to the client. It may try again: what was asked for is not done.
-            *reply = Message::error(MOVED);
+            *reply = match self.pending.front() {
+                // A server looks first where a key is, and then whether its client may ask at all.
+                Some(Pending::Limited(name)) if self.subscribed.any() => {
+                    Message::error(&format!("ERR Can't execute '{name}': {LIMITED}"))
+                }
+                _ => Message::error(MOVED),
+            };
         }
         match self.pending.pop_front()? {
-            Pending::Plain => {}
+            Pending::Plain | Pending::Limited(_) => {}
             Pending::Multi => {}
             Pending::Exec(name) => {
                 self.watching = false;

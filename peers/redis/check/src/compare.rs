@@ -31,7 +31,9 @@ pub(crate) fn same(cmd: &Cmd, queue: &[Cmd], a: &Answer, b: &Answer) -> bool {
 pub(crate) fn is_refusal(cmd: &Cmd, answer: &Answer) -> bool {
     let [value] = answer.values.as_slice() else { return false };
     let text = value.text().unwrap_or_default();
-    value.is_error() && text.starts_with(b"ERR wiremesh: ") && may_be_refused(cmd)
+    let elsewhere = cmd.name() == "SSUBSCRIBE" && text.starts_with(b"CROSSSLOT ");
+    let refused = text.starts_with(b"ERR wiremesh: ") && may_be_refused(cmd);
+    value.is_error() && (refused || elsewhere)
 }
 
 /// What came unasked for: per channel in order, and the keys of invalidations as a set.

@@ -125,7 +125,8 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["SYNC", "PSYNC", "REPLCONF"], "replication is between servers"),
 ];
 
-/// May a proxy refuse it?
+/// May a proxy refuse it? (In a cluster also `SSUBSCRIBE`, with `CROSSSLOT`: the client has one connection for its subscriptions,
+/// and the others are on another node.)
 pub(crate) fn may_be_refused(cmd: &Cmd) -> bool {
     let (name, sub) = (cmd.name(), format!("{} {}", cmd.name(), cmd.word(1)));
     REFUSED.iter().any(|(names, _)| names.contains(&&*sub) || names.contains(&&*name))

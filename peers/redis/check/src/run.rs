@@ -58,8 +58,9 @@ pub(crate) fn compare(
             }
             let queue: &mut Vec<Cmd> = &mut queues[conn];
             if is_refusal(cmd, &b) {
-                // Within a transaction, or with more answers than one: what follows is different.
-                if a.values.len() != 1 || a.values.iter().any(is_queued) {
+                // Subscribed or not, within a transaction, or with more answers than one: what follows is different.
+                let subscribed = cmd.name() == "SSUBSCRIBE";
+                if subscribed || a.values.len() != 1 || a.values.iter().any(is_queued) {
                     return Ok(None);
                 }
                 continue;

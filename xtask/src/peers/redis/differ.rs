@@ -5,41 +5,66 @@ use std::net::SocketAddr;
 use anyhow::bail;
 
 use super::proxy::Proxy;
-use super::server::Server;
+use super::server::{Cluster, Server};
 use crate::process::{command, finish};
 use crate::report::Outcome;
 use crate::target;
 
 pub(super) const NAME: &str = "redis-differ";
+#[allow(dead_code, reason = "soon")]
+pub(super) const HIDDEN: &str = "redis-differ-hidden";
 
 /// First two bare servers, which shows that the comparison is sound.
 pub(super) async fn run(direct: bool) -> anyhow::Result<Outcome> {
     let (control, behind) = (Server::start(&[]).await?, Server::start(&[]).await?);
-    let mut outcome = differ("bare", control.address, behind.address, behind.address, 60).await?;
+    let address = behind.address;
+    let mut outcome = differ("bare", control.address, address, &[address], &["60"]).await?;
     if direct {
         return Ok(outcome);
     }
     let mut proxy = Proxy::start(&[behind.address], &[]).await?;
-    let proxied = differ("proxied", control.address, proxy.address, behind.address, 400).await?;
+    let proxied = differ("proxied", control.address, proxy.address, &[address], &["400"]).await?;
     proxy.check()?;
     outcome.passed += proxied.passed;
     outcome.detail = format!("bare: {}; proxied: {}", outcome.detail, proxied.detail);
     Ok(outcome)
 }
 
+/// A server that is a cluster behind the proxy: as one server, where all keys are of one slot.
+#[allow(dead_code, reason = "soon")]
+pub(super) async fn hidden(direct: bool) -> anyhow::Result<Outcome> {
+    if direct {
+        return Ok(Outcome { passed: 0, failed: 0, detail: "needs the proxy".into() });
+    }
+    let (control, cluster) = (Server::start(&[]).await?, Cluster::start().await?);
+    let mut proxy = Proxy::start(&cluster.seeds()[..2], &["--cluster"]).await?;
+    let mut primaries = Vec::new();
+    for node in cluster.primaries().await? {
+        primaries.push(cluster.nodes[node].address);
+    }
+    let count = ["200", "--one-slot"];
+    let outcome = differ("hidden", control.address, proxy.address, &primaries, &count).await?;
+    proxy.check()?;
+    Ok(outcome)
+}
+
+/// `count`: how many sequences; further options.
 async fn differ(
     name: &str,
     control: SocketAddr,
     subject: SocketAddr,
-    behind: SocketAddr,
-    sequences: u32,
+    behind: &[SocketAddr],
+    count: &[&str],
 ) -> anyhow::Result<Outcome> {
     let mut check = command(target().join("debug/redis-check"));
     check.args(["differ", &control.to_string(), &subject.to_string()]);
-    check.args(["--behind", &behind.to_string(), "--seconds", "120"]);
+    for server in behind {
+        check.args(["--behind", &server.to_string()]);
+    }
+    check.args(["--seconds", "120"]);
     // The same each time, so that a failure is somebody's doing; who looks for new differences gives redis-check other
     // seeds and more time.
-    check.args(["--seed", "1", "--count", &sequences.to_string()]);
+    check.args(["--seed", "1", "--count"]).args(count);
     let done = finish(&format!("{NAME}-{name}"), &mut check).await?;
     let verdict = done.text.lines().find_map(|line| line.strip_prefix("PASS "));
     let Some(verdict) = verdict.filter(|_| done.status.success()) else {

@@ -50,12 +50,12 @@ pub(super) async fn killed(direct: bool) -> anyhow::Result<Outcome> {
         sleep(Duration::from_secs(2)).await;
         let Some(first) = cluster.primaries().await?.first().copied() else { bail!("none") };
         cluster.nodes[first].kill().await?;
-        // While nobody serves its slots, all that is asked of them are errors.
+        // While nobody serves its slots, what is asked of them waits; what was in flight is lost.
         sleep(Duration::from_secs(5)).await;
         cluster.nodes[first].restart().await?;
         cluster.settled().await
     };
-    let lossy = ["--lossy", "--errors", "500"];
+    let lossy = ["--lossy", "--errors", "200"];
     let (outcome, done) = tokio::join!(model("killed", proxy.address, 12, &lossy), trouble);
     done?;
     // And then there are none any more.
@@ -64,7 +64,7 @@ pub(super) async fn killed(direct: bool) -> anyhow::Result<Outcome> {
     outcome
 }
 
-async fn model(
+pub(super) async fn model(
     name: &str,
     address: SocketAddr,
     seconds: u32,

@@ -6,6 +6,7 @@ mod install;
 mod load;
 mod module;
 mod proxy;
+mod replicas;
 mod server;
 mod suite;
 mod tools;
@@ -18,12 +19,14 @@ use crate::report::Report;
 pub(super) async fn run_all(report: &mut Report, direct: bool) {
     let mut cells = Cell::all(direct);
     cells.retain(|cell| report.wants(&cell.name()));
-    const OTHERS: [&str; 6] = [
+    const OTHERS: [&str; 8] = [
         "redis-cli",
         "redis-benchmark",
+        differ::NAME,
         "redis-load-planned",
         "redis-load-killed",
-        differ::NAME,
+        "redis-pair",
+        "redis-sentinel",
         module::NAME,
     ];
     let others = OTHERS.iter().any(|name| report.wants(name)) || suite::is_wanted(report);
@@ -55,5 +58,7 @@ pub(super) async fn run_all(report: &mut Report, direct: bool) {
     report.check("redis-load-planned", load::planned(direct)).await;
     report.check("redis-load-killed", load::killed(direct)).await;
     report.check(module::NAME, module::run(direct)).await;
+    report.check("redis-pair", replicas::pair(direct)).await;
+    report.check("redis-sentinel", replicas::sentinel(direct)).await;
     suite::run_all(report, direct).await;
 }

@@ -30,6 +30,24 @@ impl Proxy {
         Self::ready(proxy::Proxy::run(config).await?).await
     }
 
+    /// In front of a cluster whose settings, but its name and endpoints, are these lines of a configuration.
+    pub(super) async fn configured(
+        upstreams: &[SocketAddr],
+        settings: &[&str],
+    ) -> anyhow::Result<Self> {
+        let endpoints: Vec<_> = upstreams.iter().map(|it| format!("\"{it}\"")).collect();
+        let endpoints = endpoints.join(", ");
+        let settings: String = settings.iter().map(|line| format!("    {line}\n")).collect();
+        let config = move |address| {
+            format!(
+                "workers: 2\nlisteners:\n  - name: all\n    address: {address}\n    protocols: [redis]\n    \
+                 routes: [{{ name: all, cluster: all }}]\nclusters:\n  - name: all\n    \
+                 endpoints: [{endpoints}]\n{settings}"
+            )
+        };
+        Self::run(config).await
+    }
+
     async fn ready(process: proxy::Proxy) -> anyhow::Result<Self> {
         let mut proxy = Self { address: process.address, process };
         let end = Instant::now() + START;

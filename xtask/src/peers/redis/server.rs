@@ -12,6 +12,8 @@ use crate::peers::proxy::free_address;
 use crate::process::{command, log};
 use crate::target;
 
+const SENTINEL: &str = "--sentinel";
+
 const START: Duration = Duration::from_secs(20);
 
 /// A running redis-server. It keeps nothing on disk.
@@ -25,6 +27,11 @@ impl Server {
     /// With options as they stand on the command line, for example `--databases 4`.
     pub(super) async fn start(extra: &[&str]) -> anyhow::Result<Self> {
         Self::start_at(free_address()?, extra).await
+    }
+
+    /// A sentinel, which watches nothing yet.
+    pub(super) async fn sentinel() -> anyhow::Result<Self> {
+        Self::start(&[SENTINEL]).await
     }
 
     async fn start_at(address: SocketAddr, extra: &[&str]) -> anyhow::Result<Self> {
@@ -251,7 +258,13 @@ fn spawn(address: SocketAddr, extra: &[String]) -> anyhow::Result<Child> {
     let folder = folder(address);
     let (file, _) = log(&format!("redis-server-{port}"))?;
     let mut server = command("redis-server");
-    server.args(["--port", &port, "--bind", "127.0.0.1", "--dir"]).arg(folder);
+    if extra.iter().any(|arg| arg == SENTINEL) {
+        // It writes down what it learns.
+        let config = folder.join("sentinel.conf");
+        std::fs::write(&config, "sentinel resolve-hostnames no\n")?;
+        server.arg(config);
+    }
+    server.args(["--port", &port, "--bind", "127.0.0.1", "--dir"]).arg(&folder);
     // Timeouts of blocked commands are as exact as this.
     server.args(["--hz", "500", "--dynamic-hz", "no"]);
     server.args(["--save", "", "--appendonly", "no"]).args(extra);

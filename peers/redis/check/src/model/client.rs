@@ -20,24 +20,29 @@ pub(super) struct Client {
     name: String,
     address: SocketAddr,
     lossy: bool,
+    waits: bool,
     rng: Rng,
     conn: Option<Conn>,
     keys: HashMap<String, Key>,
     counters: HashMap<String, (u64, u64)>,
+    /// The last value that a replica has, and the last that was written at all.
+    copied: HashMap<String, (u64, u64)>,
     tally: Tally,
     right: Instant,
 }
 
 impl Client {
-    pub(super) fn new(n: usize, address: SocketAddr, seed: u64, lossy: bool) -> Self {
+    pub(super) fn new(n: usize, address: SocketAddr, seed: u64, lossy: bool, waits: bool) -> Self {
         Self {
             name: format!("m{seed}:{n}:"),
             address,
             lossy,
+            waits,
             rng: Rng::with_seed(seed),
             conn: None,
             keys: HashMap::new(),
             counters: HashMap::new(),
+            copied: HashMap::new(),
             tally: Tally::default(),
             right: Instant::now(),
         }
@@ -51,6 +56,7 @@ impl Client {
                 6 => self.transaction(),
                 7 => self.count(),
                 8 => self.list(),
+                9 if self.waits => self.copy(),
                 _ => self.echo(),
             }
         }
@@ -179,6 +185,38 @@ impl Client {
         if popped.items().get(1).and_then(Value::text) != Some(value.as_bytes()) {
             self.wrong(format!("{key}: {value} was pushed, {popped:?} popped"));
         }
+    }
+
+    /// What a replica has outlives its primary. Watching a key keeps the client on one connection: whose replicas are
+    /// waited for is whose write it was.
+    fn copy(&mut self) {
+        let key = format!("{}w{}", self.name, self.rng.u64(..KEYS));
+        let (copied, last) = self.copied.get(&key).copied().unwrap_or_default();
+        let read = self.burst(&[Cmd::new(&["GET", &key])]);
+        let seen = match read.first().and_then(|a| a.values.first()) {
+            Some(Value::Blob(_, None)) => Some(0),
+            Some(Value::Blob(_, Some(text))) => String::from_utf8_lossy(text).parse().ok(),
+            _ => None,
+        };
+        if let Some(seen) = seen
+            && !(copied..=last).contains(&seen)
+        {
+            self.wrong(format!("{key} is {seen}, a replica had {copied}, {last} was the last"));
+        }
+        let value = last + 1;
+        let text = value.to_string();
+        let answers = self.burst(&[
+            Cmd::new(&["WATCH", &key]),
+            Cmd::new(&["SET", &key, &text]),
+            Cmd::new(&["WAIT", "1", "200"]),
+            Cmd::new(&["UNWATCH"]),
+        ]);
+        let had = answers.get(2).and_then(|a| a.values.first()).and_then(Value::int);
+        let sure = answers.first().is_some_and(is_ok)
+            && answers.get(1).is_some_and(is_ok)
+            && had.is_some_and(|replicas| replicas > 0);
+        self.tally.copied += usize::from(sure);
+        self.copied.insert(key, (if sure { value } else { copied }, value));
     }
 
     fn echo(&mut self) {

@@ -29,6 +29,9 @@ pub(crate) struct Model {
     /// Acknowledged writes may be gone again: a primary is killed
     #[arg(long)]
     lossy: bool,
+    /// What a replica has is there for good: writes wait for one
+    #[arg(long)]
+    waits: bool,
 }
 
 /// What clients have seen.
@@ -37,6 +40,8 @@ struct Tally {
     answers: usize,
     /// By the first words.
     errors: BTreeMap<String, usize>,
+    /// Writes that a replica has, too.
+    copied: usize,
     /// Connections that ended.
     closed: usize,
     /// What must not be.
@@ -54,7 +59,8 @@ pub(crate) fn run(args: &Model) -> ExitCode {
     thread::scope(|scope| {
         let clients: Vec<_> = (0..args.clients)
             .map(|n| {
-                let client = Client::new(n, args.address, seed.wrapping_add(n as u64), args.lossy);
+                let seed = seed.wrapping_add(n as u64);
+                let client = Client::new(n, args.address, seed, args.lossy, args.waits);
                 scope.spawn(move || client.run(end))
             })
             .collect();
@@ -69,6 +75,9 @@ pub(crate) fn run(args: &Model) -> ExitCode {
     for (error, count) in &sum.errors {
         println!("{count} times {error}");
     }
+    if args.waits && sum.copied == 0 {
+        sum.wrong.push("no replica has ever had a write".into());
+    }
     for wrong in sum.wrong.iter().take(20) {
         println!("FAIL {wrong}");
     }
@@ -78,10 +87,11 @@ pub(crate) fn run(args: &Model) -> ExitCode {
     }
     let good = sum.wrong.is_empty() && share <= args.errors && sum.answers > 0;
     println!(
-        "{} {} answers, {errors} errors, {} connections lost, {} wrong, longest gap {} ms",
+        "{} {} answers, {errors} errors, {} connections lost, {} copied writes, {} wrong, longest gap {} ms",
         if good { "PASS" } else { "FAILED" },
         sum.answers,
         sum.closed,
+        sum.copied,
         sum.wrong.len(),
         sum.gap.as_millis()
     );
@@ -91,6 +101,7 @@ pub(crate) fn run(args: &Model) -> ExitCode {
 impl Tally {
     fn add(&mut self, other: Self) {
         self.answers += other.answers;
+        self.copied += other.copied;
         self.closed += other.closed;
         self.wrong.extend(other.wrong);
         self.gap = self.gap.max(other.gap);

@@ -67,10 +67,10 @@ const OPTIONS: [&str; 6] = [
 ];
 
 /// All that a unit may take.
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_secs(500);
 
 /// A test that takes so many seconds will not end.
-const HANGS: &str = "60";
+const HANGS: &str = "180";
 
 /// Fewer tests than this have never been compared: something else is wrong then.
 const LEAST: usize = 1750;
@@ -160,8 +160,8 @@ async fn suite(unit: &str, port: u16, way: &str) -> anyhow::Result<Results> {
     };
     let done = done?;
     let results = Results::read(&done.text);
-    if results.passed() == 0 {
-        bail!("{way}: no test passed: {:#}", done.error(""));
+    if results.is_empty() {
+        bail!("{way}: no test was run: {:#}", done.error(""));
     }
     Ok(results)
 }

@@ -39,6 +39,11 @@ impl Results {
         results
     }
 
+    /// Whether nothing was tested.
+    pub(super) fn is_empty(&self) -> bool {
+        self.passed.is_empty() && self.failed.is_empty()
+    }
+
     /// How many passed.
     pub(super) fn passed(&self) -> usize {
         self.passed.values().sum()
