@@ -57,6 +57,12 @@ pub trait Frame: HeaderView + 'static {
         false
     }
 
+    /// What a response that is an error is called in the protocol's own words. One of a fixed set: it becomes a label of
+    /// metrics.
+    fn error_class(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The service that a request is for.
     fn service(&self) -> Option<Cow<'_, str>> {
         None

@@ -31,6 +31,7 @@ pub mod kit;
 mod limits;
 mod protocol;
 mod status;
+mod summary;
 pub mod topology;
 mod write_buf;
 
@@ -41,4 +42,5 @@ pub use header::{HeaderSupport, HeaderView, TraceContext};
 pub use limits::Limits;
 pub use protocol::{Lane, Protocol};
 pub use status::{Failure, Reason, Status};
+pub use summary::{Subject, Summary, write_escaped};
 pub use write_buf::WriteBuf;

@@ -1,8 +1,10 @@
+use std::borrow::Cow;
+
 use bytes::BytesMut;
 
 use crate::{
     DecodeError, Detection, Failure, Frame, HeaderSupport, Limits, OptionError, Peer, Piece,
-    WriteBuf,
+    Subject, Summary, WriteBuf,
 };
 
 /// Names what frames must have in common to share an upstream connection, in a protocol's own way.
@@ -77,6 +79,24 @@ pub trait Protocol: Clone + Sized + 'static {
 
     /// The response by which the proxy answers `request` itself; `None` where the protocol has no way to say it.
     fn reply(&self, request: &Self::Head, failure: &Failure) -> Option<Self::Frame>;
+
+    /// The [method](Frame::method) of the request that this was remembered of. Needed where the protocol itself answers
+    /// requests, for these to be counted by their method.
+    fn method_of<'a>(&self, _request: &'a Self::Head) -> Option<Cow<'a, str>> {
+        None
+    }
+
+    /// Calls `visit` with each of the things that a request is about, where some may be asked for more than others: keys,
+    /// tables, queues. Only a sample of the requests is looked at.
+    fn subjects(&self, _request: &Self::Frame, _visit: &mut dyn FnMut(Subject<'_>)) {}
+
+    /// Shortens a request for people who look for slow ones. Nothing secret may be in it: neither passwords nor what
+    /// could be one. The default names service and method.
+    fn summarize(&self, request: &Self::Frame, summary: &mut Summary) {
+        for word in [request.service(), request.method()].into_iter().flatten() {
+            summary.word(word.as_bytes());
+        }
+    }
 
     /// What a client is told whose bytes cannot be decoded, before its connection is closed.
     fn refuse(&self, _error: &DecodeError) -> Option<Self::Frame> {

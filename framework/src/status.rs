@@ -107,7 +107,7 @@ pub enum Reason {
     Denied,
     /// A configured fault was injected.
     Fault,
-    /// The route answers by itself.
+    /// The proxy answers by itself, as its route or the protocol says.
     Direct,
     /// The request itself cannot be served by this protocol's proxy.
     BadRequest,

@@ -11,7 +11,10 @@ use wiremesh::{Failure, Frame, Protocol, Reason, Side, Status};
 use crate::{
     cluster::{LocalCluster, LocalEndpoint},
     policy::{Action, Permit, Route, Verdict},
-    telemetry::{OwnSeries, Record},
+    telemetry::{
+        OwnSeries, Record,
+        watch::{Seen, SlowRequest},
+    },
     worker::{ListenerView, LocalRoute, Phase, Worker},
 };
 
@@ -31,6 +34,8 @@ pub struct Passage {
     pub permit: Option<Permit>,
     /// Kept only where an access log is written.
     log: Option<Box<LogFields>>,
+    /// Kept only where the listener wants to know of slow requests, or this one is of its sample.
+    seen: Cell<Option<Box<Seen>>>,
 }
 
 /// What is known of a request's way before it passes the stations.
@@ -55,6 +60,8 @@ pub struct Decision {
 #[derive(Clone, Copy)]
 pub struct Outcome {
     pub status: Status,
+    /// What the protocol calls the answer, if it is an error.
+    pub error: Option<&'static str>,
     /// Why the proxy itself answered, where it did.
     pub reason: Option<Reason>,
     pub bytes_out: usize,
@@ -74,6 +81,7 @@ pub enum Left {
 }
 
 /// What the access log says of the request itself; the frame is gone by the time it is written.
+#[derive(Default)]
 struct LogFields {
     service: String,
     method: String,
@@ -116,6 +124,7 @@ impl Worker {
                 bytes_in: request.wire_len(),
                 permit: None,
                 log: self.logs().then(|| Box::new(LogFields::of(request))),
+                seen: Cell::default(),
             },
             delay: None,
             refused: None,
@@ -156,10 +165,57 @@ impl Worker {
             bytes_in: request.wire_len(),
             permit: None,
             log: self.logs().then(|| Box::new(LogFields::of(request))),
+            seen: Cell::default(),
         };
         let no_route = || no_route(listener, request);
         let refused = passage.route.is_none().then(no_route);
         Decision { passage, delay: None, refused }
+    }
+
+    /// A request that the proxy sends in parts, or answers by itself: for what is recorded of it.
+    pub fn whole(
+        &self,
+        listener: &Rc<ListenerView>,
+        route: Option<Rc<LocalRoute>>,
+        method: &str,
+        bytes_in: usize,
+    ) -> Passage {
+        let cluster = route.as_ref().and_then(|route| route.cluster.clone());
+        let log = || LogFields { method: method.to_owned(), ..LogFields::default() };
+        Passage {
+            listener: listener.clone(),
+            series: self.request_series(listener, cluster.as_deref(), "", method),
+            route,
+            cluster,
+            started: self.now(),
+            deadline: None,
+            hash: None,
+            bytes_in,
+            permit: None,
+            log: self.logs().then(|| Box::new(log())),
+            seen: Cell::default(),
+        }
+    }
+
+    /// Takes a look at a request that is about to be sent, where its listener has it. `slow`: it may turn out slow;
+    /// `part`: it is a part of one, and counts for what it is about only.
+    pub fn look_at<P: Protocol>(
+        &self,
+        protocol: &P,
+        passage: &Passage,
+        request: &P::Frame,
+        look: Look,
+    ) {
+        let Some(watcher) = &passage.listener.watch else { return };
+        let slow = look.slow && watcher.slow_after.is_some();
+        let about = if look.about { watcher.sample(request.wire_len(), &self.rng) } else { None };
+        if !slow && about.is_none() {
+            return;
+        }
+        let mut seen = self.spare_seen.borrow_mut().pop().unwrap_or_default();
+        seen.note(protocol, request, slow, about);
+        seen.parts = look.parts;
+        passage.seen.set(Some(seen));
     }
 
     /// What the route has to say: fault, limit, answer, edits, deadline.
@@ -262,7 +318,7 @@ impl Passage {
         }
     }
 
-    /// Counts and logs the request's end.
+    /// Counts, logs and keeps the request's end.
     pub fn record(
         &self,
         worker: &Worker,
@@ -270,9 +326,15 @@ impl Passage {
         endpoint: Option<&LocalEndpoint>,
         outcome: Outcome,
     ) {
-        let Outcome { status, reason, bytes_out } = outcome;
+        let Outcome { status, error, reason, bytes_out } = outcome;
         let latency = worker.latency_since(self.started);
         self.series.record(status, reason, latency, self.bytes_in, bytes_out);
+        if let Some(error) = error {
+            self.series.count_error(error);
+        }
+        if let Some(seen) = self.seen.take() {
+            self.record_seen(worker, client, endpoint, outcome, seen);
+        }
         if let Some(log) = &self.log {
             worker.log(&Record {
                 listener: &self.listener.name,
@@ -292,6 +354,78 @@ impl Passage {
             });
         }
     }
+}
+
+impl Passage {
+    /// Counts what a part of a request was about.
+    pub fn record_part(&self, worker: &Worker, outcome: Outcome) {
+        if let Some(seen) = self.seen.take() {
+            self.record_seen(worker, "", None, outcome, seen);
+        }
+    }
+
+    /// Keeps the request if it was slow, and counts what it was about.
+    fn record_seen(
+        &self,
+        worker: &Worker,
+        client: &str,
+        endpoint: Option<&LocalEndpoint>,
+        outcome: Outcome,
+        mut seen: Box<Seen>,
+    ) {
+        let Some(watcher) = &self.listener.watch else { return };
+        let Outcome { status, error, reason, bytes_out } = outcome;
+        let duration = worker.latency_since(self.started).duration();
+        if seen.slow && watcher.slow_after.is_some_and(|bound| duration > bound) {
+            self.series.slow.inc();
+            watcher.kept.keep_slow(SlowRequest {
+                time: SystemTime::now(),
+                duration,
+                client: client.to_owned(),
+                route: self.route.as_ref().map_or("", |r| &r.name).to_owned(),
+                cluster: self.cluster.as_ref().map_or("", |c| c.name()).to_owned(),
+                endpoint: endpoint.map_or("", |e| e.label()).to_owned(),
+                service: seen.service.clone(),
+                method: seen.method.clone(),
+                request: seen.summary.to_string(),
+                parts: seen.parts,
+                status,
+                error,
+                reason,
+                bytes_in: self.bytes_in,
+                bytes_out,
+            });
+        }
+        if seen.has_subjects() {
+            watcher.kept.count(&seen, bytes_out, worker.now());
+        }
+        seen.clear();
+        let mut spare = worker.spare_seen.borrow_mut();
+        if spare.len() < SPARE_SEEN {
+            spare.push(seen);
+        }
+    }
+}
+
+/// So many are kept to be used again.
+const SPARE_SEEN: usize = 4096;
+
+/// For what a request is looked at.
+#[derive(Clone, Copy)]
+pub struct Look {
+    /// It may turn out slow.
+    pub slow: bool,
+    /// What it is about counts.
+    pub about: bool,
+    /// In how many parts it is sent.
+    pub parts: usize,
+}
+
+impl Look {
+    /// For all.
+    pub const ALL: Self = Self { slow: true, about: true, parts: 1 };
+    /// A part of a request, or one that waits on purpose: only what it is about.
+    pub const ABOUT: Self = Self { slow: false, ..Self::ALL };
 }
 
 impl LogFields {

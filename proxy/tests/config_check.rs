@@ -99,6 +99,23 @@ fn cluster_says(fields: &str, expected: &[&str]) {
 }
 
 #[test]
+fn what_is_watched_is_within_bounds() {
+    let listener = "address: 127.0.0.1:1, protocols: [bolt],";
+    listener_says(&format!("{listener} slow_log: {{}}, sample: {{}}"), &[]);
+    listener_says(
+        &format!(
+            "{listener}\n  slow_log: {{ threshold: 0s, keep: 0 }}, sample: {{ every: 0, top: 1001 }}"
+        ),
+        &[
+            "3:26: threshold must be over 0s",
+            "3:36: 0 is too small; the least is 1",
+            "3:58: 0 is too small; the least is 1",
+            "3:66: 1001 is too large; the most is 1000",
+        ],
+    );
+}
+
+#[test]
 fn every_mistake_is_told_in_one_run() {
     says(
         r#"

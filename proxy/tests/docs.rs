@@ -46,6 +46,8 @@ fn every_metric_is_described_and_no_other() {
     let latency = Duration::from_millis(1);
     let request = worker.requests("l", "c").series("s", "m");
     request.record(Status::Timeout, Some(Reason::Timeout), latency.into(), 1, 1);
+    request.count_error("E");
+    request.slow.inc();
     let endpoint = worker.endpoint_series("c", "e");
     endpoint.answered(Status::Ok, latency.into());
     endpoint.failed(Reason::Timeout);

@@ -376,6 +376,11 @@ impl Message {
     }
 }
 
+/// What a request of this command is counted as: its title, `other` where there is no such command.
+pub(crate) fn method(command: Option<&'static Command>) -> &'static str {
+    command.map_or("other", |command| command.title)
+}
+
 impl Frame for Message {
     #[inline]
     fn kind(&self) -> Kind {
@@ -404,13 +409,16 @@ impl Frame for Message {
         self.error_text().is_some_and(status::is_partial)
     }
 
+    #[inline]
+    fn error_class(&self) -> Option<&'static str> {
+        self.error_code().map(status::class)
+    }
+
     /// The command in upper case, `CONFIG GET` for a subcommand; `other` where there is no such command.
     #[inline]
     fn method(&self) -> Option<Cow<'_, str>> {
         match self.role {
-            Role::Request => {
-                Some(Cow::Borrowed(self.command.map_or("other", |command| command.title)))
-            }
+            Role::Request => Some(Cow::Borrowed(method(self.command))),
             Role::Reply | Role::Push => None,
         }
     }

@@ -1,9 +1,9 @@
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::{Buf, BytesMut};
 use wiremesh::{
     DecodeError, Detection, Failure, HeaderSupport, Lane, Limits, OptionError, Peer, Piece,
-    Protocol, Status, WriteBuf,
+    Protocol, Status, Subject, Summary, WriteBuf,
     correlation::{Expect, Handshake, InOrder, Pipelined, Purpose},
     topology::{Redirect, Topology, TopologyError, TopologyOptions},
 };
@@ -15,10 +15,10 @@ use crate::{
     face::{Face, NOT_LEARNT},
     lane::{Greeting, Lanes, Login},
     learnt::{Inquiry, Learnt},
-    message::Message,
+    message::{Message, method},
     resp::{Reply, Request, RequestScan, Rest, Scan, complaint},
     roster::Roster,
-    status, topology,
+    show, status, topology,
 };
 
 /// The protocol.
@@ -67,7 +67,8 @@ pub struct Progress {
 impl Protocol for Redis {
     type Frame = Message;
     type State = Progress;
-    type Head = ();
+    /// Its command.
+    type Head = Option<&'static Command>;
     type Correlation = InOrder;
 
     const NAME: &'static str = "redis";
@@ -140,11 +141,28 @@ impl Protocol for Redis {
         frame.encode(out);
     }
 
-    fn head(&self, _request: &Message) {}
+    #[inline]
+    fn head(&self, request: &Message) -> Self::Head {
+        request.command()
+    }
+
+    fn method_of<'a>(&self, request: &'a Self::Head) -> Option<Cow<'a, str>> {
+        Some(Cow::Borrowed(method(*request)))
+    }
+
+    /// Its keys.
+    fn subjects(&self, request: &Message, visit: &mut dyn FnMut(Subject<'_>)) {
+        show::subjects(request, visit);
+    }
+
+    /// Its arguments, but for those that are secret.
+    fn summarize(&self, request: &Message, summary: &mut Summary) {
+        show::summarize(request, summary);
+    }
 
     /// An error whose first word clients know: `NOPERM`, `NOAUTH`, `BUSY` where capacity is lacking, else `ERR`. Behind it
     /// stand `wiremesh`, the reason's flag and the message. A failure that is none is a simple string.
-    fn reply(&self, _request: &(), failure: &Failure) -> Option<Message> {
+    fn reply(&self, _request: &Self::Head, failure: &Failure) -> Option<Message> {
         Some(if failure.status == Status::Ok {
             Message::simple(&failure.message)
         } else {

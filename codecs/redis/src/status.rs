@@ -42,6 +42,49 @@ fn code(text: &[u8]) -> (&[u8], &[u8]) {
     text.split_at_checked(end).unwrap_or((text, &[]))
 }
 
+/// The codes of errors that servers, clusters and sentinels of version 7 have.
+const CODES: [&str; 34] = [
+    "ASK",
+    "BUSY",
+    "BUSYGROUP",
+    "BUSYKEY",
+    "CLUSTERDOWN",
+    "CROSSSLOT",
+    "DENIED",
+    "ERR",
+    "EXECABORT",
+    "INPROG",
+    "INVALIDOBJ",
+    "IOERR",
+    "LOADING",
+    "MASTERDOWN",
+    "MISCONF",
+    "MOVED",
+    "NOAUTH",
+    "NOGOODSLAVE",
+    "NOGROUP",
+    "NOMASTERLINK",
+    "NOPERM",
+    "NOPROTO",
+    "NOREPLICAS",
+    "NOSCRIPT",
+    "NOTBUSY",
+    "NOTREADY",
+    "OOM",
+    "READONLY",
+    "TRYAGAIN",
+    "UNBLOCKED",
+    "UNKILLABLE",
+    "WRONGPASS",
+    "WRONGTYPE",
+    "NOQUORUM",
+];
+
+/// What errors of this code are counted as: the code, `other` for those that scripts and modules make up.
+pub(crate) fn class(code: &[u8]) -> &'static str {
+    CODES.into_iter().find(|known| known.as_bytes() == code).unwrap_or("other")
+}
+
 fn of_err(text: &[u8]) -> Status {
     const BAD: [&[u8]; 5] = [
         b"unknown command",

@@ -2,6 +2,7 @@ use std::{fmt::Write, time::Duration};
 
 use serde_json::{Value, json};
 
+use super::text::{short, table};
 use crate::{
     cluster::{BoundStatus, ClusterStatus, EndpointStatus, Membership, Role, TopologyStatus},
     telemetry::{EndpointTotals, Snapshot},
@@ -51,7 +52,7 @@ pub(super) fn to_text(clusters: &[ClusterStatus], counts: &Snapshot) -> String {
             let _ = writeln!(text, "  topology     {}", describe(topology));
         }
         let rows: Vec<_> = cluster.endpoints.iter().map(|it| row(cluster, it, counts)).collect();
-        table(&rows, &mut text);
+        table(HEAD, 2..9, &rows, &mut text);
         text.push('\n');
     }
     text
@@ -93,40 +94,12 @@ fn describe(topology: &TopologyStatus) -> String {
     format!("{kind}, {shards} shards{age}{unserved}{problem}")
 }
 
-/// Columns as wide as their widest cell, the first two to the left, numbers to the right.
-fn table(rows: &[[String; 9]], text: &mut String) {
-    let head = HEAD.map(str::to_owned);
-    let all = || std::iter::once(&head).chain(rows);
-    let width = |column: usize| all().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 9] = std::array::from_fn(width);
-    for row in all() {
-        for (column, (cell, &width)) in row.iter().zip(&widths).enumerate() {
-            let _ = match column {
-                0 | 1 => write!(text, "  {cell:<width$}"),
-                _ => write!(text, "  {cell:>width$}"),
-            };
-        }
-        text.push('\n');
-    }
-}
-
 fn quantile(endpoint: &EndpointTotals, q: f64) -> Option<Duration> {
     endpoint.totals.latency.quantile(q)
 }
 
 fn micros(duration: Duration) -> f64 {
     duration.as_nanos() as f64 / 1e3
-}
-
-/// Three digits and a unit.
-fn short(duration: Duration) -> String {
-    let (value, unit) = match duration.as_nanos() {
-        nanos @ ..1_000_000 => (nanos as f64 / 1e3, "us"),
-        nanos @ ..1_000_000_000 => (nanos as f64 / 1e6, "ms"),
-        nanos => (nanos as f64 / 1e9, "s"),
-    };
-    let decimals = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
-    format!("{value:.decimals$}{unit}")
 }
 
 #[cfg(test)]
@@ -212,19 +185,5 @@ mod tests {
         assert_eq!(lines[7].split_whitespace().rev().take(2).collect::<Vec<_>>(), ["-", "-"]);
         assert_eq!(lines[5].len(), lines[6].len());
         assert_eq!(lines[5].len(), lines[7].len());
-    }
-
-    #[test]
-    fn durations_are_short() {
-        for (nanos, want) in [
-            (0, "0.00us"),
-            (1_234, "1.23us"),
-            (85_000, "85.0us"),
-            (123_456, "123us"),
-            (1_500_000, "1.50ms"),
-            (60_000_000_000, "60.0s"),
-        ] {
-            assert_eq!(short(Duration::from_nanos(nanos)), want);
-        }
     }
 }

@@ -4,8 +4,15 @@
 //! browser on the same machine could otherwise be made to drain the proxy.
 
 mod clusters;
+mod keys;
+mod slow;
+mod text;
 
-use std::{fmt, io, sync::Arc, time::SystemTime};
+use std::{
+    fmt, io,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use arc_swap::ArcSwap;
 use axum::{
@@ -110,6 +117,8 @@ pub fn router(state: AdminState) -> Router {
         .route("/metrics", get(metrics))
         .route("/config", get(config))
         .route("/clusters", get(clusters))
+        .route("/slow", get(slow))
+        .route("/keys", get(keys))
         .route("/log", get(log).post(set_log))
         .route("/drain", post(drain))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page; / lists them\n") })
@@ -125,6 +134,8 @@ const INDEX: &str = r#"<!doctype html>
 <dt><a href="/ready">GET /ready</a><dd>200 while traffic is taken, 503 before and after
 <dt><a href="/metrics">GET /metrics</a><dd>for Prometheus
 <dt><a href="/clusters?format=text">GET /clusters?format=text</a><dd>clusters and their endpoints; <a href="/clusters">as JSON</a>
+<dt><a href="/slow?format=text">GET /slow?format=text</a><dd>requests that took long; <a href="/slow">as JSON</a>
+<dt><a href="/keys?format=text">GET /keys?format=text</a><dd>what is asked for most, and what is largest; <a href="/keys">as JSON</a>
 <dt><a href="/config">GET /config</a><dd>the configuration in force, defaults spelt out; <a href="/config?format=json">as JSON</a>
 <dt><a href="/log">GET /log</a><dd>what is logged
 <dt>POST /log?level=debug<dd>log this from now on: error, warn, info, debug, trace, off; module=level, separated by commas
@@ -197,6 +208,24 @@ async fn clusters(State(state): State<AdminState>, Query(shown): Query<Shown>) -
     match &*shown.format {
         "" | "json" => json_page(&clusters::to_json(&clusters, &counts)),
         "text" => clusters::to_text(&clusters, &counts).into_response(),
+        _ => bad_format("json, text"),
+    }
+}
+
+async fn slow(State(state): State<AdminState>, Query(shown): Query<Shown>) -> Response {
+    let listeners = state.metrics.slow();
+    match &*shown.format {
+        "" | "json" => json_page(&json!(listeners)),
+        "text" => slow::to_text(&listeners).into_response(),
+        _ => bad_format("json, text"),
+    }
+}
+
+async fn keys(State(state): State<AdminState>, Query(shown): Query<Shown>) -> Response {
+    let listeners = state.metrics.keys(Instant::now());
+    match &*shown.format {
+        "" | "json" => json_page(&json!(listeners)),
+        "text" => keys::to_text(&listeners).into_response(),
         _ => bad_format("json, text"),
     }
 }

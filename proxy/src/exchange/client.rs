@@ -506,7 +506,7 @@ where
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.mesh.next_elsewhere(&self.client);
         if let Some(step) = self.client.unpark() {
-            self.mesh.take_step(&self.client, step, None);
+            self.mesh.take_step(&self.client, step, None, None);
         }
         // Then what is here already: it may have waited for room.
         if !self.input.is_empty() && self.client.state.get() == State::Open {

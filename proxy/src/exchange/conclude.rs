@@ -64,6 +64,7 @@ where
         }
         ticket.passage.listener.filters.on_response(&mut reply);
         let bytes_out = ticket.bytes_out.saturating_add(reply.wire_len());
+        let error = if status == Status::Ok { None } else { reply.error_class() };
         let client = &ticket.client;
         if !client.is_gone() {
             let place = ticket.place;
@@ -71,7 +72,8 @@ where
                 client.inbox.borrow_mut().reply(&self.protocol, place, reply, true, out);
             });
         }
-        self.conclude_answered(ticket, endpoint, status, bytes_out);
+        let outcome = Outcome { status, error, reason: None, bytes_out };
+        self.conclude_answered(ticket, endpoint, outcome);
     }
 
     /// A reply that was passed on in pieces is complete.
@@ -89,23 +91,17 @@ where
             client.end_amid(self);
         }
         let bytes_out = ticket.bytes_out;
-        self.conclude_answered(ticket, &endpoint, status, bytes_out);
+        let outcome = Outcome { status, error: None, reason: None, bytes_out };
+        self.conclude_answered(ticket, &endpoint, outcome);
     }
 
     /// A request's client has its reply.
-    fn conclude_answered(
-        &self,
-        ticket: Ticket<P>,
-        endpoint: &Rc<LocalEndpoint>,
-        status: Status,
-        bytes_out: usize,
-    ) {
+    fn conclude_answered(&self, ticket: Ticket<P>, endpoint: &Rc<LocalEndpoint>, outcome: Outcome) {
         let client = &ticket.client;
         client.end();
         if ticket.alone != Alone::No {
             client.set_alone(false);
         }
-        let outcome = Outcome { status, reason: None, bytes_out };
         self.record(ticket, Some(endpoint), outcome);
     }
 
@@ -123,7 +119,7 @@ where
         let endpoint = &upstream.endpoint;
         ticket.passage.leave(&self.worker, endpoint, now, now, Left::Unheard);
         ticket.client.end();
-        let outcome = Outcome { status: Status::Ok, reason: None, bytes_out: 0 };
+        let outcome = Outcome { status: Status::Ok, error: None, reason: None, bytes_out: 0 };
         self.record(ticket, Some(endpoint), outcome);
     }
 
@@ -259,7 +255,8 @@ where
             ticket.client.set_alone(false);
         }
         let bytes_out = ticket.bytes_out;
-        let outcome = Outcome { status: failure.status, reason: Some(failure.reason), bytes_out };
+        let (status, reason) = (failure.status, Some(failure.reason));
+        let outcome = Outcome { status, error: None, reason, bytes_out };
         self.record(ticket, endpoint, outcome);
     }
 
@@ -268,21 +265,27 @@ where
         let now = self.worker.now();
         ticket.passage.leave(&self.worker, endpoint, now, now, Left::Unheard);
         ticket.client.end();
-        let outcome =
-            Outcome { status: Status::Unknown, reason: None, bytes_out: ticket.bytes_out };
+        let (status, bytes_out) = (Status::Unknown, ticket.bytes_out);
+        let outcome = Outcome { status, error: None, reason: None, bytes_out };
         self.record(ticket, Some(endpoint), outcome);
     }
 
     /// Records a request whose client has left before it was sent.
     pub(super) fn conclude_gone(&self, ticket: Ticket<P>) {
         ticket.client.end();
-        let outcome = Outcome { status: Status::Unknown, reason: None, bytes_out: 0 };
+        let outcome = Outcome { status: Status::Unknown, error: None, reason: None, bytes_out: 0 };
         self.record(ticket, None, outcome);
     }
 
     fn record(&self, ticket: Ticket<P>, endpoint: Option<&Rc<LocalEndpoint>>, outcome: Outcome) {
-        let endpoint = endpoint.map(|endpoint| &**endpoint);
-        ticket.passage.record(&self.worker, &ticket.client.peer, endpoint, outcome);
+        if let Some(split) = &ticket.split {
+            // Of a part only what it is about counts.
+            split.note(endpoint);
+            ticket.passage.record_part(&self.worker, outcome);
+        } else {
+            let endpoint = endpoint.map(|endpoint| &**endpoint);
+            ticket.passage.record(&self.worker, &ticket.client.peer, endpoint, outcome);
+        }
         if ticket.leads {
             ticket.client.led_home();
         }

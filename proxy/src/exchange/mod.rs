@@ -11,6 +11,7 @@ mod private;
 mod redirect;
 mod request;
 mod reverse;
+mod split;
 mod ticket;
 mod upstream;
 mod way;

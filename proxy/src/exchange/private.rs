@@ -15,7 +15,7 @@ use wiremesh::{
 use super::{Mesh, PoolKey, client::Client, ticket::Alone, upstream::Upstream};
 use crate::{
     cluster::{LocalCluster, LocalEndpoint},
-    stations::{Decision, Known},
+    stations::{Decision, Known, Look},
     worker::LocalRoute,
 };
 
@@ -50,8 +50,9 @@ where
             None => self.worker.pass(&listener, &mut request, Known { route, cluster: None }),
         };
         let hash = passage.hash;
-        let mut ticket =
-            self.ticket(client, &request, place, target, Some(Alone::Private), passage);
+        let look = if patient { Look::ABOUT } else { Look::ALL };
+        self.worker.look_at(&self.protocol, &passage, &request, look);
+        let mut ticket = self.ticket(client, &request, place, target, Ok(Alone::Private), passage);
         ticket.before = before;
         ticket.patient = patient;
         if let Some(failure) = refused {

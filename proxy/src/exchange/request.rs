@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use wiremesh::{
-    Failure, Protocol, Reason,
+    Failure, Frame, Protocol, Reason,
     correlation::{Exchange, Step, Target, View},
     engine::{Inbox, Place},
 };
@@ -11,6 +11,7 @@ use wiremesh::{
 use super::{
     Mesh,
     client::Client,
+    split::{Asked, Split},
     ticket::{Alone, Details, Ticket},
     upstream::Upstream,
     way::Way,
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     cluster::{LocalCluster, LocalEndpoint, hash_key, routes_version},
     policy::{Route, pass_on_timeout},
-    stations::{Decision, Known, Passage, Replay},
+    stations::{Decision, Known, Look, Passage, Replay},
     worker::Phase,
 };
 
@@ -28,9 +29,11 @@ where
 {
     /// Takes a request of a client's.
     pub(super) fn on_request(self: &Rc<Self>, client: &Rc<Client<P>>, request: P::Frame) {
+        let asked = <P::Correlation as Exchange<P>>::ORDERED
+            .then(|| Asked { head: self.protocol.head(&request), bytes_in: request.wire_len() });
         if !<P::Correlation as Exchange<P>>::STATEFUL {
             let step = self.step(client, &client.view(None), request);
-            return self.take_step(client, step, None);
+            return self.take_step(client, step, asked, None);
         }
         let mut way = self.way.take();
         way.find::<P>(&self.protocol, &client.listener.borrow(), &request);
@@ -40,11 +43,10 @@ where
             client.park(Step::Wait(request));
         } else {
             client.routes.set(routes);
-            let head = way.is_torn().then(|| self.protocol.head(&request));
             let step = self.step(client, &way.view(client), request);
-            match head {
-                Some(head) => self.take_torn(client, &head, step, &way),
-                None => self.take_step(client, step, Some(&way)),
+            match asked {
+                Some(asked) if way.is_torn() => self.take_torn(client, asked, step, &way),
+                asked => self.take_step(client, step, asked, Some(&way)),
             }
         }
         way.clear();
@@ -60,7 +62,7 @@ where
     fn take_torn(
         self: &Rc<Self>,
         client: &Rc<Client<P>>,
-        head: &P::Head,
+        asked: Asked<P>,
         step: Step<P>,
         way: &Way,
     ) {
@@ -68,15 +70,18 @@ where
             Step::Shared(..) => None,
             Step::Alone(..) => Some(false),
             Step::Private { .. } => Some(true),
-            other => return self.take_step(client, other, Some(way)),
+            other => return self.take_step(client, other, Some(asked), Some(way)),
         };
         if let Some(own) = own {
             let machine = &mut *client.machine.borrow_mut();
             <P::Correlation as Exchange<P>>::on_failed(&self.protocol, machine, own);
         }
         let text = "what it is about belongs to different clusters";
-        match self.protocol.reply(head, &Failure::new(Reason::BadRequest, text)) {
-            Some(reply) => self.say(client, reply),
+        match self.protocol.reply(&asked.head, &Failure::new(Reason::BadRequest, text)) {
+            Some(reply) => {
+                self.record_answer(client, &asked, way.known().route, &reply);
+                self.say(client, reply);
+            }
             None => client.close(),
         }
         if own == Some(true) && client.private.borrow().is_some() {
@@ -85,11 +90,13 @@ where
         }
     }
 
-    /// Does what is to become of a request, now or when nothing is in flight.
+    /// Does what is to become of a request, now or when nothing is in flight. `asked`: what it was, where it was not
+    /// parked; `way`: where it goes, as far as that was looked for.
     pub(super) fn take_step(
         self: &Rc<Self>,
         client: &Rc<Client<P>>,
         step: Step<P>,
+        asked: Option<Asked<P>>,
         way: Option<&Way>,
     ) {
         let known = way.map(Way::known).unwrap_or_default();
@@ -103,11 +110,31 @@ where
             }
             Step::Parts(parts, gather) => {
                 let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+                let (split, gather) = match asked {
+                    Some(asked) => {
+                        let like = parts.first().map(|part| &part.request);
+                        let passage = self.whole(client, &asked, known.route, like);
+                        if let Some(like) = like {
+                            let look = Look { about: false, parts: parts.len(), ..Look::ALL };
+                            self.worker.look_at(&self.protocol, &passage, like, look);
+                        }
+                        let (split, gather) = self.note_split(client, passage, gather);
+                        (Some(split), gather)
+                    }
+                    None => (None, gather),
+                };
                 let first = self.admit(client, |inbox| inbox.admit_split(count, gather));
                 for (part, number) in parts.into_iter().zip(0..) {
                     let place = Place { part: number, ..first };
                     let known = way.map(|way| way.known_of(part.portion)).unwrap_or_default();
-                    self.station(client, part.request, place, part.target, None, known);
+                    self.station(
+                        client,
+                        part.request,
+                        place,
+                        part.target,
+                        Err(split.clone()),
+                        known,
+                    );
                 }
             }
             Step::Private { before, request, target, patient }
@@ -118,9 +145,17 @@ where
             later @ (Step::Alone(..) | Step::Private { .. }) => client.park(later),
             Step::Wait(request) if client.in_flight() == 0 => self.on_request(client, request),
             later @ Step::Wait(_) => client.park(later),
-            Step::Answer(reply) => self.say(client, reply),
+            Step::Answer(reply) => {
+                if let Some(asked) = asked {
+                    self.record_answer(client, &asked, known.route, &reply);
+                }
+                self.say(client, reply);
+            }
             Step::Bye(reply) => {
                 if let Some(reply) = reply {
+                    if let Some(asked) = asked {
+                        self.record_answer(client, &asked, known.route, &reply);
+                    }
                     self.say(client, reply);
                 }
                 client.close();
@@ -139,7 +174,7 @@ where
     ) {
         let expect = <P::Correlation as Exchange<P>>::expects(&self.protocol, &request);
         let place = self.admit(client, |inbox| inbox.admit(expect));
-        self.station(client, request, place, target, Some(alone), known);
+        self.station(client, request, place, target, Ok(alone), known);
     }
 
     fn admit(
@@ -150,14 +185,15 @@ where
         admit(&mut client.inbox.borrow_mut())
     }
 
-    /// Leads one request, or one part of one, past the stations. `whole`: it is no part; whether it is the only one.
+    /// Leads one request, or one part of one, past the stations. `whole`: whether it is the only one, or of what it is a
+    /// part.
     fn station(
         self: &Rc<Self>,
         client: &Rc<Client<P>>,
         mut request: P::Frame,
         place: Place,
         target: Target,
-        whole: Option<Alone>,
+        whole: Result<Alone, Option<Rc<Split>>>,
         known: Known<'_>,
     ) {
         let listener = client.listener.borrow().clone();
@@ -168,6 +204,8 @@ where
             // The protocol's hash may be of any quality; a ring needs all its bits to be good.
             passage.hash = Some(hash_key(&hash.to_le_bytes()));
         }
+        let look = if whole.is_ok() { Look::ALL } else { Look::ABOUT };
+        self.worker.look_at(&self.protocol, &passage, &request, look);
         let ticket = self.ticket(client, &request, place, target, whole, passage);
         let Some(delay) = delay else { return self.proceed(ticket, request, refused) };
         let mesh = self.clone();
@@ -185,7 +223,7 @@ where
         request: &P::Frame,
         place: Place,
         target: Target,
-        whole: Option<Alone>,
+        whole: Result<Alone, Option<Rc<Split>>>,
         passage: Passage,
     ) -> Ticket<P> {
         let lane = self.protocol.lane(request);
@@ -197,10 +235,11 @@ where
             expect: <P::Correlation as Exchange<P>>::expects(&self.protocol, request),
             lane,
             target,
-            alone: whole.unwrap_or(Alone::No),
+            alone: *whole.as_ref().unwrap_or(&Alone::No),
             before: Vec::new(),
             patient: false,
-            whole: whole.is_some(),
+            whole: whole.is_ok(),
+            split: whole.err().flatten(),
             passage,
             bytes_out: 0,
             try_deadline: None,

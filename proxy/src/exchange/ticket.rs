@@ -11,7 +11,7 @@ use wiremesh::{
     engine::Place,
 };
 
-use super::client::Client;
+use super::{client::Client, split::Split};
 use crate::{
     cluster::LocalEndpoint,
     stations::{Passage, Replay},
@@ -43,6 +43,8 @@ where
     pub patient: bool,
     /// Not a part of a request that was split.
     pub whole: bool,
+    /// The request that it is a part of.
+    pub split: Option<Rc<Split>>,
     pub passage: Passage,
     /// Bytes of replies so far, where there are several.
     pub bytes_out: usize,

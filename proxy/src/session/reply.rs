@@ -35,8 +35,9 @@ impl<P: Sessioned> Sessions<P> {
         let mut done = None;
         if let Pending::Sent(sent) = &mut session.pending {
             let ticket = &mut sent.ticket;
-            if ticket.status == Status::Ok {
+            if ticket.status == Status::Ok && status != Status::Ok {
                 (ticket.status, ticket.partial) = (status, partial);
+                ticket.error = frame.error_class();
             }
             if !matches!(hold, Hold::Pending) {
                 done = Some(std::mem::replace(&mut session.pending, Pending::None));
@@ -82,6 +83,7 @@ impl<P: Sessioned> Sessions<P> {
             }
             let outcome = Outcome {
                 status: ticket.status,
+                error: ticket.error,
                 reason: None,
                 bytes_out: ticket.bytes_out.saturating_add(len),
             };
@@ -227,7 +229,7 @@ impl<P: Sessioned> Sessions<P> {
         }
         let request = replay.request.clone();
         ticket.passage.series.retries.inc();
-        (ticket.status, ticket.partial) = (Status::Ok, false);
+        (ticket.status, ticket.partial, ticket.error) = (Status::Ok, false, None);
         let mut session = client.session.borrow_mut();
         session.pending = Pending::Paused;
         session.machine = self.protocol.machine();
@@ -269,7 +271,7 @@ impl<P: Sessioned> Sessions<P> {
             None => client.close(),
         }
         let (status, reason) = (failure.status, Some(failure.reason));
-        let outcome = Outcome { status, reason, bytes_out: ticket.bytes_out };
+        let outcome = Outcome { status, error: None, reason, bytes_out: ticket.bytes_out };
         let endpoint = endpoint.map(|endpoint| &**endpoint);
         ticket.passage.record(&self.worker, &client.peer, endpoint, outcome);
     }
@@ -281,7 +283,7 @@ impl<P: Sessioned> Sessions<P> {
         ticket: &Ticket<P>,
         endpoint: Option<&LocalEndpoint>,
     ) {
-        let outcome = Outcome { status: Status::Unknown, reason: None, bytes_out: 0 };
+        let outcome = Outcome { status: Status::Unknown, error: None, reason: None, bytes_out: 0 };
         ticket.passage.record(&self.worker, &client.peer, endpoint, outcome);
     }
 }

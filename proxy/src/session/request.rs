@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     policy::pass_on_timeout,
-    stations::{Decision, Known, Left, Outcome, Replay},
+    stations::{Decision, Known, Left, Look, Outcome, Replay},
 };
 
 impl<P: Sessioned> Sessions<P> {
@@ -37,6 +37,7 @@ impl<P: Sessioned> Sessions<P> {
             &mut request,
             Known { route: None, cluster: held.as_ref() },
         );
+        self.worker.look_at(&self.protocol, &passage, &request, Look::ALL);
         let ticket = Ticket {
             passage,
             head,
@@ -47,6 +48,7 @@ impl<P: Sessioned> Sessions<P> {
             bytes_out: 0,
             status: Status::Ok,
             partial: false,
+            error: None,
         };
         let Some(delay) = delay else { return self.proceed(client, ticket, request, refused) };
         let (sessions, client) = (self.clone(), client.clone());
@@ -143,7 +145,7 @@ impl<P: Sessioned> Sessions<P> {
         session.pending = Pending::None;
         drop(session);
         ticket.passage.leave(&self.worker, endpoint, now, now, Left::Unheard);
-        let outcome = Outcome { status: Status::Ok, reason: None, bytes_out: 0 };
+        let outcome = Outcome { status: Status::Ok, error: None, reason: None, bytes_out: 0 };
         ticket.passage.record(&self.worker, &client.peer, Some(endpoint), outcome);
     }
 }

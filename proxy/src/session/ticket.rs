@@ -24,6 +24,8 @@ pub struct Ticket<P: Protocol> {
     pub status: Status,
     /// See [`Frame::is_partial_fault`](wiremesh::Frame::is_partial_fault).
     pub partial: bool,
+    /// What the protocol calls it.
+    pub error: Option<&'static str>,
 }
 
 /// A ticket that was sent.

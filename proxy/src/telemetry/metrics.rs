@@ -12,7 +12,11 @@ use std::{
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{EndpointSeries, ListenerSeries, RequestSeries, Snapshot};
+use super::{
+    EndpointSeries, ListenerSeries, RequestSeries, Snapshot,
+    watch::{self, ListenerKeys, ListenerSlow, Watch},
+};
+use crate::config::{Sample, SlowLog};
 
 /// How many different (service, method) pairs are told apart by default.
 pub const MAX_NAMES: usize = 2_000;
@@ -82,6 +86,28 @@ impl Metrics {
         self.dropped_lines.clone()
     }
 
+    /// The slow requests of each listener that keeps them.
+    pub fn slow(&self) -> Vec<ListenerSlow> {
+        self.watched(|listener, watches| watch::slow_of(listener, watches.iter().map(|it| &**it)))
+    }
+
+    /// What the requests of each listener that has them looked at are about.
+    pub fn keys(&self, now: Instant) -> Vec<ListenerKeys> {
+        self.watched(|listener, watches| {
+            watch::keys_of(listener, watches.iter().map(|it| &**it), now)
+        })
+    }
+
+    fn watched<T>(&self, of: impl Fn(&str, &[Arc<Watch>]) -> Option<T>) -> Vec<T> {
+        let mut listeners: BTreeMap<String, Vec<Arc<Watch>>> = BTreeMap::new();
+        for table in lock(&self.threads).iter() {
+            for (listener, watch) in &lock(&table.rows).watches {
+                listeners.entry(listener.clone()).or_default().push(watch.clone());
+            }
+        }
+        listeners.iter().filter_map(|(listener, watches)| of(listener, watches)).collect()
+    }
+
     /// Everything that was counted up to now, added up over the threads.
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot::new(Instant::now());
@@ -133,6 +159,30 @@ impl WorkerMetrics {
     /// The counts of a listener.
     pub fn listener_series(&self, listener: &str) -> Arc<ListenerSeries> {
         lock(&self.table.rows).listeners.entry(listener.to_owned()).or_default().clone()
+    }
+
+    /// What is to be kept of the traffic of a listener; what was kept so far where the settings are the same. `None`:
+    /// nothing.
+    pub fn watch(
+        &self,
+        listener: &str,
+        slow_log: Option<SlowLog>,
+        sample: Option<Sample>,
+        now: Instant,
+    ) -> Option<Arc<Watch>> {
+        let mut rows = lock(&self.table.rows);
+        if let Some(known) = rows.watches.get(listener).filter(|it| it.is_for(slow_log, sample)) {
+            return Some(known.clone());
+        }
+        rows.watches.remove(listener);
+        let watch = Watch::new(slow_log, sample, now)?;
+        rows.watches.insert(listener.to_owned(), watch.clone());
+        Some(watch)
+    }
+
+    /// Keeps nothing of the traffic of listeners but these any more.
+    pub fn watch_only(&self, is_there: impl Fn(&str) -> bool) {
+        lock(&self.table.rows).watches.retain(|listener, _| is_there(listener));
     }
 
     /// The metrics that this is a part of.
@@ -218,6 +268,7 @@ struct Rows {
     requests: Vec<RequestRow>,
     endpoints: BTreeMap<(String, String), EndpointRow>,
     listeners: BTreeMap<String, Arc<ListenerSeries>>,
+    watches: BTreeMap<String, Arc<Watch>>,
 }
 
 impl Rows {

@@ -11,6 +11,7 @@ mod metrics;
 mod process;
 mod series;
 mod snapshot;
+pub mod watch;
 
 pub(crate) use access_log::rfc3339;
 pub use access_log::{AccessLog, Record, WorkerLog};

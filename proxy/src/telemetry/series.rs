@@ -1,8 +1,11 @@
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use wiremesh::{Reason, Status};
 
-use super::{Histogram, Latency};
+use super::{Histogram, Latency, OTHER};
 
 /// A count that **one** thread adds to and any thread reads: a plain load and store, no locked instruction. Two writers
 /// would lose counts.
@@ -34,8 +37,12 @@ pub struct RequestSeries {
     pub(super) latency: Histogram,
     pub(super) bytes_in: Counter,
     pub(super) bytes_out: Counter,
+    /// What went wrong, where the protocol has a name for it; there is none until something has.
+    pub(super) errors: OnceLock<Box<ErrorSeries>>,
     /// Tries after the first.
     pub retries: Counter,
+    /// Those that took longer than the listener's slow log allows.
+    pub slow: Counter,
 }
 
 impl RequestSeries {
@@ -56,6 +63,35 @@ impl RequestSeries {
         self.latency.record(latency);
         self.bytes_in.add(bytes_in as u64);
         self.bytes_out.add(bytes_out as u64);
+    }
+
+    /// Counts what a request that is over had for an answer, where that was an error: its
+    /// [class](wiremesh::Frame::error_class).
+    pub fn count_error(&self, class: &'static str) {
+        self.errors.get_or_init(Box::default).count(class);
+    }
+}
+
+/// How many classes of errors a method has at most; further ones are counted as [`OTHER`].
+const CLASSES: usize = 24;
+
+/// Counts by class of error, in the order in which the classes came up.
+#[derive(Debug, Default)]
+pub(super) struct ErrorSeries {
+    classes: [(OnceLock<&'static str>, Counter); CLASSES],
+    others: Counter,
+}
+
+impl ErrorSeries {
+    fn count(&self, class: &'static str) {
+        let known = self.classes.iter().find(|(name, _)| *name.get_or_init(|| class) == class);
+        known.map_or(&self.others, |(_, counter)| counter).inc();
+    }
+
+    /// The classes that there were, with their counts.
+    pub(super) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let named = self.classes.iter().filter_map(|(name, n)| Some((*name.get()?, n.get())));
+        named.chain([(OTHER, self.others.get())]).filter(|(_, n)| *n > 0)
     }
 }
 

@@ -66,6 +66,8 @@ pub struct RequestTotals {
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     pub(super) retries: u64,
+    pub(super) slow: u64,
+    pub(super) errors: BTreeMap<&'static str, u64>,
 }
 
 /// The counts of one endpoint.
@@ -214,6 +216,10 @@ impl Snapshot {
         totals.bytes_in += series.bytes_in.get();
         totals.bytes_out += series.bytes_out.get();
         totals.retries += series.retries.get();
+        totals.slow += series.slow.get();
+        for (class, n) in series.errors.get().into_iter().flat_map(|errors| errors.counts()) {
+            *totals.errors.entry(class).or_default() += n;
+        }
     }
 
     pub(super) fn add_endpoint(&mut self, key: &(String, String), series: &EndpointSeries) {

@@ -1,4 +1,10 @@
-use std::{ops::Deref, rc::Rc, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    ops::Deref,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use wiremesh::{Frame, Limits};
 
@@ -7,7 +13,10 @@ use crate::{
     config,
     policy::{Filters, Route, RouteTable},
     registry::Driver,
-    telemetry::ListenerSeries,
+    telemetry::{
+        ListenerSeries,
+        watch::{Sampled, Watch},
+    },
 };
 
 /// A listener, as one worker sees it.
@@ -17,6 +26,8 @@ pub struct ListenerView {
     pub limits: Limits,
     pub filters: Filters,
     pub series: Arc<ListenerSeries>,
+    /// What is kept of its requests, if anything.
+    pub watch: Option<Watcher>,
     pub(super) table: Arc<RouteTable>,
     /// Those of `table`, in its order.
     pub(super) routes: Box<[Rc<LocalRoute>]>,
@@ -60,6 +71,41 @@ pub(super) fn divided_by(routes: &[Rc<LocalRoute>]) -> Box<[Box<str>]> {
         }
     }
     names.into()
+}
+
+/// Which of a listener's requests are looked at.
+pub struct Watcher {
+    pub kept: Arc<Watch>,
+    /// From how long on a request is slow.
+    pub slow_after: Option<Duration>,
+    /// One of how many requests is looked at; 0: none.
+    every: u32,
+    /// How many are let pass before the next is looked at.
+    until: Cell<u32>,
+}
+
+/// A request of so many bytes is looked at in any case, for its size.
+const LARGE: usize = 64 << 10;
+
+impl Watcher {
+    pub(super) fn new(kept: Arc<Watch>) -> Self {
+        let (slow_after, every) = (kept.slow_after(), kept.every().unwrap_or(0));
+        Self { kept, slow_after, every, until: Cell::new(0) }
+    }
+
+    /// Whether, and for what, a request of this size is to be looked at.
+    pub fn sample(&self, bytes: usize, rng: &RefCell<fastrand::Rng>) -> Option<Sampled> {
+        if self.every == 0 {
+            return None;
+        }
+        if let Some(left) = self.until.get().checked_sub(1) {
+            self.until.set(left);
+            return (bytes >= LARGE).then_some(Sampled::Large);
+        }
+        // Requests may come in a rhythm: each n-th would always be of the same kind.
+        self.until.set(rng.borrow_mut().u32(0..=2 * (self.every - 1)));
+        Some(Sampled::Counted)
+    }
 }
 
 /// A route, as one worker sees it.

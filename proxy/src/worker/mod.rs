@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 
 pub use self::{
     buffers::Buffers,
-    listener::{ListenerView, LocalRoute},
+    listener::{ListenerView, LocalRoute, Watcher},
     pace::{OWED_HIGH, OWED_LOW, Overdue, Pace},
     thread::{Command, RawStream, WorkerHandle, spawn},
 };
@@ -34,7 +34,7 @@ use crate::{
     snapshot::{ListenerPlan, Snapshot},
     telemetry::{
         AccessLog, EndpointSeries, Latency, ListenerSeries, Metrics, OwnSeries, Record, Requests,
-        WorkerLog, WorkerMetrics,
+        WorkerLog, WorkerMetrics, watch::Seen,
     },
 };
 
@@ -128,6 +128,9 @@ pub struct Worker {
     requests: RefCell<FxHashMap<[usize; 2], KnownRequests>>,
     /// The series asked for last: the next request is often of the same method.
     last_series: RefCell<Option<LastSeries>>,
+    /// What was remembered of requests that are over, to be used again.
+    #[allow(clippy::vec_box)] // The boxes are what is used again.
+    pub spare_seen: RefCell<Vec<Box<Seen>>>,
 }
 
 impl Worker {
@@ -150,6 +153,7 @@ impl Worker {
             drivers: RefCell::default(),
             requests: RefCell::default(),
             last_series: RefCell::default(),
+            spare_seen: RefCell::default(),
         }
     }
 
@@ -282,6 +286,7 @@ impl Worker {
         drop(clusters);
         self.requests.borrow_mut().clear();
         self.last_series.borrow_mut().take();
+        self.metrics.watch_only(|name| snapshot.listeners.iter().any(|it| *it.name == *name));
         let views = snapshot.listeners.iter().map(|plan| (plan.name.clone(), self.view(plan)));
         *self.listeners.borrow_mut() = views.collect();
         *self.access_log.borrow_mut() = snapshot.access_log.as_ref().map(AccessLog::worker);
@@ -302,7 +307,10 @@ impl Worker {
             Some(driver)
         });
         let routes = self.routes(&plan.routes);
+        let (slow_log, sample) = (plan.config.slow_log, plan.config.sample);
+        let watch = self.metrics.watch(&plan.name, slow_log, sample, self.now());
         Rc::new(ListenerView {
+            watch: watch.map(Watcher::new),
             name: plan.name.clone(),
             config: plan.config.clone(),
             limits: plan.limits.clone(),

@@ -14,3 +14,4 @@ mod pubsub;
 mod routes;
 mod settings;
 mod shared;
+mod watch;

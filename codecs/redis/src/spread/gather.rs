@@ -50,7 +50,7 @@ impl Gather<Redis> for Gathered {
     }
 
     fn failed(&mut self, protocol: &Redis, part: usize, failure: &Failure) {
-        if let Some(reply) = protocol.reply(&(), failure) {
+        if let Some(reply) = protocol.reply(&None, failure) {
             note(&mut self.replies, part, reply);
         }
     }
@@ -98,7 +98,7 @@ impl Gather<Redis> for InOrder {
     }
 
     fn failed(&mut self, protocol: &Redis, part: usize, failure: &Failure) {
-        if let Some(reply) = protocol.reply(&(), failure) {
+        if let Some(reply) = protocol.reply(&None, failure) {
             note(&mut self.replies, part, reply);
         }
     }

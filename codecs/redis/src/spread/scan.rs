@@ -50,7 +50,7 @@ impl Gather<Redis> for Scan {
     }
 
     fn failed(&mut self, protocol: &Redis, _part: usize, failure: &Failure) {
-        self.reply = protocol.reply(&(), failure);
+        self.reply = protocol.reply(&None, failure);
     }
 
     fn finish(&mut self, _protocol: &Redis) -> Message {

@@ -336,7 +336,7 @@ fn statuses() {
 #[test]
 fn the_proxys_own_words() {
     let says = |failure: Failure| {
-        let reply = Redis::default().reply(&(), &failure).unwrap();
+        let reply = Redis::default().reply(&None, &failure).unwrap();
         let arrived = message(Peer::Upstream, &encoded(&reply));
         assert_eq!((arrived.status(), arrived.kind()), (failure.status, Kind::Response));
         String::from_utf8(encoded(&reply)).unwrap()

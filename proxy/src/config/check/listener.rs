@@ -44,6 +44,9 @@ impl<'a> Check<'a> {
         ] {
             self.over_zero(at, name, value);
         }
+        if let Some(slow_log) = &listener.slow_log {
+            self.over_zero(at.field("slow_log"), "threshold", slow_log.threshold);
+        }
         self.routes(at, listener, &protocols);
     }
 

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Route;
+use super::{Route, Sample, SlowLog};
 use crate::config::value::{Address, ByteSize, Cidr, Duration};
 
 /// A place where clients connect.
@@ -48,6 +48,15 @@ pub struct Listener {
     /// A client that takes none of its replies for this long is disconnected.
     #[serde(default = "default_stall_timeout")]
     pub stall_timeout: Duration,
+    /// Keeps the requests that took long for the admin page `/slow`. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "SlowLog")]
+    pub slow_log: Option<SlowLog>,
+    /// Looks at some of the requests for the admin page `/keys`: what is asked for most, and what is largest. Default:
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Sample")]
+    pub sample: Option<Sample>,
     /// Where requests go: the first route that matches.
     #[schemars(length(min = 1))]
     pub routes: Vec<Route>,
@@ -74,6 +83,8 @@ impl Listener {
             idle_timeout: default_idle_timeout(),
             frame_timeout: default_frame_timeout(),
             stall_timeout: default_stall_timeout(),
+            slow_log: None,
+            sample: None,
             routes,
         }
     }

@@ -3,6 +3,7 @@
 mod cluster;
 mod listener;
 mod route;
+mod watch;
 
 use std::net::SocketAddr;
 
@@ -15,6 +16,7 @@ pub use route::{
     Abort, Backoff, Budget, Delay, Fault, Hash, HeaderEdits, HeaderMatch, Limit, Match, Reply,
     Retry, RetryOn, Route, Target, WeightedCluster,
 };
+pub use watch::{Sample, SlowLog};
 
 use super::value::{Duration, LogPath};
 

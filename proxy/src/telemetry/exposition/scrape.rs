@@ -65,6 +65,21 @@ impl Scrape {
             }),
         )?;
         out.counter(
+            "wiremesh_request_errors",
+            "Requests that were answered by an error, by what the protocol calls it",
+            None,
+            rows.iter().flat_map(|(labels, totals)| {
+                let errors = totals.errors.iter();
+                errors.map(|(error, n)| ((request_labels(labels), [("error", *error)]), *n))
+            }),
+        )?;
+        out.counter(
+            "wiremesh_slow_requests",
+            "Requests that took longer than the slow log of their listener allows",
+            None,
+            each(|r| r.slow).filter(|(_, n)| *n > 0),
+        )?;
+        out.counter(
             "wiremesh_request_retries",
             "Tries after the first",
             None,
