@@ -96,7 +96,6 @@ impl Worker {
         request: &mut F,
         known: Known<'_>,
     ) -> Decision {
-        let now = self.now();
         let verdict = listener.filters.on_request(request);
         let route = match known.route {
             Some(route) if listener.filters.is_empty() => Some(route.clone()),
@@ -118,7 +117,7 @@ impl Worker {
                 route: route.clone(),
                 cluster,
                 series,
-                started: now,
+                started: self.now(),
                 deadline: None,
                 hash: None,
                 bytes_in: request.wire_len(),

@@ -62,13 +62,11 @@ impl Message {
     #[inline]
     fn array_request(raw: BytesMut, start: usize, argc: usize, learnt: Option<&Learnt>) -> Self {
         let mut args = Args::of(raw.get(start..).unwrap_or_default(), argc);
-        let command = args.next().and_then(|name| {
-            let sub = args.next();
-            match find_exactly(name, sub) {
+        let command =
+            args.next().and_then(|name| match find_exactly(name, || args.clone().next()) {
                 Ok(command) => Some(command),
-                Err(container) => learnt.and_then(|it| it.find(name, sub)).or(container),
-            }
-        });
+                Err(container) => learnt.and_then(|it| it.find(name, args.next())).or(container),
+            });
         let argc = u32::try_from(argc).unwrap_or(u32::MAX);
         Self { command, argc, ..Self::new(raw, start, Role::Request) }
     }

@@ -36,6 +36,15 @@ enum Owed {
 }
 
 impl<T> Pipeline<T> {
+    /// Filled in where it is: moving what has just been put together makes the processor wait for it.
+    #[inline]
+    fn push(&mut self, token: Option<T>, owed: Owed, timer: Timer) {
+        self.line.push_back(Entry { token: None, owed: Owed::UntilLast, timer: Timer::NONE });
+        if let Some(entry) = self.line.back_mut() {
+            (entry.token, entry.owed, entry.timer) = (token, owed, timer);
+        }
+    }
+
     #[inline]
     fn pop(&mut self) -> Option<T> {
         let entry = self.line.front_mut()?;
@@ -85,7 +94,7 @@ impl<P: Pipelined, T> Engine<P, T> for Pipeline<T> {
         }
         let number = self.head.wrapping_add(self.line.len() as u64);
         let timer = deadline.map_or(Timer::NONE, |at| self.wheel.set(at, number));
-        self.line.push_back(Entry { token: Some(token), owed, timer });
+        self.push(Some(token), owed, timer);
         Ok(Slot(number))
     }
 
@@ -97,7 +106,7 @@ impl<P: Pipelined, T> Engine<P, T> for Pipeline<T> {
             Expect::Many(count) => Owed::Replies(count),
             Expect::Stream => Owed::UntilLast,
         };
-        self.line.push_back(Entry { token: None, owed, timer: Timer::NONE });
+        self.push(None, owed, Timer::NONE);
         self.abandoned = self.abandoned.saturating_add(1);
     }
 

@@ -44,14 +44,10 @@ impl<P: Protocol> Reorder<P> {
             return Place { turn: NO_TURN, part: 0 };
         }
         let turn = self.head.wrapping_add(self.turns.len() as u64);
-        self.turns.push_back(Turn {
-            parts,
-            first: None,
-            rest: Vec::new(),
-            held: 0,
-            started: false,
-            done: false,
-        });
+        self.turns.push_back(Turn::NEW);
+        if let (Some(turn), Some(parts)) = (self.turns.back_mut(), parts) {
+            turn.parts = Some(parts);
+        }
         Place { turn, part: 0 }
     }
 
@@ -217,6 +213,9 @@ impl<P: Protocol> fmt::Debug for Reorder<P> {
 }
 
 impl<P: Protocol> Turn<P> {
+    const NEW: Self =
+        Self { parts: None, first: None, rest: Vec::new(), held: 0, started: false, done: false };
+
     fn hold(&mut self, reply: P::Frame) {
         if self.first.is_none() {
             self.first = Some(reply);

@@ -130,6 +130,7 @@ where
     }
 
     /// What its machine is told of a cluster.
+    #[inline(always)]
     pub fn view(&self, cluster: Option<&Rc<LocalCluster>>) -> View<'_> {
         View {
             client: self.id,
@@ -520,6 +521,7 @@ where
         if self.eof || !self.may_take() {
             return Poll::Pending;
         }
+        ready!(self.accepted.stream.poll_read_ready(cx))?;
         let buffers = &self.mesh.worker.buffers;
         let mut input = buffers.begin_read(&mut self.input);
         let read = poll_read_buf(Pin::new(&mut self.accepted.stream), cx, &mut input);

@@ -57,7 +57,7 @@ where
     /// Bytes of requests that are kept for retries.
     kept: Rc<Cell<usize>>,
     /// The storage of the way that was found last.
-    way: Cell<Way>,
+    way: Cell<Option<Box<Way>>>,
     /// What slow readers may be owed beyond the usual.
     slack: Cell<usize>,
 }

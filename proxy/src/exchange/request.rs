@@ -35,7 +35,7 @@ where
             let step = self.step(client, &client.view(None), request);
             return self.take_step(client, step, asked, None);
         }
-        let mut way = self.way.take();
+        let mut way = self.way.take().unwrap_or_default();
         way.find::<P>(&self.protocol, &client.listener.borrow(), &request);
         // By other routes than those before it, it could overtake them.
         let routes = routes_version();
@@ -50,7 +50,7 @@ where
             }
         }
         way.clear();
-        self.way.set(way);
+        self.way.set(Some(way));
     }
 
     fn step(&self, client: &Client<P>, view: &View<'_>, request: P::Frame) -> Step<P> {
@@ -217,6 +217,7 @@ where
     }
 
     /// A ticket for a request that is about to be sent.
+    #[inline(always)]
     pub(super) fn ticket(
         &self,
         client: &Rc<Client<P>>,

@@ -100,6 +100,7 @@ where
     P::Correlation: Exchange<P>,
 {
     /// A ticket of these details.
+    #[inline(always)]
     pub fn issue(&self, details: Details<P>) -> Ticket<P> {
         match self.0.borrow_mut().pop() {
             Some(mut ticket) => {

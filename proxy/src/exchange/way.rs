@@ -100,6 +100,7 @@ impl Way {
     }
 
     /// What a client's machine is told.
+    #[inline(always)]
     pub fn view<'a, P: Protocol>(&'a self, client: &'a Client<P>) -> View<'a>
     where
         P::Correlation: Exchange<P>,

@@ -52,6 +52,14 @@ impl Stream {
         let _ = tokio::time::timeout(LINGER, end).await;
     }
 
+    /// Whether there may be something to read. Cheaper than a read in vain.
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
     /// Writes of `out` what one system call takes.
     pub fn poll_write_out(
         &mut self,

@@ -52,9 +52,11 @@ pub struct Client {
 
 impl ClientMachine<Redis> for Client {
     fn on_request(&mut self, redis: &Redis, view: &View<'_>, mut request: Message) -> Step<Redis> {
-        // A request is not touched, nor moved, without need.
         if self.lane != request.lane() {
             request.set_lane(self.lane);
+        }
+        if self.is_usual(redis, view, &request) {
+            return self.plain(view, request);
         }
         if !redis.users().is_empty() {
             request = match self.guard(redis, request) {
@@ -259,6 +261,19 @@ impl Client {
         request.set_lane(lane);
         self.attached = Some(Box::new(Attached::for_once()));
         self.attached_step(view, request)
+    }
+
+    /// Whether a request is one of the many that need no further look: about keys, and of a client that is as it came.
+    /// Nothing that `on_request` goes on to look at may concern such a request.
+    #[inline]
+    fn is_usual(&self, redis: &Redis, view: &View<'_>, request: &Message) -> bool {
+        let command = request.command();
+        command.is_some_and(|it| it.class == Class::Plain && !it.keys.is_empty())
+            && self.attached.is_none()
+            && !self.doomed
+            && view.portions.is_empty()
+            && redis.users().is_empty()
+            && !redis.face().is_transparent()
     }
 
     /// A request that needs nothing of its connection.

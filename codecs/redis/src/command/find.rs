@@ -9,21 +9,21 @@ use super::{COMMANDS, Command};
 /// An unknown subcommand gives the container itself, an unknown command nothing. `sub` is not looked at where the command
 /// is no container, so that the first argument can be passed as it is.
 pub fn find(name: &[u8], sub: Option<&[u8]>) -> Option<&'static Command> {
-    find_exactly(name, sub).map_or_else(|container| container, Some)
+    find_exactly(name, || sub).map_or_else(|container| container, Some)
 }
 
 /// As [`find`]; what is found without its subcommand, or not at all, is an error.
 #[inline]
-pub(crate) fn find_exactly(
+pub(crate) fn find_exactly<'a>(
     name: &[u8],
-    sub: Option<&[u8]>,
+    sub: impl FnOnce() -> Option<&'a [u8]>,
 ) -> Result<&'static Command, Option<&'static Command>> {
     let index = &*INDEX;
     let (number, command) = Key::of(name, 0).and_then(|key| index.find(key)).ok_or(None)?;
     if command.subcommands.is_empty() {
         return Ok(command);
     }
-    let found = Key::of(sub.ok_or(Some(command))?, number).and_then(|key| index.find(key));
+    let found = Key::of(sub().ok_or(Some(command))?, number).and_then(|key| index.find(key));
     found.map(|(_, subcommand)| subcommand).ok_or(Some(command))
 }
 

@@ -51,7 +51,7 @@ fn read(entry: &Value<'_>, container: Option<&str>, found: &mut Vec<Definition>)
             if sub.is_empty() || sub.contains('|') {
                 return None;
             }
-            find_exactly(container.as_bytes(), Some(sub.as_bytes())).is_ok()
+            find_exactly(container.as_bytes(), || Some(sub.as_bytes())).is_ok()
         }
     };
     if !known {

@@ -193,6 +193,9 @@ where
                 return Poll::Pending;
             }
         }
+        if let Err(error) = ready!(self.stream.poll_read_ready(cx)) {
+            return Poll::Ready(Err((Reason::UpstreamReset, error.to_string())));
+        }
         let mut input = self.mesh.worker.buffers.begin_read(&mut self.input);
         let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut input);
         let taken = match &read {
