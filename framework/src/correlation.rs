@@ -117,6 +117,13 @@ pub trait Pipelined: Protocol<Correlation = InOrder> {
     /// Edits a reply that says to ask elsewhere, before the client is given it: it was followed too often, or cannot be.
     /// `learnt`: the proxy knows who serves what. The default leaves it as it is.
     fn unfollowed(&self, _reply: &mut Self::Frame, _learnt: bool) {}
+
+    /// What becomes of a copy of a request in another cluster, of which `view` tells; in its own the request goes to
+    /// `target`. It may be the part of one that was split. Only [`Step::Shared`] and [`Step::Parts`] are sent, and
+    /// [`Step::Nothing`] is fine; any other says that it cannot be had there.
+    fn replan(&self, _view: &View<'_>, request: Self::Frame, target: Target) -> Step<Self> {
+        Step::Shared(request, target)
+    }
 }
 
 /// Follows one client of a [`Pipelined`] protocol: says for every request which kind of upstream connection it needs.
@@ -261,6 +268,13 @@ pub enum Target {
     Slot(u16, Access),
     /// The n-th shard, modulo their number.
     Shard(usize, Access),
+}
+
+impl Target {
+    /// Whether the request is known to change nothing.
+    pub fn is_read(self) -> bool {
+        matches!(self, Self::Slot(_, Access::Read) | Self::Shard(_, Access::Read))
+    }
 }
 
 /// What a request wants of its shard.
@@ -431,6 +445,11 @@ pub trait Exchange<P: Protocol>: 'static {
 
     /// [`Pipelined::unfollowed`].
     fn unfollowed(_: &P, _reply: &mut P::Frame, _learnt: bool) {}
+
+    /// [`Pipelined::replan`].
+    fn replan(_: &P, _: &View<'_>, request: P::Frame, target: Target) -> Step<P> {
+        Step::Shared(request, target)
+    }
 }
 
 impl<P: Multiplexed> Exchange<P> for ById {
@@ -503,5 +522,9 @@ impl<P: Pipelined> Exchange<P> for InOrder {
 
     fn unfollowed(protocol: &P, reply: &mut P::Frame, learnt: bool) {
         protocol.unfollowed(reply, learnt);
+    }
+
+    fn replan(protocol: &P, view: &View<'_>, request: P::Frame, target: Target) -> Step<P> {
+        protocol.replan(view, request, target)
     }
 }

@@ -279,6 +279,23 @@ fn no_route(listener: &ListenerView, request: &dyn Frame) -> Failure {
 }
 
 impl Passage {
+    /// That of a copy for another cluster, which nobody but the mirror counts.
+    pub fn of_copy(&self, cluster: &Rc<LocalCluster>, deadline: Instant) -> Self {
+        Self {
+            listener: self.listener.clone(),
+            route: None,
+            cluster: Some(cluster.clone()),
+            series: self.series.clone(),
+            started: self.started,
+            deadline: Some(deadline),
+            hash: self.hash,
+            bytes_in: self.bytes_in,
+            permit: None,
+            log: None,
+            seen: Cell::new(None),
+        }
+    }
+
     /// When an attempt that begins at `now` is given up: with the request, or by the route's time for one try.
     pub fn attempt_deadline(&self, now: Instant) -> Option<Instant> {
         self.route.as_ref().map_or(self.deadline, |route| route.try_deadline(self.deadline, now))

@@ -288,6 +288,47 @@ fn targets() {
 }
 
 #[test]
+fn mirrors() {
+    route_says(
+        "cluster: hello, mirror: { cluster: rnig }",
+        &["2:38: unknown cluster \"rnig\"; did you mean \"ring\"?"],
+    );
+    route_says(
+        "cluster: hello, mirror: { cluster: hello }",
+        &[
+            "2:38: the route's requests go to cluster \"hello\" already; a mirror is another cluster",
+        ],
+    );
+    route_says(
+        "cluster: hello, mirror: { cluster: ring, only: reads }",
+        &["2:50: bolt does not tell reads from writes; remove this"],
+    );
+    route_says(
+        "cluster: hello, mirror: { percent: 101 }",
+        &["2:27: missing field \"cluster\"", "2:38: 101 is too large; the most is 100"],
+    );
+    route_says(
+        "reply: { status: ok }, mirror: { cluster: ring }",
+        &["2:34: mirror has no effect beside reply; remove it"],
+    );
+    route_says("cluster: hello, mirror: { cluster: ring, percent: 0.5, compare: true }", &[]);
+    let listener = "listeners: [{ name: in, address: 127.0.0.1:12220, protocols: [store], routes: [{ name: all, cluster: one, mirror: { cluster: two, only: writes } }] }]\n";
+    let clusters = |two: &str| {
+        format!(
+            "{listener}clusters: [{{ name: one, endpoints: [127.0.0.1:1] }},\n{{ name: two, {two} }}]\n"
+        )
+    };
+    says(&clusters("endpoints: [127.0.0.1:2], topology: cluster"), &[]);
+    // It is spoken to like any other.
+    says(
+        &clusters("endpoints: [127.0.0.1:2, 127.0.0.1:3]"),
+        &[
+            "3:25: 2 servers of store hold different data, and nothing says which holds what; set topology to cluster or watched, or leave one endpoint",
+        ],
+    );
+}
+
+#[test]
 fn retries() {
     route_says(
         "cluster: hello, retry: { on: [connect, reset] }",

@@ -4,7 +4,7 @@ use bytes::{Buf, BytesMut};
 use wiremesh::{
     DecodeError, Detection, Failure, HeaderSupport, Lane, Limits, OptionError, Peer, Piece,
     Protocol, Status, Subject, Summary, WriteBuf,
-    correlation::{Expect, Handshake, InOrder, Pipelined, Purpose},
+    correlation::{Expect, Handshake, InOrder, Pipelined, Purpose, Step, Target, View},
     topology::{Redirect, Topology, TopologyError, TopologyOptions},
 };
 
@@ -18,7 +18,7 @@ use crate::{
     message::{Message, method},
     resp::{Reply, Request, RequestScan, Rest, Scan, complaint},
     roster::Roster,
-    show, status, topology,
+    show, spread, status, topology,
 };
 
 /// The protocol.
@@ -274,6 +274,11 @@ impl Pipelined for Redis {
     #[inline]
     fn redirect(&self, reply: &Message) -> Option<Redirect<Self>> {
         topology::redirect(reply.error_text()?)
+    }
+
+    fn replan(&self, view: &View<'_>, request: Message, target: Target) -> Step<Self> {
+        let version = self.lanes.setting(request.lane()).unwrap_or_default().version;
+        spread::replan(view, version, request, target)
     }
 
     /// Clients do not know, or should not, where servers are: they are told to try again.

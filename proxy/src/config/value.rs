@@ -133,6 +133,9 @@ impl fmt::Display for ByteSize {
 pub struct Percent(pub f64);
 
 impl Percent {
+    /// All.
+    pub const ALL: Self = Self(100.0);
+
     /// The share as a fraction of one.
     pub fn fraction(self) -> f64 {
         self.0 / 100.0

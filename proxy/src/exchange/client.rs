@@ -50,6 +50,8 @@ where
     pub private: RefCell<Option<Rc<Upstream<P>>>>,
     /// Where its requests go, by pool, where they must not overtake one another.
     pub lines: RefCell<Vec<Rc<Upstream<P>>>>,
+    /// Whose requests the copies of its requests are, once there was one.
+    pub shadow: RefCell<Option<Rc<Self>>>,
     /// What waits until nothing is in flight.
     parked: RefCell<Option<Step<P>>>,
     /// The version of the routes that its requests in flight were sent by.
@@ -97,11 +99,23 @@ where
     P::Correlation: Exchange<P>,
 {
     pub fn new(id: u64, accepted: &Accepted, now: Instant) -> Self {
+        let local = accepted.stream.local_text();
+        Self::with(id, accepted.peer.clone(), local, accepted.listener.clone(), now)
+    }
+
+    fn with(
+        id: u64,
+        peer: String,
+        local: String,
+        listener: Rc<ListenerView>,
+        now: Instant,
+    ) -> Self {
         Self {
             id,
-            peer: accepted.peer.clone(),
-            local: accepted.stream.local_text(),
-            listener: RefCell::new(accepted.listener.clone()),
+            peer,
+            local,
+            listener: RefCell::new(listener),
+            shadow: RefCell::default(),
             out: RefCell::default(),
             inbox: RefCell::default(),
             reverse: RefCell::default(),
@@ -143,6 +157,18 @@ where
             divided: false,
             portions: &[],
         }
+    }
+
+    /// A client in whose name copies of this one's requests are sent: it has gone, and hears of nothing.
+    pub fn shadow(&self, now: Instant) -> Rc<Self> {
+        let mut shadow = self.shadow.borrow_mut();
+        let new = || {
+            let listener = self.listener.borrow().clone();
+            let new = Self::with(self.id, self.peer.clone(), self.local.clone(), listener, now);
+            new.state.set(State::Closed);
+            Rc::new(new)
+        };
+        shadow.get_or_insert_with(new).clone()
     }
 
     /// Whether replies can still reach it.

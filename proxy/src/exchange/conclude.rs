@@ -11,6 +11,7 @@ use wiremesh::{
 use super::{
     Mesh,
     client::Client,
+    mirror::Mirrored,
     ticket::{Alone, Sent, Ticket},
     upstream::Upstream,
 };
@@ -52,11 +53,20 @@ where
     /// Gives a client its reply.
     pub(super) fn deliver(
         &self,
-        ticket: Ticket<P>,
+        mut ticket: Ticket<P>,
         endpoint: &Rc<LocalEndpoint>,
         mut reply: P::Frame,
         status: Status,
     ) {
+        match ticket.mirrored.take().map(|mirrored| *mirrored) {
+            None => {}
+            Some(Mirrored::Original(comparison)) => comparison.take(&self.protocol, &reply),
+            Some(Mirrored::Copy(copy)) => {
+                ticket.client.end();
+                copy.answered(&self.protocol, reply);
+                return self.tickets.give_back(ticket);
+            }
+        }
         if ticket.alone == Alone::Watched
             && let Some(cluster) = &ticket.passage.cluster
         {
@@ -277,7 +287,16 @@ where
         self.record(ticket, None, outcome);
     }
 
-    fn record(&self, ticket: Ticket<P>, endpoint: Option<&Rc<LocalEndpoint>>, outcome: Outcome) {
+    fn record(
+        &self,
+        mut ticket: Ticket<P>,
+        endpoint: Option<&Rc<LocalEndpoint>>,
+        outcome: Outcome,
+    ) {
+        if let Some(Mirrored::Copy(copy)) = ticket.mirrored.take().map(|mirrored| *mirrored) {
+            copy.ended(outcome);
+            return self.tickets.give_back(ticket);
+        }
         if let Some(split) = &ticket.split {
             // Of a part only what it is about counts.
             split.note(endpoint);

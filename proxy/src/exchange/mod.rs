@@ -7,6 +7,7 @@
 mod apart;
 mod client;
 mod conclude;
+mod mirror;
 mod private;
 mod redirect;
 mod request;
@@ -187,6 +188,9 @@ where
         }
         client.private.take();
         client.lines.take();
+        if let Some(shadow) = client.shadow.take() {
+            shadow.lines.take();
+        }
         for waiting in client.elsewhere.take() {
             self.conclude_gone(waiting.ticket);
         }

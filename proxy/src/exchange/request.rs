@@ -248,14 +248,23 @@ where
             leads: false,
             attempts: 0,
             replay: None,
+            mirrored: None,
         })
     }
 
-    fn proceed(self: &Rc<Self>, ticket: Ticket<P>, request: P::Frame, refused: Option<Failure>) {
-        match refused {
-            Some(failure) => self.refuse_request(ticket, &failure),
-            None => self.attempt(ticket, request),
+    fn proceed(
+        self: &Rc<Self>,
+        mut ticket: Ticket<P>,
+        request: P::Frame,
+        refused: Option<Failure>,
+    ) {
+        if let Some(failure) = refused {
+            return self.refuse_request(ticket, &failure);
         }
+        if ticket.passage.route.as_ref().is_some_and(|route| route.mirror.is_some()) {
+            self.mirror(&mut ticket, &request);
+        }
+        self.attempt(ticket, request);
     }
 
     /// Answers a request that never got as far as an endpoint.

@@ -11,7 +11,7 @@ use wiremesh::{
     engine::Place,
 };
 
-use super::{client::Client, split::Split};
+use super::{client::Client, mirror::Mirrored, split::Split};
 use crate::{
     cluster::LocalEndpoint,
     stations::{Passage, Replay},
@@ -58,6 +58,8 @@ where
     pub attempts: u32,
     /// Kept only where the route retries or replies may say to ask elsewhere, and until the first of several replies.
     pub replay: Option<Box<Replay<P>>>,
+    /// It is a copy, or its answer is to be compared with that of one.
+    pub mirrored: Option<Box<Mirrored<P>>>,
 }
 
 /// Whether a request is its client's only one.

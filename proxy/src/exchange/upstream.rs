@@ -270,10 +270,14 @@ where
         self.own.set(self.own.get() + (self.appended.get() - before));
     }
 
+    /// Whether too much waits to be written here.
+    pub fn is_behind(&self) -> bool {
+        self.out.borrow().len() + self.waiting_bytes.get() > OWED_HIGH
+    }
+
     /// Stops reading from `client` while too much waits to be written here.
     pub fn hold_back(&self, client: &Rc<Client<P>>) {
-        let owed = self.out.borrow().len() + self.waiting_bytes.get();
-        if owed > OWED_HIGH && self.state.get() != State::Closed {
+        if self.is_behind() && self.state.get() != State::Closed {
             client.set_clogged(true);
             self.clogged.borrow_mut().push(client.clone());
         }

@@ -12,15 +12,17 @@
 //! 4. [`Fault::decide`]: failures made on purpose.
 //! 5. [`Limit::admit`]: rate and concurrency; the [`Permit`] lives as long as the request.
 //! 6. [`Route::deadline`], [`HeaderEdits::apply`], [`Action::pick`], [`HashKey::of`]: what is sent, where, until when.
-//! 7. [`Route::try_deadline`] and [`pass_on_timeout`], for every try.
-//! 8. [`Retry::should_retry`], after a try that failed.
-//! 9. [`Filters::on_response`]: before the reply leaves.
+//! 7. [`Mirror::wants`]: is a copy sent elsewhere?
+//! 8. [`Route::try_deadline`] and [`pass_on_timeout`], for every try.
+//! 9. [`Retry::should_retry`], after a try that failed.
+//! 10. [`Filters::on_response`]: before the reply leaves.
 
 mod authorize;
 mod fault;
 mod filter;
 mod limit;
 mod meter;
+mod mirror;
 mod retry;
 mod route;
 mod table;
@@ -32,6 +34,7 @@ pub use authorize::Authorize;
 pub use fault::{Fault, FaultDecision};
 pub use filter::{Filter, Filters, PeerInfo, Verdict};
 pub use limit::{Limit, Permit};
+pub use mirror::Mirror;
 pub use retry::{Cause, Failed, Retry, RetryBudget};
 pub use route::{Action, HashKey, HeaderEdits, Route, Weighted};
 pub use table::{CompileError, RouteTable};

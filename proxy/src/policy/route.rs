@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use wiremesh::{EditError, Failure, Frame, Reason};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Fault, Limit, Retry, table::CompileError};
+use super::{Fault, Limit, Mirror, Retry, table::CompileError};
 use crate::config::{self, Target};
 
 /// What is done with the requests that a route is for. What is `None` is not configured.
@@ -31,6 +31,8 @@ pub struct Route {
     pub limit: Option<Limit>,
     /// What decides the endpoint in clusters that balance by hash.
     pub hash: Option<HashKey>,
+    /// Who gets copies of requests.
+    pub mirror: Option<Mirror>,
 }
 
 impl Route {
@@ -47,7 +49,13 @@ impl Route {
             fault: config.fault.as_ref().and_then(Fault::compile),
             limit: config.limit.as_ref().and_then(|limit| Limit::compile(&config.name, limit)),
             hash: config.hash.as_ref().map(HashKey::compile),
+            mirror: config.mirror.as_ref().and_then(Mirror::compile),
         })
+    }
+
+    /// Every cluster that requests, or copies of them, may go to.
+    pub fn clusters(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.action.clusters().chain(self.mirror.as_ref().map(|mirror| &mirror.cluster))
     }
 
     /// Takes over what the route of the same name has counted before a reload.
@@ -206,7 +214,7 @@ mod tests {
         let route = route("{ name: r, cluster: c }");
         assert!(route.timeout.is_none() && route.try_timeout.is_none());
         assert!(route.retry.is_none() && route.edits.is_none() && route.fault.is_none());
-        assert!(route.limit.is_none() && route.hash.is_none());
+        assert!(route.limit.is_none() && route.hash.is_none() && route.mirror.is_none());
         let cluster = route.action.pick(&mut fastrand::Rng::with_seed(1)).unwrap();
         assert_eq!((&**cluster, &*route.name), ("c", "r"));
     }

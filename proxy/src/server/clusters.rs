@@ -82,7 +82,7 @@ type Asked = Option<Rc<(Arc<dyn Entry>, Options)>>;
 
 fn asked(snapshot: &Snapshot, registry: &Registry, shared: &Shared) -> Asked {
     let plan = snapshot.listeners.iter().find(|plan| {
-        plan.routes.routes().any(|route| route.action.clusters().any(|c| c == shared.name()))
+        plan.routes.routes().any(|route| route.clusters().any(|c| c == shared.name()))
     })?;
     let name = plan.config.protocols.first()?;
     let options = plan.config.options.get(name).cloned().unwrap_or_default();

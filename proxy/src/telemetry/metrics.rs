@@ -13,7 +13,7 @@ use std::{
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
-    EndpointSeries, ListenerSeries, RequestSeries, Snapshot,
+    EndpointSeries, ListenerSeries, MirrorSeries, RequestSeries, Snapshot,
     watch::{self, ListenerKeys, ListenerSlow, Watch},
 };
 use crate::config::{Sample, SlowLog};
@@ -116,6 +116,7 @@ impl Metrics {
             rows.requests.iter().for_each(|row| snapshot.add_requests(&row.labels, &row.series));
             rows.endpoints.iter().for_each(|(key, row)| snapshot.add_endpoint(key, &row.series));
             rows.listeners.iter().for_each(|(name, series)| snapshot.add_listener(name, series));
+            rows.mirrors.iter().for_each(|(key, series)| snapshot.add_mirror(key, series));
         }
         snapshot
     }
@@ -159,6 +160,12 @@ impl WorkerMetrics {
     /// The counts of a listener.
     pub fn listener_series(&self, listener: &str) -> Arc<ListenerSeries> {
         lock(&self.table.rows).listeners.entry(listener.to_owned()).or_default().clone()
+    }
+
+    /// The counts of copies that a route sends to a cluster.
+    pub fn mirror_series(&self, listener: &str, route: &str, cluster: &str) -> Arc<MirrorSeries> {
+        let key = [listener, route, cluster].map(str::to_owned);
+        lock(&self.table.rows).mirrors.entry(key).or_default().clone()
     }
 
     /// What is to be kept of the traffic of a listener; what was kept so far where the settings are the same. `None`:
@@ -269,6 +276,8 @@ struct Rows {
     endpoints: BTreeMap<(String, String), EndpointRow>,
     listeners: BTreeMap<String, Arc<ListenerSeries>>,
     watches: BTreeMap<String, Arc<Watch>>,
+    /// By listener, route and cluster.
+    mirrors: BTreeMap<[String; 3], Arc<MirrorSeries>>,
 }
 
 impl Rows {

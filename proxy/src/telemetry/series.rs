@@ -151,6 +151,21 @@ impl EndpointSeries {
     }
 }
 
+/// One thread's counts of the copies of one route's requests.
+#[derive(Debug, Default)]
+pub struct MirrorSeries {
+    /// Copies that were answered, or sent where there is no answer.
+    pub answered: Counter,
+    /// Copies that were sent and not answered.
+    pub failed: Counter,
+    /// Copies that were not sent.
+    pub dropped: Counter,
+    /// Answers that were those of the route's own cluster.
+    pub equal: Counter,
+    /// Answers that were others.
+    pub different: Counter,
+}
+
 /// One thread's counts of one listener's connections.
 #[derive(Debug, Default)]
 pub struct ListenerSeries {

@@ -3,7 +3,8 @@ use std::{collections::BTreeMap, time::Instant};
 use wiremesh::{Reason, Status};
 
 use super::{
-    Counter, Distribution, EndpointSeries, ListenerSeries, RequestSeries, metrics::RequestLabels,
+    Counter, Distribution, EndpointSeries, ListenerSeries, MirrorSeries, RequestSeries,
+    metrics::RequestLabels,
 };
 
 /// All counts at one moment. Two of them, subtracted, are what happened between.
@@ -14,6 +15,8 @@ pub struct Snapshot {
     pub(super) requests: BTreeMap<RequestLabels, RequestTotals>,
     pub(super) endpoints: BTreeMap<(String, String), EndpointTotals>,
     pub(super) listeners: BTreeMap<String, ListenerTotals>,
+    /// By listener, route and cluster.
+    pub(super) mirrors: BTreeMap<[String; 3], MirrorTotals>,
 }
 
 /// Requests, errors and latencies.
@@ -113,6 +116,17 @@ impl EndpointTotals {
     }
 }
 
+/// The counts of one mirror; the fields are those of [`MirrorSeries`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct MirrorTotals {
+    pub answered: u64,
+    pub failed: u64,
+    pub dropped: u64,
+    pub equal: u64,
+    pub different: u64,
+}
+
 /// The counts of one listener; the fields are those of [`ListenerSeries`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -146,6 +160,7 @@ impl Snapshot {
             requests: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            mirrors: BTreeMap::new(),
         }
     }
 
@@ -181,6 +196,12 @@ impl Snapshot {
     /// One listener.
     pub fn listener(&self, listener: &str) -> Option<&ListenerTotals> {
         self.listeners.get(listener)
+    }
+
+    /// The copies of one route's requests.
+    pub fn mirror(&self, listener: &str, route: &str) -> Option<&MirrorTotals> {
+        let mut mirrors = self.mirrors.iter();
+        mirrors.find(|([l, r, _], _)| l == listener && r == route).map(|(_, totals)| totals)
     }
 
     /// All requests, as clients see them.
@@ -251,6 +272,15 @@ impl Snapshot {
         totals.totals.errors = given_up + faults;
         let ended = given_up + answered + totals.abandoned;
         totals.in_flight = totals.totals.requests.saturating_sub(ended);
+    }
+
+    pub(super) fn add_mirror(&mut self, key: &[String; 3], series: &MirrorSeries) {
+        let totals = self.mirrors.entry(key.clone()).or_default();
+        totals.answered += series.answered.get();
+        totals.failed += series.failed.get();
+        totals.dropped += series.dropped.get();
+        totals.equal += series.equal.get();
+        totals.different += series.different.get();
     }
 
     pub(super) fn add_listener(&mut self, name: &str, series: &ListenerSeries) {

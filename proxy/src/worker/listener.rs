@@ -14,7 +14,7 @@ use crate::{
     policy::{Filters, Route, RouteTable},
     registry::Driver,
     telemetry::{
-        ListenerSeries,
+        ListenerSeries, MirrorSeries,
         watch::{Sampled, Watch},
     },
 };
@@ -113,6 +113,15 @@ pub struct LocalRoute {
     pub(super) route: Arc<Route>,
     /// `None` where it has none, or one of several.
     pub cluster: Option<Rc<LocalCluster>>,
+    /// Where copies of its requests go.
+    pub mirror: Option<LocalMirror>,
+}
+
+/// Where copies of a route's requests go, as one worker sees it.
+pub struct LocalMirror {
+    /// `None`: there is no such cluster.
+    pub cluster: Option<Rc<LocalCluster>>,
+    pub series: Arc<MirrorSeries>,
 }
 
 impl Deref for LocalRoute {

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 
 pub use self::{
     buffers::Buffers,
-    listener::{ListenerView, LocalRoute, Watcher},
+    listener::{ListenerView, LocalMirror, LocalRoute, Watcher},
     pace::{OWED_HIGH, OWED_LOW, Overdue, Pace},
     thread::{Command, RawStream, WorkerHandle, spawn},
 };
@@ -306,7 +306,7 @@ impl Worker {
             drivers.insert(key, driver.clone());
             Some(driver)
         });
-        let routes = self.routes(&plan.routes);
+        let routes = self.routes(&plan.name, &plan.routes);
         let (slow_log, sample) = (plan.config.slow_log, plan.config.sample);
         let watch = self.metrics.watch(&plan.name, slow_log, sample, self.now());
         Rc::new(ListenerView {
@@ -323,13 +323,17 @@ impl Worker {
         })
     }
 
-    fn routes(&self, table: &RouteTable) -> Box<[Rc<LocalRoute>]> {
+    fn routes(&self, listener: &str, table: &RouteTable) -> Box<[Rc<LocalRoute>]> {
         let local = table.routes().map(|route| {
             let cluster = match &route.action {
                 Action::Cluster(name) => self.cluster(name),
                 Action::Weighted(_) | Action::Reply(_) => None,
             };
-            Rc::new(LocalRoute { route: route.clone(), cluster })
+            let mirror = route.mirror.as_ref().map(|mirror| LocalMirror {
+                cluster: self.cluster(&mirror.cluster),
+                series: self.metrics.mirror_series(listener, &route.name, &mirror.cluster),
+            });
+            Rc::new(LocalRoute { route: route.clone(), cluster, mirror })
         });
         local.collect()
     }

@@ -96,6 +96,31 @@ pub(crate) fn spread(view: &View<'_>, version: Version, request: Message) -> Ste
     }
 }
 
+/// What becomes of a copy of a request, or of a part of one, in another cluster.
+pub(crate) fn replan(
+    view: &View<'_>,
+    version: Version,
+    request: Message,
+    target: Target,
+) -> Step<Redis> {
+    let command = request.command();
+    // Its cursor means something in its own cluster only.
+    if command.is_some_and(|command| command.name == "scan") {
+        return Step::Nothing;
+    }
+    // Of parts that are all alike, one is spread anew.
+    if matches!(target, Target::Index(1..) | Target::Shard(1.., _))
+        && place(&request) == Place::Anywhere
+    {
+        return Step::Nothing;
+    }
+    if view.shards == 0 {
+        let access = command.map_or(Access::Write, access);
+        return Step::Shared(request, Target::Shard(0, access));
+    }
+    spread(view, version, request)
+}
+
 /// A command that names no key.
 fn keyless(
     view: &View<'_>,
@@ -278,6 +303,31 @@ mod tests {
         let got = answered(&format!("MGET {keys}"), values);
         let want = keys.split(' ').map(|k| format!("${}\r\n{k}\r\n", k.len())).collect::<String>();
         assert_eq!(got, format!("*6\r\n{want}"));
+    }
+
+    #[test]
+    fn copies_are_spread_over_the_shards_of_their_own_cluster() {
+        let one = View { shards: 0, nodes: 1, ..VIEW };
+        let copy =
+            |view: &View<'_>, line, target| replan(view, Version::Resp2, request(line), target);
+        let (first, second) = (Target::Shard(0, Access::Write), Target::Shard(1, Access::Write));
+        let whole = copy(&one, "MSET a 1 b 2", first);
+        assert!(matches!(whole, Step::Shared(_, Target::Shard(0, Access::Write))));
+        assert!(matches!(copy(&one, "GET a", first), Step::Shared(_, target) if target.is_read()));
+        assert!(
+            matches!(copy(&VIEW, "MSET a 1 b 2", first), Step::Parts(parts, _) if parts.len() == 2)
+        );
+        assert!(matches!(copy(&VIEW, "GET foo", second), Step::Shared(_, Target::Slot(12182, _))));
+        assert!(
+            matches!(copy(&VIEW, "FLUSHALL", first), Step::Parts(parts, _) if parts.len() == 3)
+        );
+        assert!(matches!(copy(&VIEW, "SUNION a b", first), Step::Answer(_)));
+        for line in ["FLUSHALL", "SCAN 0"] {
+            assert!(matches!(copy(&VIEW, line, second), Step::Nothing), "{line}");
+        }
+        for target in [Target::Index(2), second] {
+            assert!(matches!(copy(&one, "SCRIPT LOAD x", target), Step::Nothing));
+        }
     }
 
     #[test]

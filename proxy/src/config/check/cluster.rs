@@ -138,8 +138,8 @@ impl<'a> Check<'a> {
     fn spoken_to(&self, cluster: &Cluster) -> Vec<&'a ProtocolInfo> {
         let listeners = self.config.listeners.iter().filter(|listener| {
             listener.routes.iter().any(|route| {
-                let shares = route.clusters.iter().map(|share| share.name.as_str());
-                route.cluster.as_deref().into_iter().chain(shares).any(|name| name == cluster.name)
+                let mut names = route.cluster_names().chain(route.mirror_name());
+                names.any(|name| name == cluster.name)
             })
         });
         let names: BTreeSet<_> =

@@ -2,7 +2,7 @@ use wiremesh::HeaderSupport;
 
 use super::{At, Check};
 use crate::config::{
-    model::{Listener, Retry, RetryOn, Route},
+    model::{Cluster, Listener, Mirror, Retry, RetryOn, Route},
     protocol::ProtocolInfo,
     report::hint,
     value::Address,
@@ -25,6 +25,10 @@ impl<'a> Check<'a> {
                 self.retry(at.field("retry"), route, retry);
             }
             self.fault_and_limit(at, route);
+            if let Some(mirror) = &route.mirror {
+                let own = (!listener_at.field("address").mended()).then_some(&listener.address);
+                self.mirror(at.field("mirror"), own, route, mirror, protocols);
+            }
             self.reachable(list, i, listener);
         }
         self.unique(list, "route", listener.routes.iter().map(|r| r.name.as_str()));
@@ -51,7 +55,7 @@ impl<'a> Check<'a> {
             self.tell(list, "every weight is 0, so no cluster would be used");
         }
         if route.reply.is_some() {
-            for name in ["timeout", "try_timeout", "retry", "headers", "hash"] {
+            for name in ["timeout", "try_timeout", "retry", "headers", "hash", "mirror"] {
                 if at.has(name) {
                     let message = format!("{name} has no effect beside reply; remove it");
                     self.tell(at.field(name), message);
@@ -61,17 +65,7 @@ impl<'a> Check<'a> {
     }
 
     fn cluster_name(&mut self, at: At<'a>, own: Option<&'a Address>, route: &'a Route, name: &str) {
-        let Some(&cluster) = self.clusters.get(name) else {
-            // A cluster whose name could not be read may be the one.
-            let unread = self.clusters.contains_key("")
-                || self.clusters.is_empty() && self.at("clusters").mended();
-            if !name.is_empty() && !unread {
-                let known = self.clusters.keys().copied();
-                let hint = hint(name, "clusters", known);
-                self.tell(at, format!("unknown cluster {name:?}{hint}"));
-            }
-            return;
-        };
+        let Some(cluster) = self.known_cluster(at, own, name) else { return };
         let index = self.config.clusters.iter().position(|c| c.name == name).unwrap_or(usize::MAX);
         let balance = self.at("clusters").item(index).field("balance");
         if route.hash.is_some() && !cluster.balance.is_by_hash() && !balance.mended() {
@@ -81,12 +75,64 @@ impl<'a> Check<'a> {
             );
             self.tell(at, message);
         }
+    }
+
+    /// The cluster of this name; tells of one that cannot be sent to.
+    fn known_cluster(
+        &mut self,
+        at: At<'a>,
+        own: Option<&'a Address>,
+        name: &str,
+    ) -> Option<&'a Cluster> {
+        let Some(&cluster) = self.clusters.get(name) else {
+            // A cluster whose name could not be read may be the one.
+            let unread = self.clusters.contains_key("")
+                || self.clusters.is_empty() && self.at("clusters").mended();
+            if !name.is_empty() && !unread {
+                let known = self.clusters.keys().copied();
+                let hint = hint(name, "clusters", known);
+                self.tell(at, format!("unknown cluster {name:?}{hint}"));
+            }
+            return None;
+        };
         if let Some(own) = own
             && cluster.endpoints.iter().any(|e| e.address == *own)
         {
             let message =
                 format!("cluster {name:?} has this listener's own address ({own}) as an endpoint");
             self.tell(at, message);
+        }
+        Some(cluster)
+    }
+
+    fn mirror(
+        &mut self,
+        at: At<'a>,
+        own: Option<&'a Address>,
+        route: &'a Route,
+        mirror: &'a Mirror,
+        protocols: &[ProtocolInfo],
+    ) {
+        if at.mended() {
+            return;
+        }
+        let (name_at, name) = (at.field("cluster"), mirror.cluster.as_str());
+        self.known_cluster(name_at, own, name);
+        if route.cluster_names().any(|target| target == name) {
+            let message = format!(
+                "the route's requests go to cluster {name:?} already; a mirror is another cluster"
+            );
+            self.tell(name_at, message);
+        }
+        for protocol in protocols {
+            let name = protocol.name;
+            if protocol.correlation == "session" {
+                let message = format!("requests of {name} cannot be copied; remove this");
+                self.tell(at, message);
+            } else if mirror.only.is_some() && !protocol.stateful {
+                let message = format!("{name} does not tell reads from writes; remove this");
+                self.tell(at.field("only"), message);
+            }
         }
     }
 

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 pub use cluster::{Balance, Cluster, Endpoint, Health, Keepalive, Outlier, ReadFrom};
 pub use listener::{Limits, Listener};
 pub use route::{
-    Abort, Backoff, Budget, Delay, Fault, Hash, HeaderEdits, HeaderMatch, Limit, Match, Reply,
-    Retry, RetryOn, Route, Target, WeightedCluster,
+    Abort, Backoff, Budget, Delay, Fault, Hash, HeaderEdits, HeaderMatch, Limit, Match, Mirror,
+    MirrorOnly, Reply, Retry, RetryOn, Route, Target, WeightedCluster,
 };
 pub use watch::{Sample, SlowLog};
 

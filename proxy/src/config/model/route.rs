@@ -56,6 +56,10 @@ pub struct Route {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Hash")]
     pub hash: Option<Hash>,
+    /// Another cluster that gets copies of requests. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Mirror")]
+    pub mirror: Option<Mirror>,
 }
 
 impl Route {
@@ -77,6 +81,11 @@ impl Route {
     /// The names of the clusters that this route may use.
     pub fn cluster_names(&self) -> impl Iterator<Item = &str> {
         self.cluster.as_deref().into_iter().chain(self.clusters.iter().map(|c| c.name.as_str()))
+    }
+
+    /// The cluster that gets copies of its requests.
+    pub fn mirror_name(&self) -> Option<&str> {
+        self.mirror.as_ref().map(|mirror| mirror.cluster.as_str())
     }
 }
 
@@ -347,6 +356,39 @@ pub struct Limit {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1))]
     pub by_header: Option<String>,
+}
+
+/// Another cluster that gets copies of requests. Clients hear nothing of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Mirror {
+    /// The cluster's name.
+    #[schemars(length(min = 1))]
+    pub cluster: String,
+    /// Which share of the requests is copied. Default: all.
+    #[serde(default = "all")]
+    pub percent: Percent,
+    /// Which requests are copied, where the protocol tells them apart. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "MirrorOnly")]
+    pub only: Option<MirrorOnly>,
+    /// Whether the answers of both clusters are compared, byte by byte, and counted as equal or different.
+    #[serde(default)]
+    pub compare: bool,
+}
+
+/// Which requests are copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MirrorOnly {
+    /// Those that are known to change nothing.
+    Reads,
+    /// All others.
+    Writes,
+}
+
+fn all() -> Percent {
+    Percent::ALL
 }
 
 /// What decides the endpoint in clusters that balance by hash.

@@ -7,8 +7,8 @@ use super::Families;
 use crate::{
     cluster::{BoundStatus, ClusterStatus, EndpointState},
     telemetry::{
-        EndpointTotals, ListenerTotals, Metrics, RequestTotals, Snapshot, metrics::RequestLabels,
-        process::Process,
+        EndpointTotals, ListenerTotals, Metrics, MirrorTotals, RequestTotals, Snapshot,
+        metrics::RequestLabels, process::Process,
     },
 };
 
@@ -316,6 +316,30 @@ impl Scrape {
         )
     }
 
+    fn mirrors(&self, out: &mut Families<'_>) -> fmt::Result {
+        let rows = |label: &'static str, kinds: fn(&MirrorTotals) -> Vec<(&'static str, u64)>| {
+            self.snapshot.mirrors.iter().flat_map(move |([listener, route, cluster], totals)| {
+                let labels =
+                    [("listener", &**listener), ("route", &**route), ("cluster", &**cluster)];
+                kinds(totals).into_iter().map(move |(kind, n)| ((labels, [(label, kind)]), n))
+            })
+        };
+        out.counter(
+            "wiremesh_mirror_copies",
+            "Copies of requests for another cluster, by what became of them",
+            None,
+            rows("outcome", |m| {
+                vec![("answered", m.answered), ("failed", m.failed), ("dropped", m.dropped)]
+            }),
+        )?;
+        out.counter(
+            "wiremesh_mirror_compared",
+            "Answers to copies that were compared with those that clients got",
+            None,
+            rows("result", |m| vec![("equal", m.equal), ("different", m.different)]),
+        )
+    }
+
     fn process(&self, out: &mut Families<'_>) -> fmt::Result {
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         out.gauge("wiremesh_build_info", "The running build", None, [(version, 1)])?;
@@ -373,6 +397,7 @@ impl Collector for Scrape {
         self.endpoints(&mut out)?;
         self.clusters(&mut out)?;
         self.listeners(&mut out)?;
+        self.mirrors(&mut out)?;
         self.process(&mut out)
     }
 }
