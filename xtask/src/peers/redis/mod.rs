@@ -4,6 +4,7 @@ mod client;
 mod differ;
 mod install;
 mod load;
+mod mirror;
 mod module;
 mod proxy;
 mod replicas;
@@ -19,7 +20,7 @@ use crate::report::Report;
 pub(super) async fn run_all(report: &mut Report, direct: bool) {
     let mut cells = Cell::all(direct);
     cells.retain(|cell| report.wants(&cell.name()));
-    const OTHERS: [&str; 8] = [
+    const OTHERS: [&str; 9] = [
         "redis-cli",
         "redis-benchmark",
         differ::NAME,
@@ -28,6 +29,7 @@ pub(super) async fn run_all(report: &mut Report, direct: bool) {
         "redis-pair",
         "redis-sentinel",
         module::NAME,
+        mirror::NAME,
     ];
     let others = OTHERS.iter().any(|name| report.wants(name)) || suite::is_wanted(report);
     if cells.is_empty() && !others {
@@ -60,5 +62,6 @@ pub(super) async fn run_all(report: &mut Report, direct: bool) {
     report.check(module::NAME, module::run(direct)).await;
     report.check("redis-pair", replicas::pair(direct)).await;
     report.check("redis-sentinel", replicas::sentinel(direct)).await;
+    report.check(mirror::NAME, mirror::run(direct)).await;
     suite::run_all(report, direct).await;
 }
