@@ -1,5 +1,8 @@
 //! What is on a connection that a client has for itself, as the requests and replies on it tell.
 
+mod subscribed;
+mod target;
+
 use std::collections::VecDeque;
 
 use wiremesh::{
@@ -7,17 +10,15 @@ use wiremesh::{
     correlation::{Access, Expect, Release, Step, Target, View},
 };
 
+use self::{
+    subscribed::{Event, Owed, Subscribed},
+    target::{Spot, To},
+};
 use super::{
     connection::{Asked, Change, changed, is_name},
     number::{self, Numbers},
 };
-use crate::{
-    Message, Redis,
-    command::Class,
-    lane::Setting,
-    resp::{Value, Version},
-    spread::{self, CROSSSLOT, Place},
-};
+use crate::{Message, Redis, command::Class, lane::Setting, resp::Version, spread};
 
 /// What is on a connection that a client has for itself.
 #[derive(Debug, Default)]
@@ -60,19 +61,6 @@ pub(super) struct Attached {
     stuck: bool,
 }
 
-/// Where keys are: in a cluster, and in one that is sharded by this slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Spot {
-    cluster: usize,
-    slot: Option<u16>,
-}
-
-impl Spot {
-    fn target(self, access: Access) -> Target {
-        self.slot.map_or(Target::Shard(0, access), |slot| Target::Slot(slot, access))
-    }
-}
-
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Silent {
     #[default]
@@ -95,27 +83,6 @@ pub(super) const NOT_IN_MULTI: &str = "ERR wiremesh: not within a transaction, t
 /// What is said to a command about the data of several clusters.
 const NOT_ACROSS: &str = "ERR wiremesh: this is about several clusters, and the client's state is on a connection to one";
 
-/// At most so many commands without a key are kept until one with a key tells where to.
-const UNSENT_MAX: usize = 1000;
-
-/// What becomes of a request in the place of being sent on the connection.
-enum To {
-    /// It is answered by this.
-    Said(Message),
-    /// It goes to another shard, on a connection that is shared.
-    Aside(Spot),
-    /// It is looked at again when all before it is answered.
-    Wait,
-}
-
-/// How many channels, patterns and shard channels the connection is subscribed to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Subscribed {
-    channels: u64,
-    patterns: u64,
-    shards: u64,
-}
-
 /// What an answer that is owed will mean.
 #[derive(Debug)]
 enum Pending {
@@ -133,9 +100,7 @@ enum Pending {
     /// Keys are watched, if it is no error.
     Watch,
     Unwatch,
-    Subscribe(Topic, usize),
-    /// `None`: from all that there are.
-    Unsubscribe(Topic, Option<u64>),
+    Subscription(Owed),
     Monitor,
     /// Nothing of what was on the connection is left; neither is the login.
     Reset,
@@ -145,13 +110,6 @@ enum Pending {
     /// Nothing, but the reply has the number of the client that invalidations are sent to.
     Redirect,
     Change(Change),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Topic {
-    Channel,
-    Pattern,
-    Shard,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,10 +190,11 @@ impl Attached {
         if silent {
             // What it does to the connection will not be known, or by events alone: those come all the same.
             self.stuck |= !matches!(pending, Pending::Plain);
-            self.subscribes_silently |= matches!(pending, Pending::Subscribe(..));
+            self.subscribes_silently |=
+                matches!(pending, Pending::Subscription(Owed::Subscribed(..)));
             request.set_expect(Expect::None);
         } else {
-            if matches!(pending, Pending::Subscribe(..) | Pending::Unsubscribe(..)) {
+            if matches!(pending, Pending::Subscription(_)) {
                 request.set_expect(Expect::Stream);
             }
             self.pending.push_back(pending);
@@ -251,92 +210,6 @@ impl Attached {
         }
         self.spoil();
         Step::Answer(Message::error(NOT_ACROSS))
-    }
-
-    /// Where a request goes, or what becomes of it in the place of being sent on the connection.
-    fn target(&mut self, view: &View<'_>, sharded: bool, request: &Message) -> Result<Target, To> {
-        if !sharded {
-            return Ok(Target::Shard(0, Access::Write));
-        }
-        let fresh = self.spot.is_none()
-            && self.pending.is_empty()
-            && !self.in_multi
-            && !self.subscribed.any();
-        let name = request.command().map_or("", |command| command.name);
-        let in_multi = self.in_multi;
-        let slot = match spread::place(request) {
-            Place::Anywhere => None,
-            Place::Slot(slot) => Some((view.shards > 0).then_some(slot)),
-            Place::Several if view.shards == 0 => Some(None),
-            Place::Several => {
-                self.spoilt |= in_multi;
-                self.over = fresh;
-                return Err(To::Said(Message::error(CROSSSLOT)));
-            }
-        };
-        if let Some(slot) = slot {
-            let spot = Spot { cluster: view.cluster, slot };
-            let known = self.spot.is_none_or(|own| own == spot);
-            if known && (self.spot.is_some() || fresh || self.unsent.is_some()) {
-                self.spot = Some(spot);
-            } else if in_multi {
-                self.spoilt = true;
-                return Err(To::Said(Message::error(self.crossed(spot))));
-            } else if request.command().is_some_and(|c| c.class == Class::Plain) {
-                return Err(To::Aside(spot));
-            } else if !self.pending.is_empty() {
-                // Perhaps the connection is not needed any more by then.
-                return Err(To::Wait);
-            } else {
-                return Err(To::Said(Message::error(self.crossed(spot))));
-            }
-        }
-        // When all is answered the connection may be given back, and this transaction go elsewhere.
-        if name == "multi" && !in_multi && self.spot.is_some() && !self.pending.is_empty() {
-            return Err(To::Wait);
-        }
-        // Where a transaction goes its first key tells.
-        if name == "multi" && !in_multi && self.spot.is_none() && fresh {
-            (self.in_multi, self.unsent) = (true, Some(Vec::new()));
-            return Err(To::Said(Message::simple("OK")));
-        }
-        if let Some(unsent) = &mut self.unsent
-            && self.spot.is_none()
-        {
-            match name {
-                "discard" => {
-                    self.over = true;
-                    return Err(To::Said(Message::simple("OK")));
-                }
-                "multi" => {
-                    return Err(To::Said(Message::error("ERR MULTI calls can not be nested")));
-                }
-                // An error that only a server can tell, or the end: any will do.
-                "exec" | "quit" | "reset" => {}
-                // What it does to the connection is to be followed.
-                _ if request.command().is_some_and(|command| command.class != Class::Plain) => {}
-                _ if request.command().is_none_or(|command| !command.takes(request.argc())) => {}
-                _ if unsent.len() >= UNSENT_MAX => {
-                    self.spoilt = true;
-                    return Err(To::Said(Message::error(
-                        "ERR wiremesh: too many commands without a key before the first with one",
-                    )));
-                }
-                _ => {
-                    unsent.push(request.clone());
-                    return Err(To::Said(Message::simple("QUEUED")));
-                }
-            }
-        }
-        Ok(self.spot.map_or(Target::Any, |spot| spot.target(Access::Write)))
-    }
-
-    /// What is said to a command whose keys are not where those before it were.
-    fn crossed(&self, spot: Spot) -> &'static str {
-        match self.spot {
-            Some(own) if own.cluster != spot.cluster => spread::CROSSCLUSTER,
-            _ => CROSSSLOT,
-        }
     }
 
     /// Whether no connection was taken after all.
@@ -418,15 +291,12 @@ impl Attached {
         if at_once && self.is_limited(setting) {
             return Ok(Pending::Plain);
         }
+        if let Some(owed) = Owed::of(command.name, request) {
+            return Ok(Pending::Subscription(owed));
+        }
         Ok(match command.name {
             "watch" => Pending::Watch,
             "unwatch" => Pending::Unwatch,
-            "subscribe" => Pending::Subscribe(Topic::Channel, request.argc().saturating_sub(1)),
-            "psubscribe" => Pending::Subscribe(Topic::Pattern, request.argc().saturating_sub(1)),
-            "ssubscribe" => Pending::Subscribe(Topic::Shard, request.argc().saturating_sub(1)),
-            "unsubscribe" => unsubscribe(Topic::Channel, request),
-            "punsubscribe" => unsubscribe(Topic::Pattern, request),
-            "sunsubscribe" => unsubscribe(Topic::Shard, request),
             "monitor" => Pending::Monitor,
             "wait" | "waitaof" => {
                 // The server waits for what the same connection has written: any command makes it take what was written
@@ -504,7 +374,8 @@ impl Attached {
             _ => false,
         };
         if events && let Some(event) = Event::of(reply) {
-            return self.on_event(event, reply);
+            self.on_event(&event, reply);
+            return None;
         }
         if self.monitoring && is_monitored(reply.bytes()) {
             reply.set_push();
@@ -537,7 +408,7 @@ impl Attached {
             Pending::Watch => self.watching |= !failed,
             Pending::Unwatch => self.watching &= failed,
             // An error, or it would have been an event.
-            Pending::Subscribe(..) | Pending::Unsubscribe(..) => {}
+            Pending::Subscription(_) => {}
             Pending::Monitor => self.monitoring |= !failed,
             Pending::Tracking(on, redirect) if !failed => {
                 self.tracking = on;
@@ -580,7 +451,7 @@ impl Attached {
     }
 
     fn is_subscribing(&self) -> bool {
-        matches!(self.pending.front(), Some(Pending::Subscribe(..) | Pending::Unsubscribe(..)))
+        matches!(self.pending.front(), Some(Pending::Subscription(_)))
     }
 
     /// Whether the server is to answer what the proxy otherwise would: it queues it, refuses it, has forgotten it,
@@ -595,7 +466,7 @@ impl Attached {
         let (mut version, mut subscriber) = (setting.version, self.subscribed.any());
         for pending in &self.pending {
             match pending {
-                Pending::Subscribe(..) => subscriber = true,
+                Pending::Subscription(Owed::Subscribed(..)) => subscriber = true,
                 // It takes no other version then.
                 Pending::Change(_) if subscriber && version == Version::Resp2 => {}
                 Pending::Change(Change::To { by, .. }) => version = by.version().unwrap_or(version),
@@ -607,40 +478,24 @@ impl Attached {
     }
 
     /// Something about subscriptions.
-    fn on_event(&mut self, event: Event, reply: &mut Message) -> Option<Change> {
-        let (topic, count, added) = match event {
-            Event::Message => {
-                self.show_redirect(reply);
-                reply.set_push();
-                return None;
-            }
-            Event::Subscribed(topic, count) => (topic, count, true),
-            Event::Unsubscribed(topic, count) => (topic, count, false),
-        };
+    fn on_event(&mut self, event: &Event, reply: &mut Message) {
         let before = self.subscribed;
-        self.subscribed.note(topic, count);
+        self.subscribed.note(event);
         let more = match self.pending.front_mut() {
-            Some(Pending::Subscribe(asked, left)) if *asked == topic && added => {
-                *left = left.saturating_sub(1);
-                *left > 0
+            Some(Pending::Subscription(owed)) => owed.take(event, before),
+            _ => None,
+        };
+        let Some(more) = more else {
+            if matches!(event, Event::Message) {
+                self.show_redirect(reply);
             }
-            Some(Pending::Unsubscribe(asked, left)) if *asked == topic && !added => {
-                let left = left.get_or_insert_with(|| before.of(topic).max(1));
-                *left = left.saturating_sub(1);
-                *left > 0
-            }
-            // The server takes it away itself: the slot has moved, or the user may not any more.
-            _ => {
-                reply.set_push();
-                return None;
-            }
+            return reply.set_push();
         };
         reply.set_reply();
         reply.set_more(more);
         if !more {
             self.pending.pop_front();
         }
-        None
     }
 
     /// What may become of the connection, when nothing is owed on it.
@@ -670,67 +525,9 @@ impl Attached {
     }
 }
 
-impl Subscribed {
-    fn any(self) -> bool {
-        self != Self::default()
-    }
-
-    fn of(self, topic: Topic) -> u64 {
-        match topic {
-            Topic::Channel => self.channels,
-            Topic::Pattern => self.patterns,
-            Topic::Shard => self.shards,
-        }
-    }
-
-    /// The server says how many there are now: channels and patterns together, shard channels by themselves.
-    fn note(&mut self, topic: Topic, count: u64) {
-        match topic {
-            Topic::Channel => self.channels = count.saturating_sub(self.patterns),
-            Topic::Pattern => self.patterns = count.saturating_sub(self.channels),
-            Topic::Shard => self.shards = count,
-        }
-    }
-}
-
-/// What a message about subscriptions says.
-enum Event {
-    /// A message of a channel's, or an invalidation.
-    Message,
-    Subscribed(Topic, u64),
-    Unsubscribed(Topic, u64),
-}
-
-impl Event {
-    /// What it says, if it is one.
-    fn of(reply: &Message) -> Option<Self> {
-        let pushed = reply.bytes().first() == Some(&b'>');
-        let mut items = reply.items();
-        let word = Value::parse(items.next()?)?;
-        let mut count = || u64::try_from(Value::parse(items.nth(1)?)?.as_integer()?).ok();
-        Some(match word.as_bytes()? {
-            b"message" | b"pmessage" | b"smessage" => Self::Message,
-            b"subscribe" => Self::Subscribed(Topic::Channel, count()?),
-            b"psubscribe" => Self::Subscribed(Topic::Pattern, count()?),
-            b"ssubscribe" => Self::Subscribed(Topic::Shard, count()?),
-            b"unsubscribe" => Self::Unsubscribed(Topic::Channel, count()?),
-            b"punsubscribe" => Self::Unsubscribed(Topic::Pattern, count()?),
-            b"sunsubscribe" => Self::Unsubscribed(Topic::Shard, count()?),
-            _ if pushed => Self::Message,
-            _ => return None,
-        })
-    }
-}
-
 fn set_name(name: &[u8]) -> Message {
     let [client, setname]: [&[u8]; 2] = [b"CLIENT", b"SETNAME"];
     Message::request([client, setname, name])
-}
-
-/// Unsubscribes from those that are named, or from all.
-fn unsubscribe(topic: Topic, request: &Message) -> Pending {
-    let named = request.argc().saturating_sub(1) as u64;
-    Pending::Unsubscribe(topic, (named > 0).then_some(named))
 }
 
 /// What changes nothing on the connection, also when it is executed at the end of a transaction.
