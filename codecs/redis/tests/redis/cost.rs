@@ -1,7 +1,7 @@
 //! What decoding costs: time that grows with the bytes, and no memory.
 
 use bytes::{Buf, BytesMut};
-use wiremesh::{Limits, Peer, Protocol, WriteBuf};
+use wiremesh::{Limits, Peer, Protocol, Summary, WriteBuf};
 use wiremesh_redis::{Message, Progress, Redis};
 
 use crate::common::{Decoder, encoded};
@@ -56,6 +56,30 @@ fn a_connection_in_use_allocates_nothing() {
         // The buffer becomes one that is shared with its messages.
         assert!(counted.count_total <= 1, "{from:?}: {counted:?}");
     }
+}
+
+/// What a request that was not slow costs where slow ones are kept: up to 512 bytes copied, and nothing else.
+#[test]
+fn a_request_is_summarized_without_allocating() {
+    let (redis, large) = (Redis::default(), "x".repeat(1 << 20));
+    let lines: [&[&str]; 5] = [
+        &["GET", "key:1"],
+        &["SET", "key:1", &large],
+        &["AUTH", "user", &large],
+        &["MIGRATE", "h", "1", "k", "0", "9", "AUTH", &large],
+        &[&large],
+    ];
+    let requests = lines.map(Message::request);
+    let mut summary = Summary::default();
+    let mut round = || {
+        for request in &requests {
+            redis.summarize(request, &mut summary);
+            summary.clear();
+        }
+    };
+    round();
+    let counted = allocation_counter::measure(round);
+    assert_eq!(counted.count_total, 0, "{counted:?}");
 }
 
 /// The largest value there is waits for its bytes, under limits that allow it.

@@ -11,6 +11,7 @@ mod replicas;
 mod server;
 mod suite;
 mod tools;
+mod watch;
 
 use client::{Bench, Cell};
 
@@ -20,7 +21,7 @@ use crate::report::Report;
 pub(super) async fn run_all(report: &mut Report, direct: bool) {
     let mut cells = Cell::all(direct);
     cells.retain(|cell| report.wants(&cell.name()));
-    const OTHERS: [&str; 9] = [
+    const OTHERS: [&str; 10] = [
         "redis-cli",
         "redis-benchmark",
         differ::NAME,
@@ -30,6 +31,7 @@ pub(super) async fn run_all(report: &mut Report, direct: bool) {
         "redis-sentinel",
         module::NAME,
         mirror::NAME,
+        watch::NAME,
     ];
     let others = OTHERS.iter().any(|name| report.wants(name)) || suite::is_wanted(report);
     if cells.is_empty() && !others {
@@ -60,6 +62,7 @@ pub(super) async fn run_all(report: &mut Report, direct: bool) {
     report.check("redis-load-planned", load::planned(direct)).await;
     report.check("redis-load-killed", load::killed(direct)).await;
     report.check(module::NAME, module::run(direct)).await;
+    report.check(watch::NAME, watch::run(direct)).await;
     report.check("redis-pair", replicas::pair(direct)).await;
     report.check("redis-sentinel", replicas::sentinel(direct)).await;
     report.check(mirror::NAME, mirror::run(direct)).await;
