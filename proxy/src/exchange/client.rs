@@ -14,7 +14,7 @@ use std::{
 use bytes::BytesMut;
 use tokio_util::io::poll_read_buf;
 use wiremesh::{
-    Failure, Frame, Kind, Lane, Peer, Protocol, Reason, WriteBuf,
+    DecodeError, Failure, Frame, Kind, Lane, Peer, Protocol, Reason, WriteBuf,
     correlation::{Access, Exchange, Expect, Step, Target, View},
     engine::Inbox,
 };
@@ -27,7 +27,7 @@ use super::{
     upstream::Upstream,
 };
 use crate::cluster::LocalCluster;
-use crate::worker::{Accepted, ListenerView, OWED_HIGH, OWED_LOW, Overdue, Pace};
+use crate::worker::{Accepted, ListenerView, OWED_HIGH, OWED_LOW, Overdue, Pace, Partial};
 
 /// One client connection, as its requests' replies see it.
 pub struct Client<P: Protocol>
@@ -429,6 +429,8 @@ where
     accepted: Accepted,
     decoder: P::State,
     input: BytesMut,
+    /// What of `input` is counted.
+    partial: Partial,
     eof: bool,
 }
 
@@ -438,7 +440,8 @@ where
 {
     pub fn new(mesh: Rc<Mesh<P>>, client: Rc<Client<P>>, mut accepted: Accepted) -> Self {
         let input = std::mem::take(&mut accepted.prefix);
-        Self { mesh, client, accepted, decoder: P::State::default(), input, eof: false }
+        let partial = mesh.worker.buffers.partial();
+        Self { mesh, client, accepted, decoder: P::State::default(), input, partial, eof: false }
     }
 
     /// Serves until the connection is over.
@@ -515,19 +518,23 @@ where
                     return true;
                 }
                 Err(error) => {
-                    tracing::info!(client = %self.client.peer, %error, "undecodable request, closing");
-                    self.accepted.series.decode_errors.inc();
                     input.clear();
-                    self.client.pace.partial_since.set(None);
-                    // Replies to what was understood are still delivered.
-                    if let Some(refusal) = self.mesh.protocol.refuse(&error) {
-                        self.mesh.say(&self.client, refusal);
-                    }
-                    self.client.close();
+                    self.refuse(&error);
                     return false;
                 }
             }
         }
+    }
+
+    /// Closes the connection for what came on it. Replies to what was understood are still delivered.
+    fn refuse(&self, error: &DecodeError) {
+        tracing::info!(client = %self.client.peer, %error, "undecodable request, closing");
+        self.accepted.series.decode_errors.inc();
+        self.client.pace.partial_since.set(None);
+        if let Some(refusal) = self.mesh.protocol.refuse(error) {
+            self.mesh.say(&self.client, refusal);
+        }
+        self.client.close();
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -556,12 +563,18 @@ where
                 self.eof = true;
                 self.client.pace.ended_since.set(Some(self.mesh.worker.now()));
             } else {
-                self.client.pace.last_activity.set(self.mesh.worker.now());
+                self.client.pace.on_sent(*n, self.mesh.worker.now());
                 self.accepted.series.bytes_received.add(*n as u64);
                 self.take_frames(&mut input);
             }
         }
         self.mesh.worker.buffers.end_read(input, &mut self.input);
+        let max_frame = self.client.listener.borrow().limits.max_frame;
+        if let Some((seen, most)) = self.partial.note(self.input.len(), max_frame) {
+            self.input = BytesMut::new();
+            self.partial.note(0, max_frame);
+            self.refuse(&DecodeError::limit("memory for half-received messages", most, seen));
+        }
         Poll::Ready(ready!(read).map(|_| ()))
     }
 

@@ -394,7 +394,7 @@ impl<P: Sessioned> ClientTask<P> {
                 self.eof = true;
                 self.client.pace.ended_since.set(Some(self.sessions.worker.now()));
             } else {
-                self.client.pace.last_activity.set(self.sessions.worker.now());
+                self.client.pace.on_sent(*n, self.sessions.worker.now());
                 self.client.series.bytes_received.add(*n as u64);
                 self.take_frames(&mut input);
             }

@@ -1,4 +1,8 @@
-use std::{cell::RefCell, mem};
+use std::{
+    cell::{Cell, RefCell},
+    mem,
+    rc::Rc,
+};
 
 use bytes::BytesMut;
 use wiremesh::WriteBuf;
@@ -19,7 +23,18 @@ pub struct Buffers {
     pub to_clients: Pool,
     /// What waits to be written to upstreams: few, and far larger.
     pub to_upstreams: Pool,
+    /// Bytes of clients' messages that have not come whole.
+    partial: Rc<Cell<usize>>,
 }
+
+/// What one connection holds of a message that has not come whole, counted among those of its worker.
+pub struct Partial {
+    total: Rc<Cell<usize>>,
+    own: usize,
+}
+
+/// A worker's clients may send parts of messages of this size at the same time, or of two of the largest.
+const PARTIAL_MAX: usize = 256 << 20;
 
 /// Storage of output buffers.
 pub struct Pool {
@@ -36,11 +51,17 @@ impl Default for Buffers {
             chunk: RefCell::default(),
             to_clients: Pool::new(256, 256 * 1024),
             to_upstreams: Pool::new(32, 1024 * 1024),
+            partial: Rc::default(),
         }
     }
 }
 
 impl Buffers {
+    /// A connection's part in what is held of messages that have not come whole.
+    pub fn partial(&self) -> Partial {
+        Partial { total: self.partial.clone(), own: 0 }
+    }
+
     /// A buffer to read into, with what is left of the last read at its front: the shared one, unless that is much.
     pub fn begin_read(&self, own: &mut BytesMut) -> BytesMut {
         if own.len() > COPY_REST {
@@ -71,6 +92,29 @@ impl Buffers {
         if buffer.capacity() <= 4 * READ_CHUNK {
             *self.chunk.borrow_mut() = buffer;
         }
+    }
+}
+
+impl Partial {
+    /// Notes how many bytes are held now. Where that is more than all together may have, whose messages have at most
+    /// `max_frame` bytes each, says how many they have and may have.
+    pub fn note(&mut self, held: usize, max_frame: usize) -> Option<(usize, usize)> {
+        // Little of each is in the size of a connection.
+        let held = if held > READ_CHUNK { held } else { 0 };
+        if held == self.own {
+            return None;
+        }
+        let grows = held > self.own;
+        self.total.set((self.total.get() + held).saturating_sub(self.own));
+        self.own = held;
+        let most = max_frame.saturating_mul(2).max(PARTIAL_MAX);
+        (grows && self.total.get() > most).then(|| (self.total.get(), most))
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        self.total.set(self.total.get().saturating_sub(self.own));
     }
 }
 
@@ -136,5 +180,22 @@ mod tests {
         buffer.clear();
         buffers.end_read(buffer, &mut own);
         assert_eq!(own.capacity(), 0);
+    }
+
+    #[test]
+    fn parts_of_messages_have_a_bound_together() {
+        let buffers = Buffers::default();
+        let (mut one, mut other, mut small) =
+            (buffers.partial(), buffers.partial(), buffers.partial());
+        assert_eq!(one.note(PARTIAL_MAX, 1), None);
+        assert_eq!(small.note(READ_CHUNK, 1), None);
+        let more = READ_CHUNK + 1;
+        assert_eq!(other.note(more, 1), Some((PARTIAL_MAX + more, PARTIAL_MAX)));
+        assert_eq!(other.note(more + 1, PARTIAL_MAX), None, "two of the largest fit in");
+        assert_eq!(one.note(PARTIAL_MAX - 1, 1), None, "it does not grow");
+        drop(one);
+        assert_eq!(other.note(PARTIAL_MAX, 1), None);
+        assert_eq!(other.note(0, 1), None);
+        assert_eq!(buffers.partial.get(), 0);
     }
 }

@@ -21,7 +21,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
 pub use self::{
-    buffers::Buffers,
+    buffers::{Buffers, Partial},
     listener::{ListenerView, LocalMirror, LocalRoute, Watcher},
     pace::{OWED_HIGH, OWED_LOW, Overdue, Pace},
     thread::{Command, RawStream, WorkerHandle, spawn},

@@ -19,6 +19,8 @@ pub struct Pace {
     pub stalled_since: Cell<Option<Instant>>,
     /// How much it has taken since then.
     taken: Cell<usize>,
+    /// How much of the message has come since then.
+    sent: Cell<usize>,
     /// Since when it has sent its last byte. It may still read, or be gone for good.
     pub ended_since: Cell<Option<Instant>>,
 }
@@ -44,6 +46,7 @@ impl Pace {
             partial_since: Cell::new(None),
             stalled_since: Cell::new(None),
             taken: Cell::new(0),
+            sent: Cell::new(0),
             ended_since: Cell::new(None),
         }
     }
@@ -52,14 +55,13 @@ impl Pace {
     /// those who are owed just that much, is no worse than they are.
     pub fn on_taken(&self, bytes: usize, now: Instant) {
         self.last_activity.set(now);
-        if self.stalled_since.get().is_none() {
-            return self.taken.set(0);
-        }
-        self.taken.set(self.taken.get() + bytes);
-        if self.taken.get() >= OWED_HIGH - OWED_LOW {
-            self.taken.set(0);
-            self.stalled_since.set(Some(now));
-        }
+        go_on(&self.stalled_since, &self.taken, bytes, now);
+    }
+
+    /// Notes that so many bytes have come from the client. A long message takes its time.
+    pub fn on_sent(&self, bytes: usize, now: Instant) {
+        self.last_activity.set(now);
+        go_on(&self.partial_since, &self.sent, bytes, now);
     }
 
     /// Whether too much is owed.
@@ -93,6 +95,21 @@ impl Pace {
     }
 }
 
+/// Whoever moves so much begins anew.
+const MUCH: usize = OWED_HIGH - OWED_LOW;
+
+/// Counts what has been moved since a clock was started, and starts it again when that is much.
+fn go_on(since: &Cell<Option<Instant>>, moved: &Cell<usize>, bytes: usize, now: Instant) {
+    if since.get().is_none() {
+        return moved.set(0);
+    }
+    moved.set(moved.get() + bytes);
+    if moved.get() >= MUCH {
+        moved.set(0);
+        since.set(Some(now));
+    }
+}
+
 impl Overdue {
     /// Counts a client that is closed for this.
     pub fn count(self, series: &ListenerSeries) {
@@ -101,6 +118,35 @@ impl Overdue {
             Self::Frame => series.frame_timeouts.inc(),
             Self::Gone => {}
             Self::Idle => series.idle_timeouts.inc(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn who_moves_much_at_a_time_is_not_overdue() {
+        let start = Instant::now();
+        let config = config::Listener::new("l", "127.0.0.1:0".parse().unwrap(), vec![], vec![]);
+        let at = |secs: u64| start + Duration::from_secs(secs);
+        for much in [true, false] {
+            let pace = Pace::new(start);
+            pace.stalled_since.set(Some(start));
+            pace.partial_since.set(Some(start));
+            for secs in 1..=30 {
+                let bytes = if much { MUCH / 4 } else { MUCH / 16 };
+                pace.on_taken(bytes, at(secs));
+                pace.on_sent(bytes, at(secs));
+            }
+            let (stalled, partial) = (pace.stalled_since.get(), pace.partial_since.get());
+            assert_eq!(stalled, Some(at(if much { 28 } else { 16 })));
+            assert_eq!(stalled, partial);
+            let late = pace.overdue(&config, false, at(31));
+            assert_eq!(late, (!much).then_some(Overdue::Stalled));
         }
     }
 }

@@ -292,3 +292,34 @@ fn who_leaves_in_the_middle_of_a_long_reply_harms_nobody() {
         }
     });
 }
+
+#[test]
+fn half_received_requests_have_a_bound_together() {
+    let server = server();
+    let proxy = start(config(&server));
+    block_on(async {
+        // 256 MiB, however many they are.
+        let (value, mut half) = (vec![b'x'; 30 * MIB], Vec::new());
+        let head = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n", value.len() + 1);
+        loop {
+            assert!(half.len() < 9, "nobody was refused");
+            let mut client = Reader::connect(address(&proxy), &["ECHO before"]).await;
+            assert_eq!([client.line().await, client.line().await], ["$6", "before"]);
+            client.0.write_all(head.as_bytes()).await.expect("sent");
+            // It may be refused before all of it is sent.
+            let sent = client.0.write_all(&value).await;
+            if half.len() == 8 || sent.is_err() {
+                let refused = client.line().await;
+                let says = "-ERR Protocol error: memory for half-received messages is limited to";
+                assert!(refused.starts_with(says), "{refused}");
+                break;
+            }
+            half.push(client);
+        }
+        assert_eq!(half.len(), 8);
+        for mut client in half {
+            client.0.write_all(b"x\r\n").await.expect("sent");
+            assert_eq!(client.line().await, "+OK");
+        }
+    });
+}

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use tokio::net::TcpStream;
 use tokio::process::Child;
 use tokio::time::{Instant, sleep};
@@ -57,6 +57,14 @@ impl Proxy {
             sleep(Duration::from_millis(20)).await;
         }
         Ok(proxy)
+    }
+
+    /// Its resident memory, in MiB.
+    pub(super) fn memory(&self) -> anyhow::Result<usize> {
+        let id = self.child.id().context("it has ended")?;
+        let statm = std::fs::read_to_string(format!("/proc/{id}/statm"))?;
+        let pages: usize = statm.split(' ').nth(1).context("no second number")?.parse()?;
+        Ok((pages * 4096) >> 20)
     }
 
     /// An error if it is not running any more, or has said that it panicked.

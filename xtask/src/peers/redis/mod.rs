@@ -1,5 +1,6 @@
 //! Redis: other projects' clients and servers, and random commands compared with a bare server.
 
+mod bulk;
 mod client;
 mod differ;
 mod install;
@@ -29,6 +30,7 @@ pub(super) async fn run_all(report: &mut Report, direct: bool) {
         "redis-load-killed",
         "redis-pair",
         "redis-sentinel",
+        bulk::NAME,
         module::NAME,
         mirror::NAME,
         watch::NAME,
@@ -59,6 +61,7 @@ pub(super) async fn run_all(report: &mut Report, direct: bool) {
     };
     report.check("redis-benchmark", tools).await;
     report.check(differ::NAME, differ::run(direct)).await;
+    report.check(bulk::NAME, bulk::run(direct)).await;
     report.check("redis-load-planned", load::planned(direct)).await;
     report.check("redis-load-killed", load::killed(direct)).await;
     report.check(module::NAME, module::run(direct)).await;

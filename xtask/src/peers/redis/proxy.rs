@@ -61,6 +61,11 @@ impl Proxy {
         Ok(proxy)
     }
 
+    /// Its resident memory, in MiB.
+    pub(super) fn memory(&self) -> anyhow::Result<usize> {
+        self.process.memory()
+    }
+
     /// An error if it is not running any more, or has said that it panicked.
     pub(super) fn check(&mut self) -> anyhow::Result<()> {
         self.process.check()
