@@ -1,7 +1,7 @@
 //! Recorded connections of real peers.
 
 use crate::common::{capture, connections, encoded, pieces};
-use wiremesh::{Frame, HeaderView, Kind, Protocol, Status};
+use wiremesh::{Frame, HeaderView, Kind, Peer, Protocol, Status};
 use wiremesh_bolt::{Bolt, BoltFrame, ResponseStatus, Version, codec};
 
 fn kinds(frames: &[BoltFrame]) -> Vec<Kind> {
@@ -9,7 +9,7 @@ fn kinds(frames: &[BoltFrame]) -> Vec<Kind> {
 }
 
 fn requests(connection: &str) -> Vec<BoltFrame> {
-    capture(connection, "c2s").into_iter().filter(|f| f.kind() == Kind::Request).collect()
+    capture(connection, Peer::Client).into_iter().filter(|f| f.kind() == Kind::Request).collect()
 }
 
 #[test]
@@ -17,14 +17,17 @@ fn every_frame_encodes_to_its_own_bytes() {
     let connections = connections();
     assert_eq!(connections.len(), 15);
     for connection in connections {
-        for direction in ["c2s", "s2c"] {
+        for direction in [Peer::Client, Peer::Upstream] {
             let frames = capture(&connection, direction);
-            assert!(!frames.is_empty(), "{connection}.{direction}");
+            assert!(!frames.is_empty(), "{connection}, {direction:?}");
             for frame in &frames {
                 assert_eq!(encoded(frame).len(), frame.wire_len());
             }
             let again: Vec<u8> = frames.iter().flat_map(encoded).collect();
-            assert!(again == pieces(&connection, direction).concat(), "{connection}.{direction}");
+            assert!(
+                again == pieces(&connection, direction).concat(),
+                "{connection}, {direction:?}"
+            );
         }
     }
 }
@@ -33,7 +36,7 @@ fn every_frame_encodes_to_its_own_bytes() {
 fn every_crc_is_made_again_as_the_peer_made_it() {
     let mut seen = 0;
     for connection in connections() {
-        for direction in ["c2s", "s2c"] {
+        for direction in [Peer::Client, Peer::Upstream] {
             for frame in capture(&connection, direction) {
                 let mut edited = frame.clone();
                 edited.set_id(frame.id().wrapping_add(1));
@@ -75,7 +78,7 @@ fn node_hessian_has_the_method_in_the_body_only() {
             assert_eq!(request.timeout().map(|t| t.as_millis()), Some(3000));
         }
 
-        let responses = capture(name, "s2c");
+        let responses = capture(name, Peer::Upstream);
         let statuses: Vec<_> = responses.iter().map(Frame::status).collect();
         use Status::{AppError, Ok};
         assert_eq!(statuses, [Ok, Ok, AppError, Ok, AppError], "{name}");
@@ -89,7 +92,7 @@ fn node_hessian_has_the_method_in_the_body_only() {
 #[test]
 fn node_answers_a_oneway_request() {
     for name in ["hessian2-v1-crc0.1", "hessian2-v2-crc0.1", "hessian2-v2-crc1.1"] {
-        let (sent, answered) = (capture(name, "c2s"), capture(name, "s2c"));
+        let (sent, answered) = (capture(name, Peer::Client), capture(name, Peer::Upstream));
         assert_eq!(kinds(&sent), [Kind::Heartbeat, Kind::OneWay], "{name}");
         assert_eq!(kinds(&answered), [Kind::HeartbeatReply, Kind::Response], "{name}");
         assert_eq!(answered[1].id(), sent[1].id());
@@ -131,7 +134,7 @@ fn java_sofarpc() {
         assert_eq!(short.and_then(Frame::method).as_deref(), Some("slow"));
 
         // An exception of the service, one at run time, and a service that is not there: all of status 0.
-        let responses = capture(name, "s2c");
+        let responses = capture(name, Peer::Upstream);
         assert!(responses.iter().all(|r| r.response_status() == Some(ResponseStatus::Success)));
         let failed = responses.iter().filter(|r| r.status() == Status::AppError).count();
         assert_eq!(failed, 3);
@@ -140,8 +143,8 @@ fn java_sofarpc() {
 
 #[test]
 fn java_heartbeats() {
-    let sent = capture("java-sofarpc-idle-v1", "c2s");
-    let answered = capture("java-sofarpc-idle-v1", "s2c");
+    let sent = capture("java-sofarpc-idle-v1", Peer::Client);
+    let answered = capture("java-sofarpc-idle-v1", Peer::Upstream);
     let beats: Vec<_> = sent.iter().filter(|f| f.kind() == Kind::Heartbeat).collect();
     assert!(beats.len() > 1);
     for beat in beats {
@@ -166,7 +169,7 @@ fn plain_bolt_has_classes_of_its_own_and_requests_both_ways() {
         let asking = requests.iter().filter(|r| r.switch() == Some(1)).count();
         assert_eq!(asking > 5, version == Version::V2, "{asking}");
 
-        let pushed = capture(name, "s2c");
+        let pushed = capture(name, Peer::Upstream);
         assert!(pushed.iter().all(|f| f.version() == version));
         assert!(pushed.iter().any(|f| f.kind() == Kind::Request));
         assert!(pushed.iter().any(|f| f.kind() == Kind::OneWay));

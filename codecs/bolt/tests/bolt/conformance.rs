@@ -13,7 +13,8 @@ use crate::common::{connections, pieces};
 /// Every connection that is not large, and one that is.
 fn samples() -> Samples {
     let samples = connections().into_iter().fold(Samples::new(), |samples, name| {
-        let [client, upstream] = ["c2s", "s2c"].map(|direction| pieces(&name, direction).concat());
+        let [client, upstream] =
+            [Peer::Client, Peer::Upstream].map(|direction| pieces(&name, direction).concat());
         if upstream.len() > 50_000 && name != "hessian2-v2-crc1" {
             return samples;
         }
@@ -52,7 +53,8 @@ fn every_rule_is_asked_of_it() {
     bolt.set_option("go_away", "true").unwrap();
     let few = ["java-sofarpc-idle-v1", "hessian2-v2-crc1.1"].into_iter();
     let samples = few.fold(Samples::new().foreign("http", b"GET / HTTP/1.1\r\n"), |all, name| {
-        let [client, upstream] = ["c2s", "s2c"].map(|direction| pieces(name, direction).concat());
+        let [client, upstream] =
+            [Peer::Client, Peer::Upstream].map(|direction| pieces(name, direction).concat());
         all.client(name, client).upstream(name, upstream)
     });
     let report = check(&bolt, &samples);

@@ -154,7 +154,7 @@ proptest! {
         opening in prop::sample::select(vec!["0101000101", "0100000201", "020101000101", "020200000201"]),
     ) {
         let bytes = [hex(opening), bytes].concat();
-        let mut decoder = crate::common::Decoder::default();
+        let mut decoder = crate::common::decoder();
         if let Ok(frames) = decoder.feed(&bytes) {
             let again: Vec<u8> = frames.iter().flat_map(encoded).collect();
             prop_assert_eq!(&bytes[..bytes.len() - decoder.waiting()], &again[..]);

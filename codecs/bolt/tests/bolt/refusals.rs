@@ -1,6 +1,6 @@
 //! What is refused, and that it is refused with the first bytes that show it.
 
-use crate::common::{Decoder, hex};
+use crate::common::{decoder, hex};
 use wiremesh::{DecodeError, Detection, Frame, Kind, Limits, Protocol};
 use wiremesh_bolt::{Bolt, Builder, Version};
 
@@ -11,7 +11,7 @@ const V2_RESPONSE: &str = "02 01 00 0002 01 00000007 01 00 0000 0000 0000 000000
 
 /// The error, and after how many of the bytes it came.
 fn refused(bytes: &[u8], limits: &Limits) -> Option<(usize, DecodeError)> {
-    let mut decoder = Decoder::default();
+    let mut decoder = decoder();
     decoder.limits = limits.clone();
     (1..=bytes.len())
         .find_map(|len| decoder.feed(&bytes[len - 1..len]).err().map(|error| (len, error)))
@@ -26,7 +26,7 @@ fn check(text: &str, at: usize, with: &[u8], after: usize, want: &DecodeError) {
     let (len, error) = refused(&bytes, &Limits::default()).expect("refused");
     assert_eq!((len, &error), (after, want));
     // And when all of it comes at once.
-    assert_eq!(Decoder::default().feed(&bytes).unwrap_err(), *want);
+    assert_eq!(decoder().feed(&bytes).unwrap_err(), *want);
 }
 
 fn unknown(what: &'static str, value: u64) -> DecodeError {
@@ -102,7 +102,7 @@ fn wrong_crc() {
     for at in 0..good.len() {
         let mut bytes = good.clone();
         bytes[at] ^= 0x40;
-        let error = Decoder::default().feed(&bytes).err();
+        let error = decoder().feed(&bytes).err();
         // Lengths and codes are refused for themselves, or leave the frame incomplete; ver1 = 1 has no CRC.
         if at >= 12 && !(16..24).contains(&at) {
             assert!(matches!(error, Some(DecodeError::Checksum { .. })), "byte {at}: {error:?}");
@@ -239,7 +239,7 @@ fn versions_may_be_mixed_and_cut_anywhere() {
     let texts = [V1, V2, V1_RESPONSE, V2_RESPONSE];
     let all: Vec<u8> = texts.iter().cycle().take(12).flat_map(|t| hex(t)).collect();
     for step in 1..50 {
-        let mut decoder = Decoder::default();
+        let mut decoder = decoder();
         let frames: Vec<_> = all.chunks(step).flat_map(|c| decoder.feed(c).unwrap()).collect();
         let kinds: Vec<_> = frames.iter().map(|f| (f.version(), f.kind())).collect();
         let want = [
