@@ -38,6 +38,7 @@ where
         let client = &ticket.client;
         ticket.whole
             && ticket.alone != Alone::Watched
+            && ticket.mirrored.is_none()
             && ticket.passage.listener.filters.is_empty()
             && (client.is_gone() || client.inbox.borrow().is_turn(ticket.place))
     }

@@ -22,7 +22,7 @@ use crate::report::Report;
 pub(super) async fn run_all(report: &mut Report, direct: bool) {
     let mut cells = Cell::all(direct);
     cells.retain(|cell| report.wants(&cell.name()));
-    const OTHERS: [&str; 10] = [
+    const OTHERS: [&str; 11] = [
         "redis-cli",
         "redis-benchmark",
         differ::NAME,
