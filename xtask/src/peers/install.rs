@@ -39,7 +39,9 @@ pub(super) fn all(direct: bool) -> Vec<(&'static str, Step)> {
 }
 
 /// A program, how to see that it works, and the Debian package that has it.
-const RUNTIMES: [(&str, &[&str], &str); 6] = [
+pub(super) type Program = (&'static str, &'static [&'static str], &'static str);
+
+const RUNTIMES: [Program; 6] = [
     ("java", &["-version"], "openjdk-17-jdk-headless"),
     ("javac", &["-version"], "openjdk-17-jdk-headless"),
     ("mvn", &["--version"], "maven"),
@@ -49,16 +51,26 @@ const RUNTIMES: [(&str, &[&str], &str); 6] = [
 ];
 
 async fn runtimes() -> anyhow::Result<Outcome> {
-    let mut missing = missing().await;
+    let needs = "the real peers need a JDK (17 or later), Maven, Node with npm (18 or later) and Python 3 with venv";
+    programs(&RUNTIMES, needs).await?;
+    Ok(Outcome::pass("java, mvn, node, npm, python3"))
+}
+
+/// Sees to it that these are there; `needs` says what for.
+pub(super) async fn programs(programs: &[Program], needs: &str) -> anyhow::Result<()> {
+    let lacking = |packages: &[&str]| {
+        format!(
+            "{needs}\nmissing here, by Debian's names: {}\n(without them: cargo xtask test --only hermetic)",
+            packages.join(" ")
+        )
+    };
+    let mut missing = self::missing(programs).await;
     if !missing.is_empty() && may_install().await {
         println!("     installing {}", missing.join(" "));
         install(&missing).await.with_context(|| lacking(&missing))?;
-        missing = self::missing().await;
+        missing = self::missing(programs).await;
     }
-    if !missing.is_empty() {
-        bail!("{}", lacking(&missing));
-    }
-    Ok(Outcome::pass("java, mvn, node, npm, python3"))
+    if missing.is_empty() { Ok(()) } else { bail!("{}", lacking(&missing)) }
 }
 
 pub(super) async fn install(packages: &[&str]) -> anyhow::Result<()> {
@@ -73,18 +85,9 @@ pub(super) async fn install(packages: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn lacking(packages: &[&str]) -> String {
-    format!(
-        "the real peers need a JDK (17 or later), Maven, Node with npm (18 or later) and Python 3 \
-         with venv\nmissing here, by Debian's names: {}\n(without them: cargo xtask test --only \
-         hermetic)",
-        packages.join(" ")
-    )
-}
-
-async fn missing() -> Vec<&'static str> {
+async fn missing(programs: &[Program]) -> Vec<&'static str> {
     let mut packages = Vec::new();
-    for (program, args, package) in RUNTIMES {
+    for &(program, args, package) in programs {
         if !packages.contains(&package) && answer(program, args).await.is_none() {
             packages.push(package);
         }

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
 use crate::peers::install::{
-    Step, build, build_proxy, install, may_install, node_libraries, python_libraries,
+    Program, Step, build, build_proxy, node_libraries, programs, python_libraries,
 };
 use crate::process::{answer, command, run};
 use crate::report::Outcome;
@@ -41,8 +41,7 @@ pub(super) fn all(direct: bool) -> Vec<(&'static str, Step)> {
     steps
 }
 
-/// A program, how to see that it works, and the Debian package that has it.
-const PROGRAMS: [(&str, &[&str], &str); 6] = [
+const PROGRAMS: [Program; 6] = [
     ("redis-server", &["--version"], "redis-server"),
     ("redis-cli", &["--version"], "redis-tools"),
     ("redis-benchmark", &["--version"], "redis-tools"),
@@ -51,33 +50,9 @@ const PROGRAMS: [(&str, &[&str], &str); 6] = [
     ("python3", &["-c", "import venv, ensurepip"], "python3-venv"),
 ];
 
-async fn missing() -> Vec<&'static str> {
-    let mut packages = Vec::new();
-    for (program, args, package) in PROGRAMS {
-        if !packages.contains(&package) && answer(program, args).await.is_none() {
-            packages.push(package);
-        }
-    }
-    packages
-}
-
 async fn server() -> anyhow::Result<Outcome> {
-    let mut missing = missing().await;
-    let lacking = |packages: &[&str]| {
-        format!(
-            "the Redis peers need redis-server 7 with its tools, Node and Python 3 with venv\n\
-             missing here, by Debian's names: {}",
-            packages.join(" ")
-        )
-    };
-    if !missing.is_empty() && may_install().await {
-        println!("     installing {}", missing.join(" "));
-        install(&missing).await.with_context(|| lacking(&missing))?;
-        missing = self::missing().await;
-    }
-    if !missing.is_empty() {
-        bail!("{}", lacking(&missing));
-    }
+    let needs = "the Redis peers need redis-server 7 with its tools, Node and Python 3 with venv";
+    programs(&PROGRAMS, needs).await?;
     let version = answer("redis-server", &["--version"]).await.unwrap_or_default();
     if !version.contains(" v=7.") {
         bail!("redis-server 7 is compared with, this is {version}");
