@@ -5,8 +5,11 @@ mod common;
 use std::{rc::Rc, time::Duration};
 
 use wiremesh::Status;
+use wiremesh_proxy::config::SlowLog;
 
-use common::{address, block_on, client::Client, config, eventually, start, upstream::Upstream};
+use common::{
+    address, block_on, client::Client, config, eventually, millis, start, upstream::Upstream,
+};
 
 #[test]
 fn a_request_is_answered() {
@@ -53,6 +56,24 @@ fn clients_share_one_connection_per_worker_and_keep_their_own_replies() {
     });
     assert_eq!(upstream.requests(), 2000);
     assert_eq!(upstream.seen.connections.load(std::sync::atomic::Ordering::Relaxed), 2);
+}
+
+#[test]
+fn slow_requests_are_kept_whatever_the_protocol() {
+    let upstream = Upstream::start();
+    let mut config = config(&[upstream.address]);
+    config.listeners[0].slow_log = Some(SlowLog { threshold: millis(30), keep: 5 });
+    let proxy = start(config);
+    block_on(async {
+        let client = Client::connect(address(&proxy)).await.expect("connect");
+        client.check("echo", "hello").await;
+        client.check("slow:60", "hello").await;
+    });
+    let slow = proxy.metrics().slow();
+    let last = &slow[0].requests[0];
+    assert_eq!((&*last.method, last.duration >= millis(60).0), ("slow:60", true));
+    assert!(last.request.ends_with("slow:60"), "{last:?}");
+    assert_eq!(last.endpoint, upstream.address.to_string());
 }
 
 #[test]
