@@ -167,3 +167,27 @@ fn a_subscriber_of_a_cluster_is_told_that_it_is_one() {
     let told = client.reply("-MOVED 1 127.0.0.1:1\r\n");
     assert_eq!(told.bytes(), b"-ERR Can't execute 'georadius': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context\r\n");
 }
+
+#[test]
+fn half_an_answer_is_none() {
+    let redis = Redis::default();
+    let mut client = Followed::new(&redis, 5);
+    client.shards = 3;
+    for line in ["CLIENT TRACKING ON", "CLIENT NO-EVICT ON", "CLIENT REPLY OFF", "DEBUG JMAP"] {
+        assert!(shared(client.ask(line)).contains("about one server"), "{line}");
+    }
+    let queued = |client: &mut Followed<'_>, line: &str| shared(client.ask(line));
+    assert_eq!(queued(&mut client, "MULTI"), "+OK\r\n");
+    assert_eq!(queued(&mut client, "CLIENT GETNAME"), "+QUEUED\r\n");
+    assert_eq!(client.own("GET k").command_name(), b"GET");
+    for line in ["DBSIZE", "FLUSHALL", "SCAN 0", "CONFIG SET a b", "KEYS *"] {
+        assert!(shared(client.ask(line)).contains("about all shards"), "{line}");
+    }
+    client.reply("+QUEUED\r\n");
+    assert_eq!(client.own("EXEC").command_name(), b"DISCARD", "what is left of it is not executed");
+    // Behind it the connection may be given back.
+    assert!(matches!(client.ask("DBSIZE"), Step::Wait(_)));
+    client.reply("+OK\r\n");
+    assert!(matches!(client.client.release(&redis, false), Release::Clean(_)));
+    assert!(matches!(client.ask("DBSIZE"), Step::Parts(..)));
+}

@@ -81,7 +81,7 @@ const LIMITED: &str =
 pub(super) const NOT_IN_MULTI: &str = "ERR wiremesh: not within a transaction, through a proxy";
 
 /// What is said to a command about the data of several clusters.
-const NOT_ACROSS: &str = "ERR wiremesh: this is about several clusters, and the client's state is on a connection to one";
+pub(super) const NOT_ACROSS: &str = "ERR wiremesh: this is about several clusters, and the client's state is on a connection to one";
 
 /// What an answer that is owed will mean.
 #[derive(Debug)]
@@ -202,14 +202,14 @@ impl Attached {
         Step::Private { before, request, target, patient }
     }
 
-    /// A request about the data of several clusters.
-    pub(super) fn across(&mut self, request: Message) -> Step<Redis> {
+    /// A request about more than the server that the connection goes to; it is refused by these words.
+    pub(super) fn across(&mut self, request: Message, why: &str) -> Step<Redis> {
         if !self.in_multi && !self.pending.is_empty() {
             // Perhaps the connection is not needed any more by then.
             return Step::Wait(request);
         }
         self.spoil();
-        Step::Answer(Message::error(NOT_ACROSS))
+        Step::Answer(Message::error(why))
     }
 
     /// Whether no connection was taken after all.

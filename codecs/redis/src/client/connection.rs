@@ -5,7 +5,7 @@ use wiremesh::{
     correlation::{Step, Target, View},
 };
 
-use super::{Client, info, is_one_server, shared};
+use super::{Client, info, is_of_one_server, is_one_server, shared};
 use crate::{
     Message, Redis,
     lane::{Login, Setting},
@@ -72,6 +72,9 @@ impl Client {
         request: Message,
     ) -> Step<Redis> {
         let Some(command) = request.command() else { return shared(request) };
+        if view.shards > 0 && is_of_one_server(command, &request) {
+            return Step::Answer(Message::error(spread::ONE_SERVER));
+        }
         match command.name {
             "quit" => Step::Bye(Some(Message::simple("OK"))),
             "reset" => {
@@ -123,9 +126,6 @@ impl Client {
                 Step::Answer(Message::error(
                     "ERR wiremesh: scripts are debugged at the server, not through a proxy",
                 ))
-            }
-            _ if view.shards > 0 && spread::of_one_server(command.name) => {
-                Step::Answer(Message::error(spread::ONE_SERVER))
             }
             // In a cluster the proxy shows one server, that is no part of it.
             "readonly" | "readwrite" | "asking" if view.shards > 0 => {

@@ -18,9 +18,20 @@ use wiremesh::{
     correlation::{Access, ClientMachine, Release, Step, Target, View},
 };
 
-use self::{attached::Attached, connection::Change, guard::Identity, number::Numbers};
 pub(crate) use self::{attached::MOVED, guard::Users};
-use crate::{Message, Redis, command::Class, lane::Setting, roster::Seat, spread};
+use self::{
+    attached::{Attached, NOT_ACROSS},
+    connection::Change,
+    guard::Identity,
+    number::Numbers,
+};
+use crate::{
+    Message, Redis,
+    command::{Class, Command},
+    lane::Setting,
+    roster::Seat,
+    spread,
+};
 
 /// What is said to a command that may do to its connection what the proxy cannot follow.
 const NOT_FOLLOWED: &str =
@@ -96,7 +107,7 @@ impl ClientMachine<Redis> for Client {
             && spread::is_across(view, command)
         {
             return match &mut self.attached {
-                Some(attached) => attached.across(request),
+                Some(attached) => attached.across(request, NOT_ACROSS),
                 None => {
                     let step = spread::across(view, self.setting.version, command, &request);
                     if self.primary_only { node::of_primary(step) } else { step }
@@ -107,6 +118,19 @@ impl ClientMachine<Redis> for Client {
             if request.command().is_some_and(|command| command.class == Class::Unknown) {
                 attached.spoil();
                 return Step::Answer(Message::error(NOT_FOLLOWED));
+            }
+            if view.shards > 0
+                && let Some(command) = request.command().filter(|it| it.takes(request.argc()))
+                && !attached.is_to_be_refused(&self.setting)
+            {
+                let why = if is_of_one_server(command, &request) {
+                    Some(spread::ONE_SERVER)
+                } else {
+                    spread::is_of_all(command, &request).then_some(spread::OF_ALL)
+                };
+                if let Some(why) = why {
+                    return attached.across(request, why);
+                }
             }
             let named = request.command().is_some_and(|command| {
                 matches!(command.name, "client|setname" | "client|getname")
@@ -299,6 +323,12 @@ impl Drop for Client {
 /// Whether there is one server behind the proxy that takes writes, whatever they are about.
 fn is_one_server(view: &View<'_>) -> bool {
     view.shards == 0 && !view.divided
+}
+
+/// Whether it is about one server or connection, of many; replies that are on already are no matter.
+fn is_of_one_server(command: &Command, request: &Message) -> bool {
+    let on = || request.arg(2).is_some_and(|mode| mode.eq_ignore_ascii_case(b"on"));
+    spread::of_one_server(command.name) && !(command.name == "client|reply" && on())
 }
 
 /// What is asked when a script does not end, and answered by the server meanwhile.

@@ -149,6 +149,13 @@ fn keyless(
     Step::Parts(parts.collect(), Box::new(Gathered::new(fold, version)))
 }
 
+/// Whether a command without keys is about all shards or nodes: one of them would give half an answer, or do half of it.
+pub(crate) fn is_of_all(command: &'static Command, request: &Message) -> bool {
+    command.name != "ping"
+        && matches!(place(request), Place::Anywhere)
+        && (command.name == "scan" || everywhere(command.name).is_some() || fold(command).is_some())
+}
+
 /// How the answers to a command without keys become one; `None`: it is asked once.
 fn fold(command: &Command) -> Option<Fold> {
     match (command.request_policy, command.response_policy) {
@@ -196,6 +203,9 @@ pub(crate) fn of_one_server(name: &str) -> bool {
             | "move"
     )
 }
+
+/// What is said to a command about all shards from a client that has a connection to one.
+pub(crate) const OF_ALL: &str = "ERR wiremesh: this is about all shards, and the client's transaction or subscriptions are on one";
 
 /// How the answers of all nodes become one, of commands that Redis 7.0 names no policy for, and that would do half of
 /// what they say if they went to one node.

@@ -2,7 +2,7 @@
 
 use wiremesh::correlation::{Access, Target, View};
 
-use super::Attached;
+use super::{Attached, is_harmless};
 use crate::{
     Message,
     command::Class,
@@ -102,7 +102,9 @@ impl Attached {
                 // An error that only a server can tell, or the end: any will do.
                 "exec" | "quit" | "reset" => {}
                 // What it does to the connection is to be followed.
-                _ if request.command().is_some_and(|command| command.class != Class::Plain) => {}
+                _ if request.command().is_some_and(|command| {
+                    command.class != Class::Plain && !is_harmless(command.name) && name != "unwatch"
+                }) => {}
                 _ if request.command().is_none_or(|command| !command.takes(request.argc())) => {}
                 _ if unsent.len() >= UNSENT_MAX => {
                     self.spoilt = true;
