@@ -165,6 +165,9 @@ fn a_subscriber_of_a_cluster_is_told_that_it_is_one() {
     client.reply("*3\r\n$10\r\npsubscribe\r\n$1\r\na\r\n:1\r\n");
     assert_eq!(client.own("GEORADIUS k 0 0 1 m").command_name(), b"GEORADIUS");
     let told = client.reply("-MOVED 1 127.0.0.1:1\r\n");
+    client.own("WATCH k");
+    let other = client.reply("-MOVED 1 127.0.0.1:1\r\n");
+    assert!(other.bytes().starts_with(b"-ERR Can't execute 'watch': only "));
     assert_eq!(told.bytes(), b"-ERR Can't execute 'georadius': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context\r\n");
 }
 

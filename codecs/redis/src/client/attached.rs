@@ -178,7 +178,9 @@ impl Attached {
             Err(step) => return *step,
         };
         let pending = match (pending, request.command()) {
-            (Pending::Plain, Some(command)) if refused => Pending::Limited(command.name),
+            (Pending::Plain | Pending::Watch, Some(command)) if refused => {
+                Pending::Limited(command.name)
+            }
             (pending, _) => pending,
         };
         let blocking = request.command().is_some_and(|c| c.class == Class::Blocking);
@@ -393,7 +395,8 @@ impl Attached {
             };
         }
         match self.pending.pop_front()? {
-            Pending::Plain | Pending::Limited(_) => {}
+            Pending::Plain => {}
+            Pending::Limited(name) => self.watching |= !failed && name == "watch",
             Pending::Multi => {}
             Pending::Exec(name) => {
                 self.watching = false;

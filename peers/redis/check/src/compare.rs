@@ -31,17 +31,17 @@ pub(crate) fn same(cmd: &Cmd, queue: &[Cmd], a: &Answer, b: &Answer) -> bool {
 pub(crate) fn is_refusal(cmd: &Cmd, answer: &Answer) -> bool {
     let [value] = answer.values.as_slice() else { return false };
     let text = value.text().unwrap_or_default();
-    let elsewhere = cmd.name() == "SSUBSCRIBE" && text.starts_with(b"CROSSSLOT ");
     let refused = text.starts_with(b"ERR wiremesh: ") && may_be_refused(cmd);
-    value.is_error() && (refused || elsewhere || of_many(answer))
+    (value.is_error() && refused) || of_many(answer)
 }
 
-/// Does the proxy say that a command is about one server, or all, of a cluster? It says so of no other.
+/// Does the proxy say that a command is about one server, all, or several, of a cluster? It says so of no other.
 pub(crate) fn of_many(answer: &Answer) -> bool {
     let [value] = answer.values.as_slice() else { return false };
     let text = value.text().unwrap_or_default();
-    let said = |start: &[u8]| text.starts_with(start);
-    said(b"ERR wiremesh: this is about one server")
+    let said = |start: &[u8]| value.is_error() && text.starts_with(start);
+    said(b"CROSSSLOT ")
+        || said(b"ERR wiremesh: this is about one server")
         || said(b"ERR wiremesh: this is about all shards")
 }
 

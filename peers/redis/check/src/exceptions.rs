@@ -125,8 +125,7 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["SYNC", "PSYNC", "REPLCONF"], "replication is between servers"),
 ];
 
-/// May a proxy refuse it? (In a cluster also `SSUBSCRIBE`, with `CROSSSLOT`: the client has one connection for its subscriptions,
-/// and the others are on another node.)
+/// May a proxy refuse it? (In a cluster it may say `CROSSSLOT` of more: words that are taken for keys are of other slots.)
 pub(crate) fn may_be_refused(cmd: &Cmd) -> bool {
     let (name, sub) = (cmd.name(), format!("{} {}", cmd.name(), cmd.word(1)));
     REFUSED.iter().any(|(names, _)| names.contains(&&*sub) || names.contains(&&*name))

@@ -5,14 +5,12 @@ use std::net::SocketAddr;
 use anyhow::bail;
 
 use super::proxy::Proxy;
-use super::server::{Cluster, Server};
+use super::server::Server;
 use crate::process::{command, finish};
 use crate::report::Outcome;
 use crate::target;
 
 pub(super) const NAME: &str = "redis-differ";
-#[allow(dead_code, reason = "soon")]
-pub(super) const HIDDEN: &str = "redis-differ-hidden";
 
 /// First two bare servers, which shows that the comparison is sound.
 pub(super) async fn run(direct: bool) -> anyhow::Result<Outcome> {
@@ -27,24 +25,6 @@ pub(super) async fn run(direct: bool) -> anyhow::Result<Outcome> {
     proxy.check()?;
     outcome.passed += proxied.passed;
     outcome.detail = format!("bare: {}; proxied: {}", outcome.detail, proxied.detail);
-    Ok(outcome)
-}
-
-/// A server that is a cluster behind the proxy: as one server, where all keys are of one slot.
-#[allow(dead_code, reason = "soon")]
-pub(super) async fn hidden(direct: bool) -> anyhow::Result<Outcome> {
-    if direct {
-        return Ok(Outcome { passed: 0, failed: 0, detail: "needs the proxy".into() });
-    }
-    let (control, cluster) = (Server::start(&[]).await?, Cluster::start().await?);
-    let mut proxy = Proxy::start(&cluster.seeds()[..2], &["--cluster"]).await?;
-    let mut primaries = Vec::new();
-    for node in cluster.primaries().await? {
-        primaries.push(cluster.nodes[node].address);
-    }
-    let count = ["200", "--one-slot"];
-    let outcome = differ("hidden", control.address, proxy.address, &primaries, &count).await?;
-    proxy.check()?;
     Ok(outcome)
 }
 
