@@ -4,6 +4,8 @@
 //! [`ById`] → [`Multiplexed`], [`InOrder`] → [`Pipelined`], [`Session`] → [`Sessioned`]. What a shape does not need it
 //! cannot be asked for.
 
+use std::fmt;
+
 use crate::{
     Failure, Frame, Kind, Lane, Protocol,
     engine::{Engine, Inbox, Mux, Passthrough, Pipeline, Reorder},
@@ -129,7 +131,8 @@ pub trait Pipelined: Protocol<Correlation = InOrder> {
 /// Follows one client of a [`Pipelined`] protocol: says for every request which kind of upstream connection it needs.
 ///
 /// A client that is *attached* has an upstream connection for itself, from the first [`Step::Private`] until
-/// [`release`](Self::release) gives it back. Time, sockets and pools are the proxy's.
+/// [`release`](Self::release) gives it back. It may have several, told apart by [`Own`]. Time, sockets and pools are the
+/// proxy's.
 pub trait ClientMachine<P: Pipelined>: Default + 'static {
     /// What becomes of this request. Called in the order in which the client sent them.
     fn on_request(&mut self, protocol: &P, view: &View<'_>, request: P::Frame) -> Step<P>;
@@ -142,12 +145,13 @@ pub trait ClientMachine<P: Pipelined>: Default + 'static {
     /// found one out ([`Handshake::number`]).
     fn on_attached(&mut self, _protocol: &P, _view: &View<'_>, _number: Option<u64>) {}
 
-    /// Notes that the [`Step::Alone`] in progress, or a request that was to go to the client's own connection (`own`),
+    /// Notes that the [`Step::Alone`] in progress, or a request that was to go to this connection of the client's own,
     /// was answered by the proxy, with an error.
-    fn on_failed(&mut self, _protocol: &P, _own: bool) {}
+    fn on_failed(&mut self, _protocol: &P, _own: Option<Own>) {}
 
-    /// What may become of the client's own connection, asked when nothing is owed on it. `gone`: the client has left.
-    fn release(&mut self, _protocol: &P, _gone: bool) -> Release<P> {
+    /// What may become of a connection of the client's own. Asked when nothing is owed on it, after something came on one
+    /// of them, or the client was [answered](Step::Answer). `gone`: the client has left.
+    fn release(&mut self, _protocol: &P, _own: Own, _gone: bool) -> Release<P> {
         Release::Clean(0)
     }
 }
@@ -159,7 +163,7 @@ impl<P: Pipelined> ClientMachine<P> for () {
 }
 
 /// What a [`ClientMachine`] is told of its client and of the cluster that the request at hand goes to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct View<'a> {
     /// The client's number, never used again in this process.
     pub client: u64,
@@ -171,8 +175,10 @@ pub struct View<'a> {
     pub shards: usize,
     /// How many endpoints it has.
     pub nodes: usize,
-    /// What is shown comes from the connection that is the client's own.
-    pub own: bool,
+    /// Where what is written goes, where that is known.
+    pub homes: Option<&'a dyn Homes>,
+    /// The connection that what is shown comes from, if it is the client's own.
+    pub own: Option<Own>,
     /// Which cluster it is: a number that no other has, the same on all workers.
     pub cluster: usize,
     /// Routes lead to several clusters, by [what a request is about](Pipelined::SUBJECT).
@@ -181,6 +187,26 @@ pub struct View<'a> {
     /// that may have to be looked at for all that there is, the first is the one that the request itself is routed to.
     pub portions: &'a [Portion],
 }
+
+impl fmt::Debug for View<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut view = f.debug_struct("View");
+        view.field("client", &self.client)
+            .field("shards", &self.shards)
+            .field("nodes", &self.nodes);
+        view.field("own", &self.own).finish_non_exhaustive()
+    }
+}
+
+/// Which endpoint takes what is written.
+pub trait Homes {
+    /// The one for this slot, by a number of its own that is not 0.
+    fn home(&self, slot: u16) -> Option<Own>;
+}
+
+/// Which of the connections that a client has for itself: 0 where one is all it needs; else a number of the machine's, such
+/// as one that [`Homes`] tell.
+pub type Own = u64;
 
 /// One of the clusters that a request is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -220,9 +246,13 @@ pub enum Step<P: Protocol> {
         request: P::Frame,
         /// Where to.
         target: Target,
+        /// Which one.
+        own: Own,
         /// No deadline applies: the request waits for something to happen.
         patient: bool,
     },
+    /// It is several, each to be answered by itself, one after the other.
+    Each(Vec<Self>),
     /// The machine is asked again when everything before it is answered.
     Wait(P::Frame),
     /// It is answered by this, in its turn.
@@ -417,10 +447,10 @@ pub trait Exchange<P: Protocol>: 'static {
     fn on_attached(_: &P, _client: &mut Self::Client, _: &View<'_>, _number: Option<u64>) {}
 
     /// [`ClientMachine::on_failed`].
-    fn on_failed(_: &P, _client: &mut Self::Client, _own: bool) {}
+    fn on_failed(_: &P, _client: &mut Self::Client, _own: Option<Own>) {}
 
     /// [`ClientMachine::release`].
-    fn release(_: &P, _client: &mut Self::Client, _gone: bool) -> Release<P> {
+    fn release(_: &P, _client: &mut Self::Client, _own: Own, _gone: bool) -> Release<P> {
         Release::Close
     }
 
@@ -496,12 +526,12 @@ impl<P: Pipelined> Exchange<P> for InOrder {
         client.on_attached(protocol, view, number);
     }
 
-    fn on_failed(protocol: &P, client: &mut P::Client, own: bool) {
+    fn on_failed(protocol: &P, client: &mut P::Client, own: Option<Own>) {
         client.on_failed(protocol, own);
     }
 
-    fn release(protocol: &P, client: &mut P::Client, gone: bool) -> Release<P> {
-        client.release(protocol, gone)
+    fn release(protocol: &P, client: &mut P::Client, own: Own, gone: bool) -> Release<P> {
+        client.release(protocol, own, gone)
     }
 
     fn greet(protocol: &P, lane: Lane, purpose: Purpose) -> Option<Box<dyn Handshake<P>>> {

@@ -29,7 +29,8 @@ impl<'a> Followed<'a> {
             local: "",
             shards: self.shards,
             nodes: self.nodes,
-            own,
+            homes: None,
+            own: own.then_some(0),
             cluster: 1,
             divided: false,
             portions: &[],
@@ -83,17 +84,17 @@ fn a_client_that_waits_is_known_to_the_server_by_another_number() {
     waiting.own("BLPOP l 0");
     waiting.attached(Some(70));
     waiting.reply("*-1\r\n");
-    assert!(matches!(waiting.client.release(&redis, false), Release::Clean(_)));
+    assert!(matches!(waiting.client.release(&redis, 0, false), Release::Clean(_)));
     assert_eq!(shared(other.ask("CLIENT UNBLOCK 5")), format!("CLIENT UNBLOCK {NOBODY}"));
     waiting.own("BLPOP l 0");
     waiting.attached(Some(71));
     assert_eq!(shared(other.ask("CLIENT UNBLOCK 5 ERROR")), "CLIENT UNBLOCK 71 ERROR");
     waiting.reply("-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n");
     // On its way to the server the number must not come to mean somebody else.
-    assert!(matches!(waiting.client.release(&redis, false), Release::Hold));
+    assert!(matches!(waiting.client.release(&redis, 0, false), Release::Hold));
     assert_eq!(waiting.own("GET k").command_name(), b"GET");
     waiting.reply("$-1\r\n");
-    assert!(matches!(waiting.client.release(&redis, true), Release::Close));
+    assert!(matches!(waiting.client.release(&redis, 0, true), Release::Close));
     for line in ["CLIENT UNBLOCK x", "CLIENT UNBLOCK -1", "CLIENT UNBLOCK"] {
         assert_eq!(shared(other.ask(line)), line, "the server says what is wrong");
     }
@@ -138,7 +139,7 @@ fn what_ends_a_script_waits_behind_nothing() {
         let sent = client.own(line);
         assert_ne!(sent.lane(), selected, "while a script runs no database can be selected");
         client.reply("+OK\r\n");
-        assert!(matches!(client.client.release(&redis, false), Release::Close));
+        assert!(matches!(client.client.release(&redis, 0, false), Release::Close));
         assert_eq!(shared(client.ask("GET k")), "GET k");
     }
 }
@@ -191,6 +192,6 @@ fn half_an_answer_is_none() {
     // Behind it the connection may be given back.
     assert!(matches!(client.ask("DBSIZE"), Step::Wait(_)));
     client.reply("+OK\r\n");
-    assert!(matches!(client.client.release(&redis, false), Release::Clean(_)));
+    assert!(matches!(client.client.release(&redis, 0, false), Release::Clean(_)));
     assert!(matches!(client.ask("DBSIZE"), Step::Parts(..)));
 }

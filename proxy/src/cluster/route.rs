@@ -4,7 +4,7 @@ use std::cell::Ref;
 use std::rc::Rc;
 use std::time::Instant;
 
-use wiremesh::correlation::{Access, Target};
+use wiremesh::correlation::{Access, Homes, Own, Target};
 
 use super::local::{LocalCluster, LocalEndpoint, View, bump};
 use super::shards::{Members, ShardTable};
@@ -103,6 +103,17 @@ impl LocalCluster {
     fn fresh(&self) -> Ref<'_, View> {
         self.refresh();
         self.view.borrow()
+    }
+}
+
+impl Homes for LocalCluster {
+    fn home(&self, slot: u16) -> Option<Own> {
+        let view = self.fresh();
+        if let Some(local) = self.moved_to(&view, slot) {
+            return Some(local.id());
+        }
+        let place = view.set.shards()?.by_slot(slot)?.primary()?;
+        view.endpoints.get(place).map(|local| local.id())
     }
 }
 

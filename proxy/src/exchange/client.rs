@@ -15,7 +15,7 @@ use bytes::BytesMut;
 use tokio_util::io::poll_read_buf;
 use wiremesh::{
     DecodeError, Failure, Frame, Kind, Lane, Peer, Protocol, Reason, WriteBuf,
-    correlation::{Access, Exchange, Expect, Step, Target, View},
+    correlation::{Access, Exchange, Expect, Homes, Own, Step, Target, View},
     engine::Inbox,
 };
 
@@ -46,8 +46,8 @@ where
     pub machine: RefCell<<P::Correlation as Exchange<P>>::Client>,
     /// The lane of its last request: how to address it unasked.
     pub lane: Cell<Lane>,
-    /// The upstream connection that it has for itself, while state of its is on it.
-    pub private: RefCell<Option<Rc<Upstream<P>>>>,
+    /// The upstream connections that it has for itself, while state of its is on them.
+    pub private: RefCell<Vec<(Own, Rc<Upstream<P>>)>>,
     /// Where its requests go, by pool, where they must not overtake one another.
     pub lines: RefCell<Vec<Rc<Upstream<P>>>>,
     /// Whose requests the copies of its requests are, once there was one.
@@ -145,14 +145,15 @@ where
 
     /// What its machine is told of a cluster.
     #[inline(always)]
-    pub fn view(&self, cluster: Option<&Rc<LocalCluster>>) -> View<'_> {
+    pub fn view<'a>(&'a self, cluster: Option<&'a Rc<LocalCluster>>) -> View<'a> {
         View {
             client: self.id,
             peer: &self.peer,
             local: &self.local,
             shards: cluster.map_or(0, |cluster| cluster.shards()),
             nodes: cluster.map_or(0, |cluster| cluster.nodes()),
-            own: false,
+            homes: cluster.map(|cluster| &**cluster as &dyn Homes),
+            own: None,
             cluster: cluster.map_or(0, |cluster| cluster.number()),
             divided: false,
             portions: &[],
@@ -169,6 +170,18 @@ where
             Rc::new(new)
         };
         shadow.get_or_insert_with(new).clone()
+    }
+
+    /// The upstream connection of this number that it has for itself.
+    pub fn own(&self, number: Own) -> Option<Rc<Upstream<P>>> {
+        let private = self.private.borrow();
+        private.iter().find(|(own, _)| *own == number).map(|(_, upstream)| upstream.clone())
+    }
+
+    /// The number of this upstream connection, if the client has it for itself.
+    pub fn number_of(&self, upstream: &Upstream<P>) -> Option<Own> {
+        let private = self.private.borrow();
+        private.iter().find(|(_, own)| std::ptr::eq(&**own, upstream)).map(|(own, _)| *own)
     }
 
     /// Whether replies can still reach it.
@@ -372,7 +385,7 @@ where
 
     /// What is wrong with the client's pace, if anything: it neither sends nor takes what it should.
     pub fn overdue(&self, now: Instant) -> Option<Overdue> {
-        let attached = self.private.borrow().is_some();
+        let attached = !self.private.borrow().is_empty();
         let asked = self.in_flight.get() > 0 || attached || self.owes_answers();
         let busy = asked || !self.out.borrow().is_empty();
         self.pace.overdue(&self.listener.borrow().config, busy, now)

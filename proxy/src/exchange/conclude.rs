@@ -70,7 +70,7 @@ where
         if ticket.alone == Alone::Watched
             && let Some(cluster) = &ticket.passage.cluster
         {
-            self.show(&ticket.client, cluster, &mut reply, false);
+            self.show(&ticket.client, cluster, &mut reply, None);
         }
         ticket.passage.listener.filters.on_response(&mut reply);
         let bytes_out = ticket.bytes_out.saturating_add(reply.wire_len());
@@ -249,15 +249,11 @@ where
         } else {
             ticket.client.wake();
         }
-        if matches!(ticket.alone, Alone::Watched | Alone::Private) {
+        if matches!(ticket.alone, Alone::Watched | Alone::Private(_)) {
             let mut machine = ticket.client.machine.borrow_mut();
-            <P::Correlation as Exchange<P>>::on_failed(
-                &self.protocol,
-                &mut machine,
-                ticket.alone == Alone::Private,
-            );
+            <P::Correlation as Exchange<P>>::on_failed(&self.protocol, &mut machine, ticket.own());
         }
-        if ticket.alone == Alone::Private && ticket.client.private.borrow().is_some() {
+        if ticket.own().is_some_and(|own| ticket.client.own(own).is_some()) {
             // What state is on it now is not known.
             ticket.client.close();
         }

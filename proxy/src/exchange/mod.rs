@@ -182,10 +182,7 @@ where
     fn client_closed(&self, client: &Rc<Client<P>>) {
         self.clients.borrow_mut().remove(&client.id);
         self.take_slack(client);
-        let private = client.private.borrow().clone();
-        if let Some(upstream) = private.filter(|upstream| upstream.is_answered()) {
-            self.release(client, &upstream, true);
-        }
+        self.release(client, true);
         client.private.take();
         client.lines.take();
         if let Some(shadow) = client.shadow.take() {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use wiremesh::{
     Failure, Lane, Protocol, Reason,
-    correlation::{Exchange, Release, Target, View},
+    correlation::{Exchange, Own, Release, Target, View},
     engine::Inbox,
     topology::Redirect,
 };
@@ -35,7 +35,7 @@ where
         client: &Rc<Client<P>>,
         before: Vec<P::Frame>,
         mut request: P::Frame,
-        target: Target,
+        (target, own): (Target, Own),
         patient: bool,
         route: Option<&Rc<LocalRoute>>,
     ) {
@@ -43,7 +43,7 @@ where
         let place = client.inbox.borrow_mut().admit(expect);
         client.begin();
         let listener = client.listener.borrow().clone();
-        let held = client.private.borrow().clone();
+        let held = client.own(own);
         // What limits and faults would do to half of a transaction, say, cannot be told to its client.
         let Decision { passage, refused, .. } = match &held {
             Some(upstream) => self.worker.follow(&listener, &request, route, &upstream.cluster),
@@ -52,7 +52,8 @@ where
         let hash = passage.hash;
         let look = if patient { Look::ABOUT } else { Look::ALL };
         self.worker.look_at(&self.protocol, &passage, &request, look);
-        let mut ticket = self.ticket(client, &request, place, target, Ok(Alone::Private), passage);
+        let mut ticket =
+            self.ticket(client, &request, place, target, Ok(Alone::Private(own)), passage);
         ticket.before = before;
         ticket.patient = patient;
         if let Some(failure) = refused {
@@ -88,7 +89,7 @@ where
         let lane = ticket.lane;
         self.launch(ticket, request, &cluster, &route, &endpoint, |client| {
             let upstream = self.attach(&cluster, &endpoint, lane, client)?;
-            *client.private.borrow_mut() = Some(upstream.clone());
+            client.private.borrow_mut().push((own, upstream.clone()));
             if !upstream.is_connecting() {
                 self.attached(client, &upstream);
             }
@@ -120,11 +121,28 @@ where
         self.connect(key, cluster, endpoint, Some(client.clone()), client)
     }
 
-    /// Asks the client's machine what becomes of its own connection, now that nothing is owed on it.
-    pub(super) fn release(&self, client: &Rc<Client<P>>, upstream: &Rc<Upstream<P>>, gone: bool) {
+    /// Asks the client's machine what becomes of its own connections, of those on which nothing is owed.
+    pub(super) fn release(&self, client: &Rc<Client<P>>, gone: bool) {
+        let nth = |n: usize| client.private.borrow().get(n).cloned();
+        let mut n = 0;
+        while let Some((own, upstream)) = nth(n) {
+            if upstream.is_answered() {
+                self.release_one(client, own, &upstream, gone);
+            }
+            n += usize::from(client.own(own).is_some());
+        }
+    }
+
+    fn release_one(
+        &self,
+        client: &Rc<Client<P>>,
+        own: Own,
+        upstream: &Rc<Upstream<P>>,
+        gone: bool,
+    ) {
         let release = {
             let machine = &mut *client.machine.borrow_mut();
-            <P::Correlation as Exchange<P>>::release(&self.protocol, machine, gone)
+            <P::Correlation as Exchange<P>>::release(&self.protocol, machine, own, gone)
         };
         let (reset, lane) = match release {
             Release::Hold => return,
@@ -132,7 +150,7 @@ where
             Release::Clean(lane) => (Some(Vec::new()), lane),
             Release::Reset(reset, lane) => (Some(reset), lane),
         };
-        *client.private.borrow_mut() = None;
+        client.private.borrow_mut().retain(|(_, other)| !Rc::ptr_eq(other, upstream));
         let Some(reset) = reset else { return upstream.retire() };
         let old = upstream.key.get();
         let new = PoolKey { endpoint: old.endpoint, lane, client: NOBODY };
@@ -158,17 +176,15 @@ where
     /// The connection of a client's own is lost, and the state that was on it: so is the client.
     pub(super) fn private_lost(&self, upstream: &Rc<Upstream<P>>) {
         let Some(client) = upstream.owner() else { return };
-        let mut private = client.private.borrow_mut();
-        if private.as_ref().is_some_and(|own| Rc::ptr_eq(own, upstream)) {
-            *private = None;
-            drop(private);
+        if client.number_of(upstream).is_some() {
+            client.private.borrow_mut().retain(|(_, own)| !Rc::ptr_eq(own, upstream));
             client.close();
         }
     }
 
     /// Tells a client's machine of the connection that the client has for itself now.
     pub(super) fn attached(&self, client: &Rc<Client<P>>, upstream: &Upstream<P>) {
-        let view = View { own: true, ..client.view(Some(&upstream.cluster)) };
+        let view = View { own: client.number_of(upstream), ..client.view(Some(&upstream.cluster)) };
         let machine = &mut *client.machine.borrow_mut();
         let number = upstream.number();
         <P::Correlation as Exchange<P>>::on_attached(&self.protocol, machine, &view, number);
@@ -176,16 +192,16 @@ where
 
     /// Whether a client that sends nothing more waits for what may never come.
     pub(super) fn is_hopeless(&self, client: &Rc<Client<P>>) -> bool {
-        client.private.borrow().as_ref().is_some_and(|upstream| upstream.is_patient())
+        client.private.borrow().iter().any(|(_, upstream)| upstream.is_patient())
     }
 
-    /// Lets the client's machine see a frame from upstream; `own`: from the connection that is the client's own.
+    /// Lets the client's machine see a frame from upstream; `own`: from this connection of the client's own.
     pub(super) fn show(
         &self,
         client: &Rc<Client<P>>,
         cluster: &Rc<LocalCluster>,
         reply: &mut P::Frame,
-        own: bool,
+        own: Option<Own>,
     ) {
         if let Some(Redirect::Moved { slot, to }) =
             <P::Correlation as Exchange<P>>::redirect(&self.protocol, reply)

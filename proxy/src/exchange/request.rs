@@ -68,8 +68,8 @@ where
     ) {
         let own = match step {
             Step::Shared(..) => None,
-            Step::Alone(..) => Some(false),
-            Step::Private { .. } => Some(true),
+            Step::Alone(..) => Some(None),
+            Step::Private { own, .. } => Some(Some(own)),
             other => return self.take_step(client, other, Some(asked), Some(way)),
         };
         if let Some(own) = own {
@@ -84,7 +84,7 @@ where
             }
             None => client.close(),
         }
-        if own == Some(true) && client.private.borrow().is_some() {
+        if own.flatten().is_some_and(|own| client.own(own).is_some()) {
             // Its machine has forgotten what is on it.
             client.close();
         }
@@ -137,10 +137,13 @@ where
                     );
                 }
             }
-            Step::Private { before, request, target, patient }
-                if client.private.borrow().is_some() || client.in_flight() == 0 =>
+            Step::Private { before, request, target, own, patient }
+                if client.in_flight() == 0 || client.own(own).is_some() =>
             {
-                self.take_private(client, before, request, target, patient, known.route);
+                self.take_private(client, before, request, (target, own), patient, known.route);
+            }
+            Step::Each(steps) => {
+                steps.into_iter().for_each(|step| self.take_step(client, step, None, way));
             }
             later @ (Step::Alone(..) | Step::Private { .. }) => client.park(later),
             Step::Wait(request) if client.in_flight() == 0 => self.on_request(client, request),
@@ -150,6 +153,7 @@ where
                     self.record_answer(client, &asked, known.route, &reply);
                 }
                 self.say(client, reply);
+                self.release(client, false);
             }
             Step::Bye(reply) => {
                 if let Some(reply) = reply {
@@ -365,7 +369,7 @@ where
         endpoint.started();
         upstream.series.sent();
         ticket.attempts += 1;
-        if ticket.attempts == 1 && ticket.alone != Alone::Private {
+        if ticket.attempts == 1 && ticket.own().is_none() {
             if let Some(retry) = &route.retry {
                 retry.budget().on_request(now);
                 ticket.replay = Replay::keep(&request, &self.kept);

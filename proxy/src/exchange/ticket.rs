@@ -7,7 +7,7 @@ use std::{
 
 use wiremesh::{
     Protocol,
-    correlation::{Exchange, Expect, Target},
+    correlation::{Exchange, Expect, Own, Target},
     engine::Place,
 };
 
@@ -71,8 +71,21 @@ pub enum Alone {
     Yes,
     /// And the client's machine is to see what is answered.
     Watched,
-    /// It goes to the client's own connection.
-    Private,
+    /// It goes to a connection of the client's own.
+    Private(Own),
+}
+
+impl<P: Protocol> Details<P>
+where
+    P::Correlation: Exchange<P>,
+{
+    /// The connection of the client's own that it goes to, if it does.
+    pub fn own(&self) -> Option<Own> {
+        match self.alone {
+            Alone::Private(own) => Some(own),
+            Alone::No | Alone::Yes | Alone::Watched => None,
+        }
+    }
 }
 
 /// A ticket that was sent, and where.

@@ -183,9 +183,7 @@ where
 
     /// The client whose state is on it, if there is one: it is neither probed nor closed for being idle.
     fn holder(&self) -> Option<Rc<Client<P>>> {
-        let owner = self.owner()?;
-        let own = owner.private.borrow().as_ref().is_some_and(|own| std::ptr::eq(&**own, self));
-        own.then_some(owner)
+        self.owner().filter(|owner| owner.number_of(self).is_some())
     }
 
     /// Whether nothing that was asked is unanswered.
@@ -532,16 +530,14 @@ where
             // The answer to something of the proxy's.
             return self.on_reply(mesh, frame);
         }
-        mesh.show(holder, &self.cluster, &mut frame, true);
+        mesh.show(holder, &self.cluster, &mut frame, holder.number_of(self));
         let stalled = if frame.kind() == Kind::Push {
             mesh.on_unsolicited(self, frame);
             holder.holds_back(self).then(|| holder.clone())
         } else {
             self.on_reply(mesh, frame)
         };
-        if self.is_answered() && self.holder().is_some() {
-            mesh.release(holder, self, false);
-        }
+        mesh.release(holder, false);
         stalled
     }
 

@@ -158,3 +158,114 @@ fn a_monitor_sees_what_others_do() {
         assert_eq!(other.ask_all(&["MULTI", "GET k", "EXEC"]).await[2], "[19]");
     });
 }
+
+#[test]
+fn shard_channels_of_all_nodes_on_one_connection() {
+    let (servers, _) = RedisServer::cluster(3);
+    let mut config = redis_config(&[servers[0].address]);
+    config.clusters[0].topology = "cluster".into();
+    let proxy = start(config);
+    block_on(async {
+        let mut publisher = RedisClient::connect(address(&proxy)).await;
+        let names: Vec<_> = (0..12).map(|n| format!("sh{n}")).collect();
+        for (hello, mark) in [("HELLO 2", ""), ("HELLO 3", ">")] {
+            let open: u64 = servers.iter().map(RedisServer::open).sum();
+            let mut client = RedisClient::connect(address(&proxy)).await;
+            client.ask(hello).await;
+            let event = |text: String| Some(format!("{mark}[{text}]"));
+            for (n, name) in names.iter().enumerate() {
+                client.send(&[format!("SSUBSCRIBE {name}")]).await;
+                assert_eq!(client.next().await, event(format!("ssubscribe {name} :{}", n + 1)));
+            }
+            // Again, and all at once.
+            let again: Vec<_> = names.iter().map(|name| format!("SSUBSCRIBE {name}")).collect();
+            client.send(&again).await;
+            for name in &names {
+                assert_eq!(client.next().await, event(format!("ssubscribe {name} :12")));
+            }
+            client.send(&["SSUBSCRIBE {a}1 {a}2"]).await;
+            for (n, name) in [(13, "{a}1"), (14, "{a}2")] {
+                assert_eq!(client.next().await, event(format!("ssubscribe {name} :{n}")));
+            }
+            for name in &names {
+                assert_eq!(publisher.ask(&format!("SPUBLISH {name} to-{name}")).await, ":1");
+                assert_eq!(client.next().await, event(format!("smessage {name} to-{name}")));
+            }
+            let now: u64 = servers.iter().map(RedisServer::open).sum();
+            assert!(now <= open + 6, "one connection per node is enough: {open}, {now}");
+            client.send(&["SUBSCRIBE c"]).await;
+            assert_eq!(client.next().await, event("subscribe c :1".into()));
+            client.send(&["UNSUBSCRIBE c"]).await;
+            assert_eq!(client.next().await, event("unsubscribe c :0".into()));
+            if hello == "HELLO 2" {
+                assert_eq!(client.ask_all(&["PING", "PING x"]).await, ["[pong ]", "[pong x]"]);
+                let refused = client.ask("GET k").await;
+                assert!(refused.starts_with("-ERR Can't execute 'get': only "), "{refused}");
+            } else {
+                assert_eq!(client.ask_all(&["SET k 1", "PING"]).await, ["+OK", "+PONG"]);
+                assert!(client.ask("HELLO 2").await.starts_with("-ERR wiremesh: the version"));
+            }
+            client.send(&["SUNSUBSCRIBE sh0 no sh1", "SUNSUBSCRIBE"]).await;
+            let mut seen = Vec::new();
+            for _ in 0..15 {
+                seen.push(client.next().await.expect("an event"));
+            }
+            assert!(seen[0].starts_with(&format!("{mark}[sunsubscribe no :14")), "{seen:?}");
+            assert_eq!(seen[14], format!("{mark}[{} :0]", last(&seen[14])));
+            seen.sort_unstable();
+            seen.dedup_by_key(|event| last(event));
+            assert_eq!(seen.len(), 15, "{seen:?}");
+            client.send(&["SUNSUBSCRIBE"]).await;
+            assert_eq!(client.next().await, event("sunsubscribe nil :0".into()));
+            assert_eq!(publisher.ask("SPUBLISH sh3 x").await, ":0");
+            assert_eq!(client.ask_all(&["SET k 2", "GET k"]).await, ["+OK", "2"]);
+            // What is subscribed to goes with RESET, and with the client.
+            client.send(&["SSUBSCRIBE sh1", "RESET", "PING"]).await;
+            assert_eq!(client.next().await, event("ssubscribe sh1 :1".into()));
+            assert_eq!(
+                [client.next().await, client.next().await].map(Option::unwrap),
+                ["+RESET", "+PONG"]
+            );
+            gone(&mut publisher, "sh1").await;
+            client.send(&["SSUBSCRIBE sh2"]).await;
+            client.next().await;
+            drop(client);
+            gone(&mut publisher, "sh2").await;
+        }
+    });
+}
+
+/// The word and the channel of an event.
+fn last(event: &str) -> String {
+    let words: Vec<_> = event.trim_matches(['>', '[', ']']).split(' ').collect();
+    words[..2].join(" ")
+}
+
+/// Until nobody is subscribed to this channel any more.
+async fn gone(publisher: &mut RedisClient, channel: &str) {
+    for _ in 0..1000 {
+        if publisher.ask(&format!("SPUBLISH {channel} x")).await == ":0" {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    panic!("somebody still gets what is said in {channel}");
+}
+
+#[test]
+fn a_node_that_is_lost_takes_its_shard_channels_with_it() {
+    let (mut servers, _) = RedisServer::cluster(3);
+    let mut config = redis_config(&[servers[0].address]);
+    config.clusters[0].topology = "cluster".into();
+    let proxy = start(config);
+    block_on(async {
+        let mut client = RedisClient::connect(address(&proxy)).await;
+        for n in 0..12 {
+            client.send(&[format!("SSUBSCRIBE sh{n}")]).await;
+            assert_eq!(client.next().await, Some(format!("[ssubscribe sh{n} :{}]", n + 1)));
+        }
+        drop(servers.pop());
+        // A client of the node itself would be closed, too.
+        assert_eq!(client.next().await, None);
+    });
+}

@@ -201,7 +201,7 @@ impl Attached {
             }
             self.pending.push_back(pending);
         }
-        Step::Private { before, request, target, patient }
+        Step::Private { before, request, target, own: 0, patient }
     }
 
     /// A request about more than the server that the connection goes to; it is refused by these words.
@@ -326,6 +326,7 @@ impl Attached {
                     before: Vec::new(),
                     request,
                     target: Target::Shard(0, Access::Write),
+                    own: 0,
                     patient: false,
                 }));
             }
@@ -465,7 +466,7 @@ impl Attached {
     }
 
     /// Whether the server takes nothing but commands about subscriptions.
-    fn is_limited(&self, setting: &Setting) -> bool {
+    pub(super) fn is_limited(&self, setting: &Setting) -> bool {
         let (mut version, mut subscriber) = (setting.version, self.subscribed.any());
         for pending in &self.pending {
             match pending {

@@ -12,10 +12,11 @@ mod guard;
 mod info;
 mod node;
 mod number;
+mod sharded;
 
 use wiremesh::{
     Lane,
-    correlation::{Access, ClientMachine, Release, Step, Target, View},
+    correlation::{Access, ClientMachine, Own, Release, Step, Target, View},
 };
 
 pub(crate) use self::{attached::MOVED, guard::Users};
@@ -24,6 +25,7 @@ use self::{
     connection::Change,
     guard::Identity,
     number::Numbers,
+    sharded::Sharded,
 };
 use crate::{
     Message, Redis,
@@ -57,6 +59,8 @@ pub struct Client {
     seat: Option<Seat>,
     /// To whom the request at hand sends invalidations.
     redirect: Option<Numbers>,
+    /// What it is subscribed to on other connections of its own.
+    sharded: Sharded,
     /// Who is to be told if the client leaves before it is known whether a change comes about.
     protocol: Option<Redis>,
 }
@@ -80,6 +84,15 @@ impl ClientMachine<Redis> for Client {
         {
             return Step::Answer(reply);
         }
+        let subscribes = request.command().is_some_and(|it| it.class == Class::Subscription);
+        let request = if !self.sharded.is_empty() || (subscribes && view.shards > 0) {
+            match self.among_shards(view, request) {
+                Ok(step) => return step,
+                Err(other) => other,
+            }
+        } else {
+            request
+        };
         let request = if request.command().is_some_and(|it| it.class == Class::Connection) {
             match self.translate(redis, view, request) {
                 Ok(request) => request,
@@ -186,9 +199,12 @@ impl ClientMachine<Redis> for Client {
     }
 
     fn on_reply(&mut self, redis: &Redis, view: &View<'_>, reply: &mut Message) {
+        if let Some(own) = view.own.filter(|own| *own > 0) {
+            return self.sharded.on_reply(own, self.setting.version, reply);
+        }
         if let Some(attached) = &mut self.attached {
             // Another shard's, on a connection that is shared.
-            if !view.own {
+            if view.own.is_none() {
                 return;
             }
             if let Some(change) = attached.on_reply(self.setting.version, reply) {
@@ -202,15 +218,21 @@ impl ClientMachine<Redis> for Client {
     }
 
     fn on_attached(&mut self, redis: &Redis, view: &View<'_>, number: Option<u64>) {
+        if view.own != Some(0) {
+            return;
+        }
         let seat = self.seat.get_or_insert_with(|| redis.roster().seat(view.client));
         seat.take(view.cluster, number);
     }
 
-    fn on_failed(&mut self, redis: &Redis, own: bool) {
-        if !own && self.attached.is_some() {
+    fn on_failed(&mut self, redis: &Redis, own: Option<Own>) {
+        if let Some(own) = own.filter(|own| *own > 0) {
+            return self.sharded.on_failed(own);
+        }
+        if own.is_none() && self.attached.is_some() {
             return;
         }
-        self.doomed |= own && self.attached.as_ref().is_some_and(|it| it.in_multi());
+        self.doomed |= own.is_some() && self.attached.as_ref().is_some_and(|it| it.in_multi());
         // If it was sent on a connection of the client's own, that is lost.
         self.attached = None;
         if let Some(change) = self.change.take() {
@@ -218,7 +240,10 @@ impl ClientMachine<Redis> for Client {
         }
     }
 
-    fn release(&mut self, _redis: &Redis, gone: bool) -> Release<Redis> {
+    fn release(&mut self, _redis: &Redis, own: Own, gone: bool) -> Release<Redis> {
+        if own > 0 {
+            return self.sharded.release(own, gone);
+        }
         let release = match &self.attached {
             Some(attached) => attached.release(gone, self.lane),
             None => Release::Clean(self.lane),
@@ -256,6 +281,30 @@ impl Client {
                 None
             }
             _ => Some(Message::error("ERR wiremesh: the MULTI before it was refused")),
+        }
+    }
+
+    /// What becomes of a request about channels of shards, or of any while there are such: one that they do not concern is
+    /// given back.
+    fn among_shards(&mut self, view: &View<'_>, request: Message) -> Result<Step<Redis>, Message> {
+        let command = request.command().filter(|_| view.shards > 0);
+        let about = command.filter(|command| matches!(command.name, "ssubscribe" | "sunsubscribe"));
+        let attached = self.attached.as_ref();
+        match about {
+            None if self.sharded.is_empty() => Err(request),
+            None => {
+                let elsewhere = attached.is_some_and(|it| it.is_limited(&self.setting));
+                self.sharded.refuse(&self.setting, elsewhere, request)
+            }
+            Some(command) => {
+                if attached.is_some_and(|it| it.in_multi()) || !command.takes(request.argc()) {
+                    return Err(request);
+                }
+                Ok(match command.name {
+                    "ssubscribe" => self.sharded.subscribe(view, request),
+                    _ => self.sharded.unsubscribe(self.setting.version, request),
+                })
+            }
         }
     }
 
@@ -297,7 +346,7 @@ impl Client {
             && !self.doomed
             && view.portions.is_empty()
             && redis.users().is_empty()
-            && !redis.face().is_transparent()
+            && self.sharded.is_empty()
     }
 
     /// A request that needs nothing of its connection.

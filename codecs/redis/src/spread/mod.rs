@@ -137,6 +137,13 @@ fn keyless(
     if of_one_server(command.name) {
         return Step::Answer(Message::error(ONE_SERVER));
     }
+    // What is said in a channel stays in its order if it goes by way of one node.
+    if command.name == "publish"
+        && let Some(channel) = request.arg(1)
+    {
+        let target = Target::Slot(slot(channel), Access::Write);
+        return Step::Shared(request, target);
+    }
     if let Some(fold) = everywhere(command.name) {
         let parts = (0..view.nodes).map(Target::Index);
         let part = |target| Part { request: request.clone(), target, portion: None };
@@ -244,7 +251,8 @@ mod tests {
         local: "",
         shards: 3,
         nodes: 6,
-        own: false,
+        own: None,
+        homes: None,
         cluster: 0,
         divided: false,
         portions: &[],
@@ -284,6 +292,7 @@ mod tests {
         assert_eq!(slots("EVAL x 1 foo"), (12182, Access::Write));
         assert_eq!(slots("PFCOUNT foo").1, Access::Write, "it may write");
         assert_eq!(slots("SPUBLISH foo m").0, 12182);
+        assert_eq!(slots("PUBLISH foo m").0, 12182, "in order");
         assert_eq!(slots("RENAME {foo}a {foo}b").0, 12182);
     }
 
@@ -381,7 +390,7 @@ mod tests {
         for line in ["CONFIG SET maxmemory 0", "SLOWLOG LEN", "SCRIPT LOAD x"] {
             assert_eq!(targets(line), nodes, "{line}");
         }
-        for line in ["TIME", "ECHO x", "PUBLISH c m", "EVAL x 0", "INFO", "NOSUCH"] {
+        for line in ["TIME", "ECHO x", "EVAL x 0", "INFO", "NOSUCH"] {
             assert_eq!(targets(line), [Target::Any], "{line}");
         }
         for line in ["ACL SETUSER x on", "PUBSUB CHANNELS", "SAVE"] {

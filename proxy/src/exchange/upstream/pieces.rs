@@ -53,7 +53,7 @@ where
         let own = self.engine.borrow().is_own_next();
         if let (Some(holder), false) = (self.holder(), own) {
             let len = frame.wire_len();
-            mesh.show(&holder, &self.cluster, &mut frame, true);
+            mesh.show(&holder, &self.cluster, &mut frame, holder.number_of(self));
             if frame.wire_len() != len {
                 return broken();
             }
@@ -110,10 +110,8 @@ where
             if let Some(Passing { sent: Some(sent), status }) = ended {
                 mesh.passed(sent, status);
             }
-            if let Some(holder) = self.holder()
-                && self.is_answered()
-            {
-                mesh.release(&holder, self, false);
+            if let Some(holder) = self.holder() {
+                mesh.release(&holder, false);
             }
         }
         client.filter(|client| client.holds_back(self))

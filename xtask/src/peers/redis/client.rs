@@ -29,6 +29,7 @@ enum Kind {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Topology {
     Standalone,
+    /// For a cluster; through the proxy it is shown one node.
     Cluster,
     /// For one server, which is a cluster behind the proxy.
     Hidden,
@@ -42,18 +43,16 @@ pub(super) struct Cell {
 }
 
 impl Cell {
-    /// Clients of a cluster have to be let through to it, which the proxy does not do yet: they are run
-    /// only `direct`.
     pub(super) fn all(direct: bool) -> Vec<Self> {
         const KINDS: [Kind; 4] = [Kind::Python, Kind::Ioredis, Kind::NodeRedis, Kind::Rust];
         let mut cells = Vec::new();
         for resp in [2, 3] {
             let cell = |topology, kind| Self { kind, topology, resp };
             cells.extend(KINDS.map(|kind| cell(Topology::Standalone, kind)));
-            if direct {
-                cells.extend(KINDS.map(|kind| cell(Topology::Cluster, kind)));
-            } else {
-                cells.push(cell(Topology::Hidden, Kind::Python));
+            cells.extend(KINDS.map(|kind| cell(Topology::Cluster, kind)));
+            if !direct {
+                let plain = [Kind::Python, Kind::Ioredis, Kind::NodeRedis];
+                cells.extend(plain.map(|kind| cell(Topology::Hidden, kind)));
             }
         }
         cells
@@ -112,30 +111,50 @@ pub(super) struct Bench {
 impl Bench {
     /// Every answer has to be right, and the same both ways.
     pub(super) async fn run(&mut self, cell: &Cell, direct: bool) -> anyhow::Result<Outcome> {
-        if cell.topology == Topology::Hidden {
-            let proxy = self.cluster_proxy().await?;
-            let said = drive(cell, proxy.address, "proxied").await?;
-            proxy.check()?;
+        // It is asked what no single server could answer so.
+        if (cell.kind, cell.topology) == (Kind::Python, Topology::Hidden) {
+            let said = drive_proxied(cell, self.cluster_proxy().await?).await?;
             return Ok(said.outcome("proxied"));
         }
         let address = match cell.topology {
-            Topology::Standalone => self.server().await?,
-            Topology::Cluster | Topology::Hidden => self.cluster().await?,
+            Topology::Standalone | Topology::Hidden => self.server().await?,
+            Topology::Cluster => self.cluster().await?.nodes[0].address,
         };
         let bare = drive(cell, address, "direct").await?;
         if direct || bare.failed > 0 {
             return Ok(bare.outcome("direct"));
         }
-        let proxy = self.proxy().await?;
-        let mut proxied = drive(cell, proxy.address, "proxied").await?;
-        proxy.check()?;
+        let mut proxied = match cell.topology {
+            Topology::Standalone => drive_proxied(cell, self.proxy().await?).await?,
+            Topology::Hidden => drive_proxied(cell, self.cluster_proxy().await?).await?,
+            Topology::Cluster => self.through_node(cell).await?,
+        };
         for (a, b) in bare.answers.iter().zip(&proxied.answers) {
-            if proxied.failed == 0 && a != b {
+            // How many nodes there are is what must differ.
+            let topology = cell.topology == Topology::Cluster && a.starts_with("ok topology: ");
+            if proxied.failed == 0 && (a == b) == topology {
                 proxied.failed += 1;
                 proxied.complaints.push(format!("direct:  {a}\nproxied: {b}"));
             }
         }
         Ok(proxied.outcome("proxied as direct"))
+    }
+
+    /// Through the proxy as the only node of the cluster. The nodes behind it want a password that the client does not
+    /// have, so it gets nowhere past the proxy.
+    async fn through_node(&mut self, cell: &Cell) -> anyhow::Result<Said> {
+        const OPTIONS: [&str; 5] =
+            ["--cluster", "--option", "face=transparent", "--option", "password=of the nodes"];
+        let cluster = self.cluster().await?;
+        let upstreams = cluster.seeds();
+        cluster.lock("of the nodes").await?;
+        let said = async {
+            let mut proxy = Proxy::start(&upstreams[..1], &OPTIONS).await?;
+            drive_proxied(cell, &mut proxy).await
+        };
+        let said = said.await;
+        cluster.unlock("of the nodes").await?;
+        said
     }
 
     /// One server, and the proxy in front of it, if there is to be one.
@@ -154,11 +173,11 @@ impl Bench {
         address(self.server.as_ref().map(|server| server.address))
     }
 
-    async fn cluster(&mut self) -> anyhow::Result<SocketAddr> {
+    async fn cluster(&mut self) -> anyhow::Result<&Cluster> {
         if self.cluster.is_none() {
             self.cluster = Some(Cluster::start().await?);
         }
-        address(self.cluster.as_ref().map(|cluster| cluster.nodes[0].address))
+        self.cluster.as_ref().ok_or_else(|| anyhow::anyhow!("it is there"))
     }
 
     async fn proxy(&mut self) -> anyhow::Result<&mut Proxy> {
@@ -170,7 +189,7 @@ impl Bench {
     }
 
     async fn cluster_proxy(&mut self) -> anyhow::Result<&mut Proxy> {
-        let upstream = self.cluster().await?;
+        let upstream = self.cluster().await?.nodes[0].address;
         if self.cluster_proxy.is_none() {
             self.cluster_proxy = Some(Proxy::start(&[upstream], &["--cluster"]).await?);
         }
@@ -199,6 +218,12 @@ impl Said {
         };
         Outcome { passed, failed: self.failed, detail }
     }
+}
+
+async fn drive_proxied(cell: &Cell, proxy: &mut Proxy) -> anyhow::Result<Said> {
+    let said = drive(cell, proxy.address, "proxied").await?;
+    proxy.check()?;
+    Ok(said)
 }
 
 async fn drive(cell: &Cell, address: SocketAddr, way: &str) -> anyhow::Result<Said> {

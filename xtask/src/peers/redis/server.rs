@@ -162,6 +162,29 @@ impl Cluster {
         Ok(())
     }
 
+    /// From now on whoever connects to a node needs this password.
+    pub(super) async fn lock(&self, password: &str) -> anyhow::Result<()> {
+        for node in &self.nodes {
+            let set = ["CONFIG", "SET", "masterauth", password, "requirepass", password];
+            if node.ask(&set).await? != "OK" {
+                bail!("{} takes no password", node.address);
+            }
+        }
+        let refused = self.nodes[0].ask(&["DBSIZE"]).await?;
+        if refused.starts_with("NOAUTH") { Ok(()) } else { bail!("it says {refused}") }
+    }
+
+    /// Nobody needs a password any more.
+    pub(super) async fn unlock(&self, password: &str) -> anyhow::Result<()> {
+        for node in &self.nodes {
+            let free = ["-a", password, "CONFIG", "SET", "requirepass", "", "masterauth", ""];
+            if node.ask(&free).await? != "OK" {
+                bail!("{} keeps its password", node.address);
+            }
+        }
+        Ok(())
+    }
+
     /// The addresses of all.
     pub(super) fn seeds(&self) -> Vec<SocketAddr> {
         self.nodes.iter().map(|node| node.address).collect()
