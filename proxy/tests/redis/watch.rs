@@ -304,9 +304,10 @@ fn the_hottest_keys_and_the_largest_are_found() {
     assert_eq!((&keys["listener"], &keys["every"]), (&"t".into(), &4.into()));
     let hot = keys["hot"].as_array().expect("a list");
     assert_eq!(hot[0]["key"], "hot", "{keys:#}");
-    let second = hot[1]["key"].as_str().expect("a text");
-    assert!(["warm", "luke"].contains(&second), "{keys:#}");
-    assert!(!hot.iter().any(|row| row["key"].as_str().is_some_and(|key| key.starts_with("cold"))));
+    // Behind these and `huge` there is room for one more: some cold key.
+    let mut next = [hot[1]["key"].as_str(), hot[2]["key"].as_str()];
+    next.sort_unstable();
+    assert_eq!(next, [Some("luke"), Some("warm")], "{keys:#}");
     // Of four requests for it one writes.
     let writes = hot[0]["writes_percent"].as_f64().expect("a number");
     assert!((15.0..35.0).contains(&writes), "{keys:#}");
