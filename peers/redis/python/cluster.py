@@ -122,6 +122,14 @@ class Cluster:
         names = [f"sh{n}" for n in range(6)]
         for name in names:
             p.ssubscribe(name)
+        # Who publishes does so on another connection, and must not be the first.
+        confirmed = 0
+        for _ in range(500):
+            m = p.get_sharded_message(timeout=0.05)
+            confirmed += m is not None and m["type"] == "ssubscribe"
+            if confirmed == len(names):
+                break
+        equal(len(names), confirmed)
         got = []
         for name in names:
             equal(1, self.r.spublish(name, f"to {name}"))
