@@ -285,6 +285,13 @@ pub struct Part<P: Protocol> {
     pub portion: Option<usize>,
 }
 
+impl<P: Protocol> Part<P> {
+    /// A part that goes by the route of the request.
+    pub fn new(request: P::Frame, target: Target) -> Self {
+        Self { request, target, portion: None }
+    }
+}
+
 /// Where a request, or a part of one, goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {

@@ -62,8 +62,7 @@ impl Pipelined for Kv {
     fn step(&self, request: Line) -> Step<Self> {
         let get = |key| Line::new(Request, &format!("GET {key}"));
         let keys = request.words().skip(1).filter(|_| request.1.starts_with(b"GET "));
-        let part = |k| Part { request: get(k), target: Target::of(k), portion: None };
-        let parts: Vec<_> = keys.map(part).collect();
+        let parts: Vec<_> = keys.map(|k| Part::new(get(k), Target::of(k))).collect();
         let (whole, none) = (parts.len() < 2, vec![None::<Line>; parts.len()]);
         if whole { Step::Shared(request, Target::Any) } else { Step::Parts(parts, Box::new(none)) }
     }

@@ -146,12 +146,12 @@ fn keyless(
     }
     if let Some(fold) = everywhere(command.name) {
         let parts = (0..view.nodes).map(Target::Index);
-        let part = |target| Part { request: request.clone(), target, portion: None };
+        let part = |target| Part::new(request.clone(), target);
         let parts = parts.map(part).collect();
         return Step::Parts(parts, Box::new(Gathered::new(fold, version)));
     }
     let Some(fold) = fold(command) else { return Step::Shared(request, Target::Any) };
-    let part = |target| Part { request: request.clone(), target, portion: None };
+    let part = |target| Part::new(request.clone(), target);
     let parts = targets(command, view.shards, view.nodes).map(part);
     Step::Parts(parts.collect(), Box::new(Gathered::new(fold, version)))
 }
