@@ -90,6 +90,36 @@ fn what_changes_is_seen_at_the_next_refresh() {
 }
 
 #[test]
+fn by_new_routes_nothing_overtakes_what_went_by_the_old_ones() {
+    let (a, b) = (RespServer::start(), RespServer::start());
+    [&a, &b].iter().for_each(|it| it.knows(&[&a, &b]));
+    // What is in flight there stays in flight.
+    a.answer("SET", "");
+    let mut config = redis("cluster", &[a.address]);
+    config.clusters[0].topology_refresh = millis(100);
+    let name = config.listeners[0].name.clone();
+    let proxy = start(config);
+    block_on(async {
+        let mut client = connect(&proxy).await;
+        client.send("SET hello x").await;
+        eventually("it is in flight", || a.count("SET") == 1).await;
+        [&a, &b].iter().for_each(|it| it.knows(&[&b]));
+        let asked = || a.count("CLUSTER SLOTS") + b.count("CLUSTER SLOTS");
+        let before = asked();
+        // The first of them may have been answered before it changed, the second is known when the third is asked.
+        eventually("it is learnt", || asked() >= before + 3).await;
+        client.send(LOW).await;
+        let received =
+            || proxy.metrics().snapshot().listener(&name).map_or(0, |l| l.bytes_received);
+        let sent = ("SET hello x\r\n".len() + LOW.len() + 2) as u64;
+        eventually("it has come", || received() >= sent).await;
+        let mut other = connect(&proxy).await;
+        assert_eq!(other.ask(LOW).await, said(&b));
+        assert_eq!(b.count("GET"), 1, "the other's, and not that which waits behind the write");
+    });
+}
+
+#[test]
 fn a_slot_that_has_moved_is_learnt_at_once() {
     let (a, b) = (RespServer::start(), RespServer::start());
     [&a, &b].iter().for_each(|it| it.knows(&[&a, &b]));

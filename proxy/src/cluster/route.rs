@@ -29,6 +29,9 @@ impl LocalCluster {
 
     /// The endpoint for a request that wants to go to `target`; `None` when there is none that may be used.
     ///
+    /// Where the topology is learnt it is that of the last [`refresh`](LocalCluster::refresh): the way must not change
+    /// after [`routes_version`](super::routes_version) was looked at.
+    ///
     /// Where the topology is static, slots and shards say nothing and the balancer chooses ([`LocalCluster::pick`], with
     /// `hash`). Where it was learnt but the data is not divided, every slot and shard is the only one there is.
     /// [`Target::Any`] is the primary of any shard; so is [`Target::Hash`], always of the same.
@@ -41,7 +44,7 @@ impl LocalCluster {
         now: Instant,
         rng: &mut fastrand::Rng,
     ) -> Option<Rc<LocalEndpoint>> {
-        let view = self.fresh();
+        let view = self.view.borrow();
         let Some(table) = view.set.shards() else {
             drop(view);
             return match target {
@@ -108,7 +111,8 @@ impl LocalCluster {
 
 impl Homes for LocalCluster {
     fn home(&self, slot: u16) -> Option<Own> {
-        let view = self.fresh();
+        // As in `route`.
+        let view = self.view.borrow();
         if let Some(local) = self.moved_to(&view, slot) {
             return Some(local.id());
         }

@@ -37,13 +37,14 @@ where
         }
         let mut way = self.way.take().unwrap_or_default();
         way.find::<P>(&self.protocol, &client.listener.borrow(), &request);
-        // By other routes than those before it, it could overtake them.
+        // This takes note of new routes, so it comes first. By other routes than those before it, it could overtake them.
+        let view = way.view(client);
         let routes = routes_version();
         if client.in_flight() > 0 && client.routes.get() != routes {
             client.park(Step::Wait(request));
         } else {
             client.routes.set(routes);
-            let step = self.step(client, &way.view(client), request);
+            let step = self.step(client, &view, request);
             match asked {
                 Some(asked) if way.is_torn() => self.take_torn(client, asked, step, &way),
                 asked => self.take_step(client, step, asked, Some(&way)),
@@ -314,6 +315,10 @@ where
         if ticket.passage.deadline.is_some_and(|deadline| deadline <= now) {
             let failure = Failure::new(Reason::Timeout, "the deadline passed before it was sent");
             return self.refuse_request(ticket, &failure);
+        }
+        if ticket.attempts > 0 || ticket.client.in_flight() <= 1 {
+            // Nothing can be overtaken by new routes.
+            cluster.refresh();
         }
         let avoid = ticket.replay.as_ref().map_or(&[][..], |replay| &replay.avoid);
         let Some(endpoint) = self.endpoint(&cluster, ticket.target, ticket.passage.hash, avoid)

@@ -163,9 +163,14 @@ impl RespClient {
         Self { stream, input: BytesMut::new() }
     }
 
+    /// Sends a line.
+    pub async fn send(&mut self, line: &str) {
+        self.stream.write_all(format!("{line}\r\n").as_bytes()).await.expect("send");
+    }
+
     /// Sends a line, and waits for the one that answers it.
     pub async fn ask(&mut self, line: &str) -> String {
-        self.stream.write_all(format!("{line}\r\n").as_bytes()).await.expect("send");
+        self.send(line).await;
         loop {
             if let Some(end) = self.input.windows(2).position(|it| it == b"\r\n") {
                 let line = self.input.split_to(end + 2);

@@ -52,6 +52,7 @@ fn two(read_from: ReadFrom) -> (Arc<Shared>, Rc<LocalCluster>) {
 /// The ports that a target leads to, of 200 tries.
 fn ports(cluster: &LocalCluster, target: Target, avoid: &[u64]) -> Vec<usize> {
     let mut rng = fastrand::Rng::with_seed(1);
+    cluster.refresh();
     let mut route = || cluster.route(target, None, avoid, Instant::now(), &mut rng);
     let mut ports: Vec<_> =
         (0..200).filter_map(|_| route()).map(|local| port(local.endpoint())).collect();
