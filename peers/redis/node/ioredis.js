@@ -87,7 +87,10 @@ async function transaction() {
 }
 
 async function scripts() {
-  r.defineCommand('both', { numberOfKeys: 1, lua: 'return {KEYS[1], ARGV[1]}' });
+  const lua = 'return {KEYS[1], ARGV[1]}';
+  // What EVAL brings is known to one shard, and ioredis takes it to be known to the server.
+  if (hidden) await r.script('LOAD', lua);
+  r.defineCommand('both', { numberOfKeys: 1, lua });
   equal(['k', 'a'], await r.both('k', 'a'));
   equal(['k', 'b'], await r.both('k', 'b'));
   const all = await Promise.all(times(100, i => r.both(`k${i}`, i)));
