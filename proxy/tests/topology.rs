@@ -140,6 +140,41 @@ fn a_slot_that_has_moved_is_learnt_at_once() {
 }
 
 #[test]
+fn who_is_not_to_answer_reads_as_a_copy_is_not_told_that_they_are_meant_for_it() {
+    let (a, b) = (RespServer::start(), RespServer::start());
+    [&a, &b].iter().for_each(|it| it.knows_replica(&[&a], Some(&b)));
+    let proxy = start(redis("cluster", &[a.address]));
+    block_on(async {
+        let mut client = connect(&proxy).await;
+        assert_eq!(client.ask(LOW).await, said(&a));
+        // It has become the primary, and nobody has heard of that.
+        a.answer("GET", &format!("-MOVED 866 127.0.0.1:{}\r\n", b.port()));
+        assert_eq!(client.ask(LOW).await, said(&b));
+        assert_eq!(b.count("READONLY"), 0);
+    });
+}
+
+#[test]
+fn of_several_that_wait_each_that_is_overtaken_is_told() {
+    let (a, b) = (RespServer::start(), RespServer::start());
+    a.is_primary();
+    b.follows(&a);
+    let proxy = start(redis("replicated", &[a.address, b.address]));
+    a.answer("SET", "-READONLY not any more\r\n");
+    block_on(async {
+        let mut client = connect(&proxy).await;
+        assert_eq!(client.ask(LOW).await, said(&a));
+        for line in ["SET one 1", "SET two 2", LOW] {
+            client.send(line).await;
+        }
+        let answers = [client.answer().await, client.answer().await, client.answer().await];
+        let refused = "-READONLY not any more".to_owned();
+        assert_eq!(answers, [refused.clone(), refused, said(&a)]);
+        assert_eq!(a.count("SET") + b.count("SET"), 2, "neither was sent again");
+    });
+}
+
+#[test]
 fn a_slot_that_has_moved_to_somebody_new() {
     let (a, b) = (RespServer::start(), RespServer::start());
     a.knows(&[&a]);

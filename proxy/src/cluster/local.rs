@@ -12,6 +12,7 @@ use super::endpoint::Endpoint;
 use super::ewma::PeakEwma;
 use super::gauge::Tally;
 use super::shared::{EndpointSet, Shared};
+use crate::config::ReadFrom;
 use crate::telemetry::EndpointSeries;
 
 /// One worker's view of a cluster: what it balances by, and its part of the bounds.
@@ -198,8 +199,10 @@ impl LocalCluster {
         for gone in old.values() {
             gone.retired.set(true);
         }
+        // Where reads are not meant for copies, a server that has become one must not answer them.
+        let reads = config.read_from != ReadFrom::Primary;
         for (place, local) in view.endpoints.iter().enumerate() {
-            local.copy.set(set.shards().is_some_and(|table| table.is_copy(place)));
+            local.copy.set(reads && set.shards().is_some_and(|table| table.is_copy(place)));
         }
         view.weights = Weights::new(set.endpoints().iter().map(|endpoint| endpoint.weight()));
         if !view.balancer.is(config.balance) {

@@ -240,6 +240,16 @@ where
         {
             self.waits.set(Some((turn, about, true)));
         }
+        for waiting in &mut *self.elsewhere.borrow_mut() {
+            let theirs = &waiting.ticket;
+            waiting.overtaken |= ticket.place.turn > theirs.place.turn
+                && subject(ticket.target) == subject(theirs.target);
+        }
+    }
+
+    /// Whether requests are with upstreams that are not sent elsewhere, or not yet.
+    pub fn has_others_out(&self) -> bool {
+        self.in_flight.get() as usize > 1 + self.elsewhere.borrow().len()
     }
 
     /// Whether the request that waited was overtaken. It waits no more.

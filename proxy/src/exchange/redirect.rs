@@ -106,8 +106,8 @@ where
         if ticket.alone == Alone::No && !client.is_parked() {
             client.park(Step::Nothing);
         }
-        let elsewhere =
-            Elsewhere { ticket, to: elsewhere, told: (endpoint.clone(), reply.clone()) };
+        let told = (endpoint.clone(), reply.clone());
+        let elsewhere = Elsewhere { ticket, to: elsewhere, told, overtaken: false };
         if elsewhere.ticket.leads || client.lead() {
             self.go_elsewhere(elsewhere, false);
         } else {
@@ -123,15 +123,28 @@ where
             return;
         }
         let next = client.elsewhere.borrow_mut().pop_front();
-        if let Some(next) = next {
+        match next {
+            Some(mut next) if next.overtaken => {
+                next.ticket.leads = true;
+                self.tell(next.ticket, next.told);
+            }
             // The one before it has been waiting long enough.
-            self.go_elsewhere(next, true);
+            Some(next) => self.go_elsewhere(next, !client.has_others_out()),
+            None => client.led_home(),
         }
+    }
+
+    /// Answers a request that was overtaken by what it was told: what was sent behind it is executed, so it must not be
+    /// any more.
+    fn tell(&self, ticket: Ticket<P>, (endpoint, mut reply): (Rc<LocalEndpoint>, P::Frame)) {
+        let status = reply.status();
+        <P::Correlation as Exchange<P>>::unfollowed(&self.protocol, &mut reply, true);
+        self.deliver(ticket, &endpoint, reply, status);
     }
 
     fn go_elsewhere(
         self: &Rc<Self>,
-        Elsewhere { mut ticket, to, told }: Elsewhere<P>,
+        Elsewhere { mut ticket, to, told, .. }: Elsewhere<P>,
         at_once: bool,
     ) {
         ticket.leads = true;
@@ -161,14 +174,17 @@ where
         let mesh = self.clone();
         ticket.client.wait_for(&ticket);
         tokio::task::spawn_local(async move {
-            tokio::time::sleep(pause).await;
-            mesh.worker.tick();
+            loop {
+                tokio::time::sleep(pause).await;
+                let now = mesh.worker.tick();
+                let over = ticket.passage.deadline.is_some_and(|deadline| deadline <= now);
+                // Whether it is overtaken is known when all that was sent behind it is answered.
+                if over || ticket.client.is_gone() || !ticket.client.has_others_out() {
+                    break;
+                }
+            }
             if ticket.client.was_overtaken() {
-                // What was sent behind it is executed: it must not be any more.
-                let (endpoint, mut reply) = told;
-                let status = reply.status();
-                <P::Correlation as Exchange<P>>::unfollowed(&mesh.protocol, &mut reply, true);
-                return mesh.deliver(ticket, &endpoint, reply, status);
+                return mesh.tell(ticket, told);
             }
             mesh.attempt(ticket, request);
         });
@@ -184,4 +200,6 @@ where
     to: Option<(String, Vec<P::Frame>)>,
     /// What it was told, and by whom.
     told: (Rc<LocalEndpoint>, P::Frame),
+    /// One about the same, sent behind it, was executed meanwhile.
+    pub(super) overtaken: bool,
 }

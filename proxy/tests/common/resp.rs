@@ -171,6 +171,11 @@ impl RespClient {
     /// Sends a line, and waits for the one that answers it.
     pub async fn ask(&mut self, line: &str) -> String {
         self.send(line).await;
+        self.answer().await
+    }
+
+    /// Waits for a line.
+    pub async fn answer(&mut self) -> String {
         loop {
             if let Some(end) = self.input.windows(2).position(|it| it == b"\r\n") {
                 let line = self.input.split_to(end + 2);

@@ -218,7 +218,7 @@ fn endpoints_are_found_by_address_and_by_the_name_they_were_told_by() {
 
 #[test]
 fn endpoints_that_stay_keep_what_is_known_of_them() {
-    let (shared, cluster) = two(ReadFrom::Primary);
+    let (shared, cluster) = two(ReadFrom::PreferReplica);
     let before = [1, 2, 11].map(|port| id(&cluster, port));
     let gone = cluster.at("127.0.0.1:12").expect("known");
     fail_health(cluster.at("127.0.0.1:2").expect("known").endpoint());
