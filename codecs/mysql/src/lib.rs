@@ -1,0 +1,26 @@
+//! The MySQL client/server protocol, as MySQL and MariaDB speak it.
+//!
+//! All integers are little-endian. A *packet* is a length (3 bytes), a sequence number (1 byte) and as many bytes as the
+//! length says; one of 0xffffff bytes is continued by the next. The server speaks first.
+//!
+//! Sources: the protocol chapters of MySQL's source documentation and of MariaDB's knowledge base.
+
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+mod capability;
+mod command;
+mod status;
+pub mod wire;
+
+pub use capability::Capabilities;
+pub use command::Command;
+pub use status::StatusFlags;
