@@ -18,6 +18,9 @@
 
 mod capability;
 mod command;
+pub mod error;
+pub mod handshake;
+pub mod reply;
 mod status;
 pub mod wire;
 

@@ -1,9 +1,11 @@
 //! Numbers and strings as packets have them, and the packets' own heads.
 
 mod read;
+mod scan;
 mod write;
 
 pub use read::{Reader, Short};
+pub use scan::{Passed, START, Scanner};
 pub use write::{put_lenenc_bytes, put_lenenc_int, put_nul_bytes, put_packet};
 
 /// The length of a packet's head: the body's length and the sequence number.

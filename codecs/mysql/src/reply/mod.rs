@@ -1,0 +1,11 @@
+//! Where replies end.
+
+mod packet;
+mod progress;
+mod shape;
+mod tracker;
+
+pub use packet::{ErrPacket, OkPacket};
+pub use progress::Outcome;
+pub use shape::Shape;
+pub use tracker::Tracker;
