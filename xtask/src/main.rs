@@ -31,6 +31,12 @@ enum Command {
     Bench(bench::BenchArgs),
     /// The Redis command table, and how the server judged command lines, written anew: needs redis-server 7.0
     RedisCommands,
+    /// What MySQL and MariaDB servers and their clients say to each other, recorded into testdata/mysql
+    MysqlCaptures {
+        /// Only the conversations whose names contain this
+        #[arg(long, default_value = "")]
+        filter: String,
+    },
 }
 
 /// What to test.
@@ -68,6 +74,9 @@ async fn main() -> anyhow::Result<ExitCode> {
             Command::Test(args) => Ok(test(&args).await),
             Command::Bench(args) => bench::run_all(args).await,
             Command::RedisCommands => redis_commands::generate().await.map(|()| true),
+            Command::MysqlCaptures { filter } => {
+                peers::mysql::captures(&filter).await.map(|()| true)
+            }
         }
     };
     let mut interrupt = signal(SignalKind::interrupt())?;

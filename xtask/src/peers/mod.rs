@@ -2,9 +2,11 @@
 
 mod cell;
 mod install;
+pub(crate) mod mysql;
 mod peer;
 mod proxy;
 mod redis;
+mod said;
 
 use crate::report::Report;
 use cell::{Bench, Cell, Steps, Way};
@@ -14,6 +16,7 @@ use peer::{Kind, Version};
 pub(crate) async fn run_all(report: &mut Report, direct: bool) {
     bolt(report, direct).await;
     redis::run_all(report, direct).await;
+    mysql::run_all(report, direct).await;
 }
 
 /// Every pair that can talk, in every version that both ends speak; then the server's own requests,

@@ -3,14 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::bail;
 use tokio::process::Command;
-use tokio::time::timeout;
 
 use super::install::{python, rust, source};
 use super::proxy::Proxy;
 use super::server::{Cluster, Server};
-use crate::process::{command, finish};
+use crate::peers::said::Said;
+use crate::process::command;
 use crate::report::Outcome;
 
 /// No client takes half of it.
@@ -129,14 +128,9 @@ impl Bench {
             Topology::Hidden => drive_proxied(cell, self.cluster_proxy().await?).await?,
             Topology::Cluster => self.through_node(cell).await?,
         };
-        for (a, b) in bare.answers.iter().zip(&proxied.answers) {
-            // How many nodes there are is what must differ.
-            let topology = cell.topology == Topology::Cluster && a.starts_with("ok topology: ");
-            if proxied.failed == 0 && (a == b) == topology {
-                proxied.failed += 1;
-                proxied.complaints.push(format!("direct:  {a}\nproxied: {b}"));
-            }
-        }
+        // How many nodes there are is what must differ.
+        let topology = cell.topology == Topology::Cluster;
+        proxied.compare(&bare, |line| topology && line.starts_with("ok topology: "));
         Ok(proxied.outcome("proxied as direct"))
     }
 
@@ -201,25 +195,6 @@ fn address(address: Option<SocketAddr>) -> anyhow::Result<SocketAddr> {
     address.ok_or_else(|| anyhow::anyhow!("it is there"))
 }
 
-/// What a client said.
-struct Said {
-    answers: Vec<String>,
-    complaints: Vec<String>,
-    failed: usize,
-}
-
-impl Said {
-    fn outcome(self, how: &str) -> Outcome {
-        let passed = self.answers.len();
-        let detail = if self.failed == 0 {
-            format!("{passed} steps, {how}")
-        } else {
-            format!("{how}\n{}", self.complaints.join("\n"))
-        };
-        Outcome { passed, failed: self.failed, detail }
-    }
-}
-
 async fn drive_proxied(cell: &Cell, proxy: &mut Proxy) -> anyhow::Result<Said> {
     let said = drive(cell, proxy.address, "proxied").await?;
     proxy.check()?;
@@ -228,25 +203,5 @@ async fn drive_proxied(cell: &Cell, proxy: &mut Proxy) -> anyhow::Result<Said> {
 
 async fn drive(cell: &Cell, address: SocketAddr, way: &str) -> anyhow::Result<Said> {
     let name = format!("{}-{way}", cell.name());
-    let mut program = cell.program(address);
-    let Ok(done) = timeout(LONGEST, finish(&name, &mut program)).await else {
-        bail!("no end after {} s; see {name}.log", LONGEST.as_secs());
-    };
-    let done = done?;
-    let lines = |start: &str| {
-        let lines = done.text.lines().filter(|line| line.starts_with(start));
-        lines.map(str::to_owned).collect::<Vec<_>>()
-    };
-    let (answers, mut complaints) = (lines("ok "), lines("FAIL "));
-    let mut failed = complaints.len();
-    // The client's own count guards against a line that got lost on the way here.
-    let counted = format!("PASS {} ok, 0 failed", answers.len());
-    if failed == 0 && (!done.status.success() || lines("PASS ") != [counted.clone()]) {
-        failed += 1;
-        complaints.push(format!("{}, not seen: {counted:?}", done.status));
-    }
-    if failed > 0 {
-        complaints.push(format!("{:#}", done.error("")));
-    }
-    Ok(Said { answers, complaints, failed })
+    Said::by(&name, cell.program(address), LONGEST).await
 }

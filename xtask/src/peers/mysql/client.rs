@@ -1,0 +1,173 @@
+//! One client library with one server: direct, then through the proxy, and the same answers.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::process::Command;
+
+use super::install::{built, mysql, source};
+use super::server::{Kind, Server};
+use crate::peers::proxy::Proxy;
+use crate::peers::said::Said;
+use crate::process::command;
+use crate::report::Outcome;
+
+/// No client takes half of it.
+const LONGEST: Duration = Duration::from_secs(180);
+
+/// Whose library.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Library {
+    PyMysql,
+    Mysqlclient,
+    /// Our own client, for what no library can be made to do.
+    Wire,
+    Go,
+}
+
+impl Library {
+    const ALL: [Self; 4] = [Self::PyMysql, Self::Mysqlclient, Self::Wire, Self::Go];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::PyMysql => "pymysql",
+            Self::Mysqlclient => "mysqlclient",
+            Self::Wire => "wire",
+            Self::Go => "go",
+        }
+    }
+
+    fn language(self) -> &'static str {
+        match self {
+            Self::PyMysql | Self::Mysqlclient | Self::Wire => "python",
+            Self::Go => "go",
+        }
+    }
+
+    fn program(self) -> Command {
+        match self {
+            Self::PyMysql | Self::Mysqlclient | Self::Wire => {
+                let mut program = python("client.py");
+                program.arg(self.name());
+                program
+            }
+            Self::Go => {
+                let mut program = go();
+                program.arg("steps");
+                program
+            }
+        }
+    }
+}
+
+/// One client and one server.
+pub(super) struct Cell {
+    library: Library,
+    server: Kind,
+}
+
+impl Cell {
+    /// All, server by server.
+    pub(super) fn all() -> Vec<Self> {
+        let of = |server| Library::ALL.map(|library| Self { library, server });
+        Kind::ALL.into_iter().flat_map(of).collect()
+    }
+
+    /// For example `mysql-pymysql-mariadb10`.
+    pub(super) fn name(&self) -> String {
+        format!("mysql-{}-{}", self.library.name(), self.server.name())
+    }
+
+    /// What it is written in.
+    pub(super) fn language(&self) -> &'static str {
+        self.library.language()
+    }
+}
+
+/// The servers and proxies that cells share, started when first needed.
+#[derive(Default)]
+pub(super) struct Bench {
+    both: Vec<(Server, Option<Proxy>)>,
+}
+
+impl Bench {
+    /// Every answer has to be right, and the same both ways.
+    pub(super) async fn run(&mut self, cell: &Cell, direct: bool) -> anyhow::Result<Outcome> {
+        let (server, proxy) = self.at(cell.server, direct).await?;
+        let bare = drive(cell, server, server.address, "direct").await?;
+        let Some(proxy) = proxy else {
+            return Ok(bare.outcome("direct"));
+        };
+        if bare.failed > 0 {
+            return Ok(bare.outcome("direct"));
+        }
+        let mut proxied = drive(cell, server, proxy.address, "proxied").await?;
+        proxy.check()?;
+        proxied.compare(&bare, |_| false);
+        Ok(proxied.outcome("proxied as direct"))
+    }
+
+    /// A server, and the proxy in front of it, if there is to be one.
+    pub(super) async fn at(
+        &mut self,
+        kind: Kind,
+        direct: bool,
+    ) -> anyhow::Result<(&Server, Option<&mut Proxy>)> {
+        if !self.both.iter().any(|(server, _)| server.kind == kind) {
+            let server = Server::start(kind).await?;
+            let proxy = if direct { None } else { Some(through(server.address).await?) };
+            self.both.push((server, proxy));
+        }
+        let found = self.both.iter_mut().find(|(server, _)| server.kind == kind);
+        let (server, proxy) = found.context("it is there")?;
+        Ok((server, proxy.as_mut()))
+    }
+}
+
+/// A proxy in front of a server.
+pub(super) async fn through(server: SocketAddr) -> anyhow::Result<Proxy> {
+    Proxy::start("mysql", [server.to_string()]).await
+}
+
+async fn drive(
+    cell: &Cell,
+    server: &Server,
+    address: SocketAddr,
+    way: &str,
+) -> anyhow::Result<Said> {
+    let mut program = cell.library.program();
+    program.args([&address.to_string(), cell.server.name()]).arg(server.ca());
+    Said::by(&format!("{}-{way}", cell.name()), program, LONGEST).await
+}
+
+/// The command line of the server's own kind, without TLS.
+pub(super) fn cli(kind: Kind, address: SocketAddr) -> Command {
+    let mut program = match kind {
+        Kind::Mysql => {
+            let mut mysql = command(mysql().join("bin/mysql"));
+            mysql.args(["--no-defaults", "--ssl-mode=DISABLED", "--local-infile=1"]);
+            mysql
+        }
+        Kind::Maria10 | Kind::Maria11 => {
+            let mut mariadb = command("mariadb");
+            mariadb.args(["--no-defaults", "--skip-ssl", "--local-infile=1"]);
+            mariadb
+        }
+    };
+    program.args(["--protocol=tcp", "-h", "127.0.0.1", "-P", &address.port().to_string()]);
+    program
+}
+
+/// A program of the Python folder.
+pub(super) fn python(name: &str) -> Command {
+    let mut python = command(built("mysql-python").join("bin/python"));
+    // What it compiles does not belong beside the source.
+    python.arg("-B").arg(source("python").join(name));
+    python
+}
+
+/// The program of the Go folder.
+pub(super) fn go() -> Command {
+    command(built("mysql-go").join("client"))
+}

@@ -1,0 +1,95 @@
+//! Load that is compared with a model, and a reader that is slower than its result.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::time::{sleep, timeout};
+
+use super::client::{Bench, go};
+use super::server::Kind;
+use crate::process::{finish, log};
+use crate::report::Outcome;
+
+pub(super) const NAMES: [&str; 3] =
+    ["mysql-load-mysql8", "mysql-load-mariadb10", "mysql-slow-reader"];
+
+/// What its programs are written in.
+pub(super) const LANGUAGE: &str = "go";
+
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// A result of so much, of which the reader takes three rows of 1 MiB.
+const RESULT_MIB: usize = 512;
+
+/// How much memory the proxy may need for it, beside what it had before, in MiB.
+const MEMORY_MIB: usize = 48;
+
+pub(super) async fn run(name: &str, bench: &mut Bench, direct: bool) -> anyhow::Result<Outcome> {
+    match name {
+        "mysql-load-mysql8" => load(name, bench, Kind::Mysql, direct).await,
+        "mysql-load-mariadb10" => load(name, bench, Kind::Maria10, direct).await,
+        _ => slow(bench, direct).await,
+    }
+}
+
+/// Clients move money between accounts: what was acknowledged is there once, and nobody gets another's answer.
+async fn load(name: &str, bench: &mut Bench, kind: Kind, direct: bool) -> anyhow::Result<Outcome> {
+    let (server, proxy) = bench.at(kind, direct).await?;
+    let address = proxy.as_ref().map_or(server.address, |proxy| proxy.address);
+    let mut program = go();
+    program.args(["load", &address.to_string(), "-clients", "24", "-seconds", "8"]);
+    let done = timeout(LONGEST, finish(name, &mut program)).await.context("no end")??;
+    if let Some(proxy) = proxy {
+        proxy.check()?;
+    }
+    let verdict = done.text.lines().find_map(|line| line.strip_prefix("PASS "));
+    let Some(verdict) = verdict.filter(|_| done.status.success()) else {
+        bail!("{:#}", done.error(&done.text));
+    };
+    Ok(Outcome::pass(verdict))
+}
+
+/// The proxy holds as little of a large result as its buffers do.
+async fn slow(bench: &mut Bench, direct: bool) -> anyhow::Result<Outcome> {
+    let (_, proxy) = bench.at(Kind::Mysql, direct).await?;
+    let Some(proxy) = proxy else {
+        return Ok(Outcome { passed: 0, failed: 0, detail: "needs the proxy".into() });
+    };
+    let before = proxy.memory()?;
+    let (errors, path) = log("mysql-slow-reader")?;
+    let mut program = go();
+    program.args(["slow", &proxy.address.to_string(), "-mib", &RESULT_MIB.to_string()]);
+    program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
+    let mut reader = program.spawn()?;
+    let mut stdin = reader.stdin.take().context("its input is piped")?;
+    let mut lines = BufReader::new(reader.stdout.take().context("its output is piped")?).lines();
+    let said = async {
+        let (mut most, mut verdict) = (0, String::new());
+        while let Some(line) = lines.next_line().await? {
+            if line == "await" {
+                // Long enough for everything that has room to flow.
+                for _ in 0..20 {
+                    sleep(Duration::from_millis(100)).await;
+                    most = most.max(proxy.memory()?);
+                }
+                stdin.write_all(b"go on\n").await?;
+            } else {
+                verdict = line;
+            }
+        }
+        anyhow::Ok((most.max(proxy.memory()?), verdict))
+    };
+    let (most, verdict) = timeout(LONGEST, said).await.context("no end")??;
+    let status = reader.wait().await?;
+    proxy.check()?;
+    let right = format!("PASS {RESULT_MIB} rows");
+    ensure!(status.success() && verdict == right, "{status}: {verdict}; see {}", path.display());
+    let needed = most.saturating_sub(before);
+    ensure!(
+        needed <= MEMORY_MIB,
+        "{needed} MiB of memory for a slow reader ({before}, then {most})"
+    );
+    Ok(Outcome::pass(format!("{RESULT_MIB} MiB through {needed} MiB of memory ({most} in all)")))
+}

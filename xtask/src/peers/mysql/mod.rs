@@ -1,0 +1,42 @@
+//! MySQL and MariaDB: other projects' clients and servers.
+
+mod client;
+mod install;
+mod load;
+mod record;
+mod server;
+
+use crate::report::Report;
+use client::{Bench, Cell};
+
+pub(crate) use record::captures;
+
+/// Every client with every server, direct and through the proxy; then load.
+pub(super) async fn run_all(report: &mut Report, direct: bool) {
+    let mut cells = Cell::all();
+    cells.retain(|cell| report.wants(&cell.name()));
+    let others: Vec<_> = load::NAMES.into_iter().filter(|name| report.wants(name)).collect();
+    if cells.is_empty() && others.is_empty() {
+        return;
+    }
+    let mut languages: Vec<_> = cells.iter().map(Cell::language).collect();
+    languages.extend(others.iter().map(|_| load::LANGUAGE));
+    languages.sort_unstable();
+    languages.dedup();
+    let mut ready = true;
+    let steps = install::servers(direct);
+    for (name, step) in steps.into_iter().chain(languages.into_iter().filter_map(install::language))
+    {
+        ready = ready && report.must(name, step).await;
+    }
+    if !ready {
+        return;
+    }
+    let mut bench = Bench::default();
+    for cell in cells {
+        report.check(&cell.name(), bench.run(&cell, direct)).await;
+    }
+    for name in others {
+        report.check(name, load::run(name, &mut bench, direct)).await;
+    }
+}
