@@ -16,11 +16,14 @@
     )
 )]
 
+pub mod auth;
 mod capability;
 mod command;
+pub mod compress;
 pub mod error;
 pub mod handshake;
 pub mod reply;
+pub mod session;
 mod status;
 pub mod wire;
 
