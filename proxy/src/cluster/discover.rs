@@ -38,6 +38,9 @@ const MIN_PAUSE: Duration = Duration::from_millis(100);
 /// The same when asking again and again has changed nothing.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
+/// Where a shard serves no slots: it is about to get some, or to become a copy of another, which nobody would tell.
+const IDLE_REFRESH: Duration = Duration::from_secs(1);
+
 /// How many of the endpoints known from before are asked before the configured ones.
 const KNOWN_FIRST: usize = 3;
 
@@ -59,7 +62,10 @@ where
         configured_first = false;
         let end = Instant::now();
         tokio::time::sleep(pause).await;
-        let refresh = shared.config().topology_refresh.0;
+        let mut refresh = shared.config().topology_refresh.0;
+        if shared.endpoints().has_idle_shard() {
+            refresh = refresh.min(IDLE_REFRESH);
+        }
         let idle = match asked {
             Asked::Failed => Duration::ZERO,
             Asked::Same | Asked::Changed => refresh.mul_f64(0.9 + 0.2 * fastrand::f64()),

@@ -389,4 +389,10 @@ impl EndpointSet {
     pub(super) fn shards(&self) -> Option<&ShardTable> {
         self.shards.as_ref()
     }
+
+    /// Whether the data is divided over shards, and one has no part of it.
+    pub(super) fn has_idle_shard(&self) -> bool {
+        let table = self.shards().filter(|table| table.is_divided());
+        table.is_some_and(|table| table.shards().iter().any(|shard| shard.slots() == 0))
+    }
 }

@@ -1,5 +1,7 @@
 //! Redis Cluster, as each of its nodes tells it.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use wiremesh::topology::{Found, Shard, Shards, Topology};
 
 use super::{host, join, value};
@@ -9,11 +11,32 @@ use crate::{Message, Redis, resp::Value, slot::SLOTS};
 ///
 /// It lists, by ranges of slots, the primary and the replicas that are in step and up. What it leaves out are primaries
 /// that serve no slot yet, which may be asked for the keys of one that is on its way to them: `CLUSTER NODES` has those.
+/// Whether one is a primary it is asked itself: others may not have heard yet that it has become a replica, and its keys
+/// would be counted twice.
+///
 /// A node that is cut off tells what was; `CLUSTER INFO` shows it, and such a node is believed only when no other can be
 /// asked.
 #[derive(Default)]
 pub(super) struct Cluster {
-    doubtful: Option<Shards>,
+    doubtful: Option<Told>,
+    /// What is to be believed, once those are asked that are said to be primaries without slots.
+    held: Option<Told>,
+    /// By id, of every node that was asked: whether it is a primary without slots.
+    idle: BTreeMap<String, bool>,
+}
+
+/// What one node tells.
+struct Told {
+    shards: Shards,
+    /// Whom it takes for primaries without slots.
+    idle: Vec<Idle>,
+    /// Those of them that are still to be asked, by address.
+    unasked: VecDeque<String>,
+}
+
+struct Idle {
+    id: String,
+    address: String,
 }
 
 impl Topology<Redis> for Cluster {
@@ -22,24 +45,60 @@ impl Topology<Redis> for Cluster {
     }
 
     fn learn(&mut self, asked: &str, replies: &[Message]) -> Result<Found, String> {
-        let slots = value(replies.first())?;
-        let mut shards = shards(asked, &slots)?;
-        if let Ok(nodes) = value(replies.get(2)) {
-            let idle = idle(asked, &slots, nodes.as_str().unwrap_or_default());
-            let idle = idle.into_iter().map(|primary| (Some(primary), Vec::new()));
-            shards.shards.extend(idle.map(|(primary, replicas)| Shard { primary, replicas }));
+        let nodes = value(replies.get(2)).ok();
+        let nodes = nodes.as_ref().and_then(Value::as_str).unwrap_or_default();
+        if let Some(own) = lines(nodes).find(|node| node.is("myself")) {
+            self.idle.insert(own.id.to_owned(), own.is_idle());
         }
+        if let Some(held) = self.held.take() {
+            return Ok(self.go_on(held, asked));
+        }
+        let slots = value(replies.first())?;
+        let shards = shards(asked, &slots)?;
+        let idle = idle(asked, &slots, nodes);
+        let unasked = idle.iter().filter(|node| !self.idle.contains_key(&node.id));
+        let unasked = unasked.map(|node| node.address.clone()).collect();
+        let told = Told { shards, idle, unasked };
         let state = value(replies.get(1)).ok();
         let state = state.as_ref().and_then(Value::as_str).unwrap_or_default();
         if state.lines().any(|line| line.trim_end() == "cluster_state:fail") {
-            self.doubtful.get_or_insert(shards);
+            self.doubtful.get_or_insert(told);
             return Ok(Found::Ask(Vec::new()));
         }
-        Ok(Found::Shards(shards))
+        if told.unasked.is_empty() {
+            return Ok(Found::Shards(self.believed(told)));
+        }
+        let next = told.unasked.iter().cloned().collect();
+        self.held = Some(told);
+        Ok(Found::Ask(next))
     }
 
     fn conclude(&mut self) -> Option<Result<Shards, String>> {
-        self.doubtful.take().map(Ok)
+        let told = self.held.take().or_else(|| self.doubtful.take())?;
+        Some(Ok(self.believed(told)))
+    }
+}
+
+impl Cluster {
+    /// Another node has answered.
+    fn go_on(&mut self, mut told: Told, asked: &str) -> Found {
+        // They are asked in this order, and before all others; of those that cannot be asked nothing is heard.
+        let at = told.unasked.iter().position(|address| address == asked);
+        told.unasked.drain(..at.map_or(told.unasked.len(), |at| at.saturating_add(1)));
+        if told.unasked.is_empty() {
+            return Found::Shards(self.believed(told));
+        }
+        self.held = Some(told);
+        Found::Ask(Vec::new())
+    }
+
+    /// What was told, and of primaries without slots those that say so themselves.
+    fn believed(&self, told: Told) -> Shards {
+        let Told { mut shards, idle, .. } = told;
+        let idle = idle.into_iter().filter(|node| self.idle.get(&node.id) == Some(&true));
+        let idle = idle.map(|node| Shard { primary: Some(node.address), replicas: Vec::new() });
+        shards.shards.extend(idle);
+        shards
     }
 }
 
@@ -83,9 +142,40 @@ fn shards(asked: &str, answer: &Value<'_>) -> Result<Shards, String> {
     Ok(all)
 }
 
-/// The primaries in the answer to `CLUSTER NODES` that serve no slots: lines of `id ip:port@bus,name flags primary sent
-/// received epoch link slots...`. They are called like those in the answer to `CLUSTER SLOTS`.
-fn idle(asked: &str, slots: &Value<'_>, nodes: &str) -> Vec<String> {
+/// A line of the answer to `CLUSTER NODES`: `id ip:port@bus,name flags primary sent received epoch link slots...`.
+struct Node<'a> {
+    id: &'a str,
+    at: &'a str,
+    flags: &'a str,
+    /// Whether it serves slots.
+    serves: bool,
+}
+
+impl Node<'_> {
+    fn is(&self, flag: &str) -> bool {
+        self.flags.split(',').any(|it| it == flag)
+    }
+
+    /// Whether it is a primary without slots, and not known to be down.
+    fn is_idle(&self) -> bool {
+        let other = ["slave", "fail", "fail?", "handshake", "noaddr"];
+        !self.serves && !other.into_iter().any(|flag| self.is(flag))
+    }
+}
+
+fn lines(nodes: &str) -> impl Iterator<Item = Node<'_>> {
+    nodes.lines().filter_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        let (id, at, flags) = (words.next()?, words.next()?, words.next()?);
+        // In brackets: slots on their way.
+        let serves = words.skip(5).any(|slots| !slots.starts_with('['));
+        Some(Node { id, at, flags, serves })
+    })
+}
+
+/// The primaries in the answer to `CLUSTER NODES` that serve no slots. They are called like those in the answer to
+/// `CLUSTER SLOTS`.
+fn idle(asked: &str, slots: &Value<'_>, nodes: &str) -> Vec<Idle> {
     let ranges = slots.as_array().unwrap_or_default().iter().filter_map(Value::as_array);
     let listed = ranges.flatten().filter_map(Value::as_array);
     let listed: Vec<&[Value<'_>]> = listed.collect();
@@ -94,25 +184,17 @@ fn idle(asked: &str, slots: &Value<'_>, nodes: &str) -> Vec<String> {
     let unnamed = listed.iter().any(|node| node.first() == Some(&Value::Null));
     let by_name =
         listed.iter().any(|node| node.get(3).is_some_and(|more| more.get("ip").is_some()));
-    let mut idle: Vec<String> = nodes
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split_ascii_whitespace();
-            let (id, at, flags) = (words.next()?, words.next()?, words.next()?);
-            let other = |flag| matches!(flag, "slave" | "fail" | "fail?" | "handshake" | "noaddr");
-            // In brackets: slots on their way.
-            let serves = words.skip(5).any(|slots| !slots.starts_with('['));
-            if serves || known(id) || flags.split(',').any(other) {
-                return None;
-            }
-            let (at, more) = at.split_once('@').unwrap_or((at, ""));
+    let mut idle: Vec<Idle> = lines(nodes)
+        .filter(|node| node.is_idle() && !known(node.id))
+        .filter_map(|node| {
+            let (at, more) = node.at.split_once('@').unwrap_or((node.at, ""));
             let (ip, port) = at.rsplit_once(':')?;
             let name = more.split(',').nth(1).filter(|name| by_name && !name.is_empty());
             let ip = if unnamed || ip.is_empty() { host(asked) } else { ip };
-            Some(join(name.unwrap_or(ip), port))
+            Some(Idle { id: node.id.to_owned(), address: join(name.unwrap_or(ip), port) })
         })
         .collect();
-    idle.sort_unstable();
+    idle.sort_unstable_by(|one, two| one.address.cmp(&two.address));
     idle
 }
 
@@ -209,19 +291,66 @@ mod tests {
         }
     }
 
+    /// What the first node tells of a cluster with a primary that has no slots, and that one's answers if this is what it
+    /// makes of its own line.
+    fn with_idle(names: &str, own: impl Fn(&str) -> String) -> [[Message; 3]; 2] {
+        let [slots, nodes] =
+            ["slots", "nodes"].map(|it| recorded(&format!("cluster-{it}-empty-node{names}.resp2")));
+        let text = nodes.value().as_str().expect("text").replace("myself,", "");
+        let line = |line: &str| {
+            let own = line.contains("27406@").then(|| own(line));
+            own.unwrap_or_else(|| line.to_owned())
+        };
+        let of_idle = text.lines().map(line).collect::<Vec<_>>().join("\n");
+        let of_idle = Message::bulk(of_idle.as_bytes());
+        [[slots.clone(), decoded(OK), nodes], [slots, decoded(OK), of_idle]]
+    }
+
+    fn primary_line(line: &str) -> String {
+        line.replace(" master ", " myself,master ")
+    }
+
     #[test]
     fn a_primary_that_serves_nothing_yet() {
         for (names, primary) in [("", "127.0.0.1:27406"), ("-hostnames", "node27406.example:27406")]
         {
-            let [slots, nodes] = ["slots", "nodes"]
-                .map(|it| recorded(&format!("cluster-{it}-empty-node{names}.resp2")));
-            let replies = [slots, decoded(OK), nodes];
-            let found = Cluster::default().learn("127.0.0.1:27400", &replies);
+            let [first, idle] = with_idle(names, primary_line);
+            let mut machine = Cluster::default();
+            let found = machine.learn("127.0.0.1:27400", &first);
+            assert_eq!(found, Ok(Found::Ask(vec![primary.to_owned()])), "not the failed one");
+            let found = machine.learn(primary, &idle);
             let Ok(Found::Shards(learnt)) = found else { panic!("{found:?}") };
-            assert_eq!(learnt.shards.len(), 4, "and not the one that has failed");
+            assert_eq!(learnt.shards.len(), 4);
             assert_eq!(learnt.shards[3], shard(primary, &[]));
             assert!(learnt.slots.iter().all(|it| it.is_some_and(|shard| shard < 3)));
+            // Of itself it knows without being asked again.
+            let found = Cluster::default().learn(primary, &idle);
+            assert!(matches!(&found, Ok(Found::Shards(it)) if it.shards.len() == 4), "{found:?}");
         }
+    }
+
+    #[test]
+    fn who_is_said_to_be_a_primary_without_slots_says_so_itself_or_is_none() {
+        let (asked, said) = ("127.0.0.1:27400", "127.0.0.1:27406");
+        // It became a replica, or has lost its slots and does not know yet: its keys are those of another.
+        let replica = |line: &str| line.replace(" master ", " myself,slave ");
+        let before = |line: &str| primary_line(line) + " 0-5460";
+        for [first, idle] in [with_idle("", replica), with_idle("", before)] {
+            let mut machine = Cluster::default();
+            let found = machine.learn(asked, &first);
+            assert_eq!(found, Ok(Found::Ask(vec![said.to_owned()])));
+            let found = machine.learn(said, &idle);
+            assert!(matches!(&found, Ok(Found::Shards(it)) if it.shards.len() == 3), "{found:?}");
+        }
+        // It cannot be asked: the next node is not asked for anything else, or there is none.
+        let [first, _] = with_idle("", primary_line);
+        let mut machine = Cluster::default();
+        assert!(matches!(machine.learn(asked, &first), Ok(Found::Ask(_))));
+        let found = machine.learn("127.0.0.1:27401", &[]);
+        assert!(matches!(&found, Ok(Found::Shards(it)) if it.shards.len() == 3), "{found:?}");
+        assert!(matches!(machine.learn(asked, &first), Ok(Found::Ask(_))));
+        let last = machine.conclude().expect("something").expect("a topology");
+        assert_eq!(last.shards.len(), 3);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! | kind | endpoints of the configuration | asked |
 //! |---|---|---|
-//! | `cluster` | some nodes | `CLUSTER SLOTS`, `CLUSTER INFO` and `CLUSTER NODES`, of one |
+//! | `cluster` | some nodes | `CLUSTER SLOTS`, `CLUSTER INFO` and `CLUSTER NODES`, of one and of primaries without slots |
 //! | `replicated` | primary and replicas, in any order | `INFO replication`, of all |
 //! | `sentinel` | the sentinels | `SENTINEL GET-MASTER-ADDR-BY-NAME` and `SENTINEL REPLICAS`, of one; `INFO replication`, of the primary |
 //!

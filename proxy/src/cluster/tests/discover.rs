@@ -33,6 +33,8 @@ struct World {
 #[derive(Clone)]
 enum Answer {
     Shards(Vec<&'static str>),
+    /// All slots are the first one's.
+    Divided(Vec<&'static str>),
     Ask(Vec<&'static str>),
     Silence,
 }
@@ -81,6 +83,10 @@ impl Learner for Servers {
             match answer {
                 None => Err("refused".to_owned()),
                 Some(Answer::Shards(primaries)) => Ok(Found::Shards(shards(&primaries))),
+                Some(Answer::Divided(primaries)) => {
+                    let slots = vec![Some(0); 4];
+                    Ok(Found::Shards(Shards { slots, ..shards(&primaries) }))
+                }
                 Some(Answer::Ask(next)) => {
                     Ok(Found::Ask(next.into_iter().map(str::to_owned).collect()))
                 }
@@ -141,6 +147,32 @@ fn it_is_learnt_again_at_intervals() {
         sleep(4 * SECOND).await;
         assert_eq!(addresses(&shared), [B, C]);
         assert_eq!(servers.asked().len(), 1);
+    });
+}
+
+#[test]
+fn while_a_shard_has_no_slots_it_is_learnt_every_second() {
+    let (shared, servers) = (seeds(&[1]), Servers::default());
+    servers.set(A, Answer::Divided(vec![A]));
+    servers.set(B, Answer::Divided(vec![A]));
+    while_learning(&shared, &servers, async {
+        sleep(8 * SECOND).await;
+        assert_eq!(servers.rounds(), 1);
+        servers.set(A, Answer::Divided(vec![A, B]));
+        servers.set(B, Answer::Divided(vec![A, B]));
+        sleep(4 * SECOND).await;
+        assert_eq!(addresses(&shared), [A, B]);
+        servers.asked();
+        sleep(10 * SECOND).await;
+        let rounds = servers.rounds();
+        assert!((9..=11).contains(&rounds), "{rounds} times in 10 seconds");
+        servers.set(A, Answer::Divided(vec![A]));
+        servers.set(B, Answer::Divided(vec![A]));
+        sleep(2 * SECOND).await;
+        assert_eq!(addresses(&shared), [A]);
+        servers.asked();
+        sleep(8 * SECOND).await;
+        assert_eq!(servers.rounds(), 0);
     });
 }
 
