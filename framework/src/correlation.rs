@@ -166,7 +166,7 @@ impl<P: Pipelined> ClientMachine<P> for () {
 }
 
 /// What a [`ClientMachine`] is told of its client and of the cluster that the request at hand goes to.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct View<'a> {
     /// The client's number, never used again in this process.
     pub client: u64,

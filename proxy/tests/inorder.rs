@@ -12,7 +12,7 @@ use wiremesh_proxy::config::{self, RetryOn};
 use common::{
     address, block_on, eventually,
     kv::{KvClient, KvServer, kv_config},
-    millis, start,
+    millis, seed, start,
 };
 
 /// Three servers, and a proxy before them.
@@ -50,8 +50,7 @@ fn answers_keep_the_order_of_their_requests() {
     // All that is sent at first waits for connections.
     config.clusters[0].max_pending = 100_000;
     let proxy = start(config);
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
+    let seed = seed();
     block_on(async {
         let clients: Vec<_> = (0..5)
             .map(|number| {
@@ -202,8 +201,7 @@ fn a_late_answer_is_not_taken_for_the_next() {
     let mut config = kv_config(&[server.address]);
     config.listeners[0].routes[0].timeout = Some(millis(100));
     let proxy = start(config);
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
+    let seed = seed();
     let mut rng = fastrand::Rng::with_seed(seed);
     block_on(async {
         let mut client = KvClient::connect(address(&proxy)).await;

@@ -13,7 +13,7 @@ use wiremesh_proxy::config::{self, RetryOn};
 use common::{
     address, block_on,
     desk::{DeskClient, DeskServer, desk_config},
-    eventually, millis, start,
+    eventually, millis, seed, start,
 };
 
 #[test]
@@ -55,8 +55,7 @@ fn many_clients_share_few_connections_and_see_nothing_of_each_other() {
     config.workers = Some(2);
     config.clusters[0].max_connections = 4;
     let proxy = start(config);
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
+    let seed = seed();
     block_on(async {
         let clients: Vec<_> = (0..40)
             .map(|number| {

@@ -133,11 +133,7 @@ fn step(args: &[String], shards: usize, nodes: usize) -> Step<Redis> {
         local: "127.0.0.1:2",
         shards,
         nodes,
-        own: None,
-        homes: None,
-        cluster: 0,
-        divided: false,
-        portions: &[],
+        ..View::default()
     };
     Client::default().on_request(&Redis::default(), &view, Message::request(args))
 }

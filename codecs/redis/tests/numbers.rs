@@ -25,15 +25,11 @@ impl<'a> Followed<'a> {
     fn view(&self, own: bool) -> View<'static> {
         View {
             client: self.number,
-            peer: "",
-            local: "",
             shards: self.shards,
             nodes: self.nodes,
-            homes: None,
             own: own.then_some(0),
             cluster: 1,
-            divided: false,
-            portions: &[],
+            ..View::default()
         }
     }
 

@@ -52,6 +52,14 @@ pub fn registry() -> Registry {
         .with(wiremesh_toys::Desk::default())
 }
 
+/// What random numbers begin with: `SEED` of the environment, for who looks for what was not met yet; else the same each
+/// time. It is printed.
+pub fn seed() -> u64 {
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    println!("seed {seed}");
+    seed
+}
+
 /// A running proxy with this configuration.
 pub fn start(config: Config) -> Handle {
     Server::new(config, registry()).start().expect("the proxy starts")

@@ -183,6 +183,17 @@ impl RedisClient {
         answers
     }
 
+    /// Sets each of these keys to `v-` and itself by one request, and gets all by another: every value has to be in its
+    /// key's place. Returns the keys as they stand in a request.
+    pub async fn set_all_and_get_all(&mut self, keys: &[String]) -> String {
+        let pairs: Vec<_> = keys.iter().map(|key| format!("{key} v-{key}")).collect();
+        assert_eq!(self.ask(&format!("MSET {}", pairs.join(" "))).await, "+OK");
+        let values: Vec<_> = keys.iter().map(|key| format!("v-{key}")).collect();
+        let all = keys.join(" ");
+        assert_eq!(self.ask(&format!("MGET {all}")).await, format!("[{}]", values.join(" ")));
+        all
+    }
+
     /// Fails if something arrives; what would have been sent before the answer to a `PING` has come with it.
     pub async fn expect_nothing(&mut self) {
         assert_eq!(self.ask("PING").await, "+PONG");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::common::{
     address, block_on, eventually, millis,
     redis::{RedisClient, RedisServer, redis_config},
-    start,
+    seed, start,
 };
 
 #[test]
@@ -262,9 +262,7 @@ fn bursts_are_answered_as_by_the_server_itself() {
     ];
     let (direct, behind) = (RedisServer::start(), RedisServer::start());
     let proxy = start(redis_config(&[behind.address]));
-    // The same each time, unless somebody looks for what it has not met yet.
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
-    println!("seed {seed}");
+    let seed = seed();
     block_on(async {
         let mut past = Vec::new();
         for round in 0..200u64 {

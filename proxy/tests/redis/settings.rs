@@ -5,15 +5,14 @@ use std::collections::BTreeSet;
 use crate::common::{
     address, block_on,
     redis::{RedisClient, RedisServer, redis_config},
-    start,
+    seed, start,
 };
 
 #[test]
 fn databases_do_not_leak() {
     let server = RedisServer::start();
     let proxy = start(redis_config(&[server.address]));
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
+    let seed = seed();
     block_on(async {
         let clients: Vec<_> = (0..16u64)
             .map(|db| {

@@ -14,6 +14,8 @@ mod node;
 mod number;
 mod sharded;
 
+use std::ops::ControlFlow;
+
 use wiremesh::{
     Lane,
     correlation::{Access, ClientMachine, Own, Release, Step, Target, View},
@@ -34,6 +36,9 @@ use crate::{
     roster::Seat,
     spread,
 };
+
+/// What becomes of a request, or the request where that is not said yet.
+type Sifted = ControlFlow<Step<Redis>, Message>;
 
 /// What is said to a command that may do to its connection what the proxy cannot follow.
 const NOT_FOLLOWED: &str =
@@ -73,128 +78,12 @@ impl ClientMachine<Redis> for Client {
         if self.is_usual(redis, view, &request) {
             return self.plain(view, request);
         }
-        if !redis.users().is_empty() {
-            request = match self.guard(redis, request) {
-                Ok(request) => request,
-                Err(reply) => return Step::Answer(reply),
-            };
-        }
-        if self.doomed
-            && let Some(reply) = self.doom(&request)
-        {
-            return Step::Answer(reply);
-        }
-        let subscribes = request.command().is_some_and(|it| it.class == Class::Subscription);
-        let request = if !self.sharded.is_empty() || (subscribes && view.shards > 0) {
-            match self.among_shards(view, request) {
-                Ok(step) => return step,
-                Err(other) => other,
+        match self.sift(redis, view, request) {
+            ControlFlow::Break(step) => step,
+            ControlFlow::Continue(request) if self.attached.is_some() => {
+                self.while_attached(redis, view, request)
             }
-        } else {
-            request
-        };
-        let request = if request.command().is_some_and(|it| it.class == Class::Connection) {
-            match self.translate(redis, view, request) {
-                Ok(request) => request,
-                Err(reply) => {
-                    if let Some(attached) = &mut self.attached {
-                        attached.spoil();
-                    }
-                    return Step::Answer(reply);
-                }
-            }
-        } else {
-            request
-        };
-        let request = if redis.face().is_transparent() {
-            match self.as_node(redis, view, request) {
-                Ok(step) => return step,
-                Err(other) => other,
-            }
-        } else {
-            request
-        };
-        if let Some(command) = request.command()
-            && !view.portions.is_empty()
-            && command.takes(request.argc())
-            && spread::is_across(view, command)
-        {
-            return match &mut self.attached {
-                Some(attached) => attached.across(request, NOT_ACROSS),
-                None => {
-                    let step = spread::across(view, self.setting.version, command, &request);
-                    if self.primary_only { node::of_primary(step) } else { step }
-                }
-            };
-        }
-        if let Some(attached) = &mut self.attached {
-            if request.command().is_some_and(|command| command.class == Class::Unknown) {
-                attached.spoil();
-                return Step::Answer(Message::error(NOT_FOLLOWED));
-            }
-            if view.shards > 0
-                && let Some(command) = request.command().filter(|it| it.takes(request.argc()))
-                && !attached.is_to_be_refused(&self.setting)
-            {
-                let why = if is_of_one_server(command, &request) {
-                    Some(spread::ONE_SERVER)
-                } else {
-                    spread::is_of_all(command, &request).then_some(spread::OF_ALL)
-                };
-                if let Some(why) = why {
-                    return attached.across(request, why);
-                }
-            }
-            let named = request.command().is_some_and(|command| {
-                matches!(command.name, "client|setname" | "client|getname")
-                    && command.takes(request.argc())
-            });
-            if named && !attached.asks_server(&self.setting) {
-                return self.on_connection(redis, view, request);
-            }
-            return self.attached_step(view, request);
-        }
-        let Some(command) = request.command() else {
-            return if is_http(&request) { Step::Bye(None) } else { shared(request) };
-        };
-        let class = match command.class {
-            Class::Plain if command.name == "info" && redis.face().mode(view).is_some() => {
-                self.change = Some(Change::Mode);
-                let primary = Target::Shard(0, Access::Write);
-                let target = if view.shards > 0 { Target::Any } else { primary };
-                return Step::Alone(request, target);
-            }
-            Class::Plain if is_one_server(view) && is_rescue(command.name) => {
-                return self.rescue(redis, view, request);
-            }
-            Class::Plain => return self.plain(view, request),
-            Class::Blocking => {
-                let args: Vec<_> = request.args().collect();
-                command.class(|n| args.get(n).copied())
-            }
-            class => class,
-        };
-        // The server's own words for what is wrong are best.
-        if class == Class::Plain || !command.takes(request.argc()) {
-            return self.plain(view, request);
-        }
-        match class {
-            Class::Plain => shared(request),
-            Class::Connection => self.on_connection(redis, view, request),
-            Class::Unknown => Step::Answer(Message::error(NOT_FOLLOWED)),
-            Class::Replication => Step::Answer(Message::error(
-                "ERR wiremesh: replication does not go through a proxy",
-            )),
-            // Nothing is watched, and no transaction is open: the answer is the same on any connection.
-            Class::Transaction if matches!(command.name, "exec" | "discard" | "unwatch") => {
-                shared(request)
-            }
-            _ if view.shards > 0 && spread::of_one_server(command.name) => {
-                Step::Answer(Message::error(spread::ONE_SERVER))
-            }
-            Class::Blocking | Class::Transaction | Class::Subscription | Class::Monitor => {
-                self.attach(view, request)
-            }
+            ControlFlow::Continue(request) => self.while_free(redis, view, request),
         }
     }
 
@@ -265,6 +154,124 @@ impl ClientMachine<Redis> for Client {
 }
 
 impl Client {
+    /// What there is to a request whether or not the client has a connection of its own. One with which that is not the end goes
+    /// on as it is to be sent.
+    fn sift(&mut self, redis: &Redis, view: &View<'_>, mut request: Message) -> Sifted {
+        if !redis.users().is_empty() {
+            request = match self.guard(redis, request) {
+                Ok(request) => request,
+                Err(reply) => return ControlFlow::Break(Step::Answer(reply)),
+            };
+        }
+        if self.doomed
+            && let Some(reply) = self.doom(&request)
+        {
+            return ControlFlow::Break(Step::Answer(reply));
+        }
+        let class = request.command().map(|command| command.class);
+        if !self.sharded.is_empty() || (class == Some(Class::Subscription) && view.shards > 0) {
+            request = sifted(self.among_shards(view, request))?;
+        }
+        if class == Some(Class::Connection) {
+            request = match self.translate(redis, view, request) {
+                Ok(request) => request,
+                Err(reply) => {
+                    if let Some(attached) = &mut self.attached {
+                        attached.spoil();
+                    }
+                    return ControlFlow::Break(Step::Answer(reply));
+                }
+            };
+        }
+        if redis.face().is_transparent() {
+            request = sifted(self.as_node(redis, view, request))?;
+        }
+        if let Some(command) = request.command()
+            && !view.portions.is_empty()
+            && command.takes(request.argc())
+            && spread::is_across(view, command)
+        {
+            return ControlFlow::Break(match &mut self.attached {
+                Some(attached) => attached.across(request, NOT_ACROSS),
+                None => {
+                    let step = spread::across(view, self.setting.version, command, &request);
+                    if self.primary_only { node::of_primary(step) } else { step }
+                }
+            });
+        }
+        ControlFlow::Continue(request)
+    }
+
+    /// A request of a client's that has a connection of its own.
+    fn while_attached(&mut self, redis: &Redis, view: &View<'_>, request: Message) -> Step<Redis> {
+        let Some(attached) = &mut self.attached else { return shared(request) };
+        let Some(command) = request.command() else { return self.attached_step(view, request) };
+        if command.class == Class::Unknown {
+            attached.spoil();
+            return Step::Answer(Message::error(NOT_FOLLOWED));
+        }
+        let takes = command.takes(request.argc());
+        if view.shards > 0 && takes && !attached.is_to_be_refused(&self.setting) {
+            if is_of_one_server(command, &request) {
+                return attached.across(request, spread::ONE_SERVER);
+            }
+            if spread::is_of_all(command, &request) {
+                return attached.across(request, spread::OF_ALL);
+            }
+        }
+        let named = matches!(command.name, "client|setname" | "client|getname") && takes;
+        if named && !attached.asks_server(&self.setting) {
+            return self.on_connection(redis, view, request);
+        }
+        self.attached_step(view, request)
+    }
+
+    /// A request of a client's that has none.
+    fn while_free(&mut self, redis: &Redis, view: &View<'_>, request: Message) -> Step<Redis> {
+        let Some(command) = request.command() else {
+            return if is_http(&request) { Step::Bye(None) } else { shared(request) };
+        };
+        let class = match command.class {
+            Class::Plain if command.name == "info" && redis.face().mode(view).is_some() => {
+                self.change = Some(Change::Mode);
+                let primary = Target::Shard(0, Access::Write);
+                let target = if view.shards > 0 { Target::Any } else { primary };
+                return Step::Alone(request, target);
+            }
+            Class::Plain if is_one_server(view) && is_rescue(command.name) => {
+                return self.rescue(redis, view, request);
+            }
+            Class::Plain => return self.plain(view, request),
+            Class::Blocking => {
+                let args: Vec<_> = request.args().collect();
+                command.class(|n| args.get(n).copied())
+            }
+            class => class,
+        };
+        // The server's own words for what is wrong are best.
+        if class == Class::Plain || !command.takes(request.argc()) {
+            return self.plain(view, request);
+        }
+        match class {
+            Class::Plain => shared(request),
+            Class::Connection => self.on_connection(redis, view, request),
+            Class::Unknown => Step::Answer(Message::error(NOT_FOLLOWED)),
+            Class::Replication => Step::Answer(Message::error(
+                "ERR wiremesh: replication does not go through a proxy",
+            )),
+            // Nothing is watched, and no transaction is open: the answer is the same on any connection.
+            Class::Transaction if matches!(command.name, "exec" | "discard" | "unwatch") => {
+                shared(request)
+            }
+            _ if view.shards > 0 && spread::of_one_server(command.name) => {
+                Step::Answer(Message::error(spread::ONE_SERVER))
+            }
+            Class::Blocking | Class::Transaction | Class::Subscription | Class::Monitor => {
+                self.attach(view, request)
+            }
+        }
+    }
+
     /// What is said to a request of a transaction that there is not.
     fn doom(&mut self, request: &Message) -> Option<Message> {
         match request.command().map(|command| command.name) {
@@ -366,6 +373,13 @@ impl Drop for Client {
         if let (Some(redis), Some(change)) = (self.protocol.take(), self.change.take()) {
             self.give_up(&redis, change);
         }
+    }
+}
+
+fn sifted(result: Result<Step<Redis>, Message>) -> Sifted {
+    match result {
+        Ok(step) => ControlFlow::Break(step),
+        Err(request) => ControlFlow::Continue(request),
     }
 }
 

@@ -163,18 +163,7 @@ mod tests {
     }
 
     fn node(announce: Option<&str>, local: &str) -> Option<Node> {
-        let view = View {
-            client: 1,
-            peer: "",
-            local,
-            shards: 3,
-            nodes: 6,
-            own: None,
-            homes: None,
-            cluster: 0,
-            divided: false,
-            portions: &[],
-        };
+        let view = View { client: 1, local, shards: 3, nodes: 6, ..View::default() };
         face(announce).node(&view)
     }
 

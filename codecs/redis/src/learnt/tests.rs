@@ -16,18 +16,9 @@ use crate::{
     slot::slot,
 };
 
-const CLUSTER: View<'static> = View {
-    client: 1,
-    peer: "",
-    local: "",
-    shards: 3,
-    nodes: 6,
-    homes: None,
-    own: None,
-    cluster: 0,
-    divided: false,
-    portions: &[],
-};
+fn cluster() -> View<'static> {
+    View { client: 1, shards: 3, nodes: 6, ..View::default() }
+}
 
 /// What redis-server 7.0.15 with RediSearch 1.2.2 answered.
 fn recorded(version: &str) -> Message {
@@ -114,7 +105,7 @@ fn keys(redis: &Redis, line: &str) -> Option<Vec<usize>> {
 }
 
 fn step(redis: &Redis, line: &str) -> String {
-    match Client::default().on_request(redis, &CLUSTER, request(redis, line)) {
+    match Client::default().on_request(redis, &cluster(), request(redis, line)) {
         Step::Shared(_, Target::Slot(at, access)) => format!("{at} {access:?}"),
         Step::Shared(_, target) => format!("shared {target:?}"),
         Step::Private { target: Target::Slot(at, _), .. } => format!("own {at}"),
@@ -295,7 +286,7 @@ fn what_is_not_known_of_a_command_counts_against_it() {
     }
     // Not within a transaction either, which must not be executed then.
     let mut client = Client::default();
-    let view = View { shards: 0, ..CLUSTER };
+    let view = View { shards: 0, ..cluster() };
     let mut said = |line: &str| match client.on_request(&redis, &view, request(&redis, line)) {
         Step::Private { request, .. } => String::from_utf8_lossy(request.command_name()).into(),
         Step::Answer(message) => String::from_utf8_lossy(message.bytes()).into_owned(),
@@ -515,7 +506,7 @@ proptest! {
                 prop_assert_eq!(command.first_key(args.len(), |n| args.get(n).copied()), keys.first().copied());
             }
         }
-        let step = Client::default().on_request(&redis, &CLUSTER, message);
+        let step = Client::default().on_request(&redis, &cluster(), message);
         let odd = matches!(step, Step::Shared(_, Target::Shard(_, Access::Read)));
         prop_assert!(!odd);
     }

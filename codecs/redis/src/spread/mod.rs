@@ -245,25 +245,16 @@ fn special(name: &str) -> Option<Fold> {
 mod tests {
     use super::*;
 
-    const VIEW: View<'static> = View {
-        client: 1,
-        peer: "",
-        local: "",
-        shards: 3,
-        nodes: 6,
-        own: None,
-        homes: None,
-        cluster: 0,
-        divided: false,
-        portions: &[],
-    };
+    fn view() -> View<'static> {
+        View { client: 1, shards: 3, nodes: 6, ..View::default() }
+    }
 
     fn request(line: &str) -> Message {
         Message::request(line.split(' '))
     }
 
     fn spread(line: &str) -> Step<Redis> {
-        super::spread(&VIEW, Version::Resp2, request(line))
+        super::spread(&view(), Version::Resp2, request(line))
     }
 
     fn text(message: &Message) -> String {
@@ -326,7 +317,7 @@ mod tests {
 
     #[test]
     fn copies_are_spread_over_the_shards_of_their_own_cluster() {
-        let one = View { shards: 0, nodes: 1, ..VIEW };
+        let one = View { shards: 0, nodes: 1, ..view() };
         let copy =
             |view: &View<'_>, line, target| replan(view, Version::Resp2, request(line), target);
         let (first, second) = (Target::Shard(0, Access::Write), Target::Shard(1, Access::Write));
@@ -334,15 +325,18 @@ mod tests {
         assert!(matches!(whole, Step::Shared(_, Target::Shard(0, Access::Write))));
         assert!(matches!(copy(&one, "GET a", first), Step::Shared(_, target) if target.is_read()));
         assert!(
-            matches!(copy(&VIEW, "MSET a 1 b 2", first), Step::Parts(parts, _) if parts.len() == 2)
+            matches!(copy(&view(), "MSET a 1 b 2", first), Step::Parts(parts, _) if parts.len() == 2)
         );
-        assert!(matches!(copy(&VIEW, "GET foo", second), Step::Shared(_, Target::Slot(12182, _))));
+        assert!(matches!(
+            copy(&view(), "GET foo", second),
+            Step::Shared(_, Target::Slot(12182, _))
+        ));
         assert!(
-            matches!(copy(&VIEW, "FLUSHALL", first), Step::Parts(parts, _) if parts.len() == 3)
+            matches!(copy(&view(), "FLUSHALL", first), Step::Parts(parts, _) if parts.len() == 3)
         );
-        assert!(matches!(copy(&VIEW, "SUNION a b", first), Step::Answer(_)));
+        assert!(matches!(copy(&view(), "SUNION a b", first), Step::Answer(_)));
         for line in ["FLUSHALL", "SCAN 0"] {
-            assert!(matches!(copy(&VIEW, line, second), Step::Nothing), "{line}");
+            assert!(matches!(copy(&view(), line, second), Step::Nothing), "{line}");
         }
         for target in [Target::Index(2), second] {
             assert!(matches!(copy(&one, "SCRIPT LOAD x", target), Step::Nothing));
