@@ -119,6 +119,14 @@ pub trait Pipelined: Protocol<Correlation = InOrder> {
         None
     }
 
+    /// What the upstream lacks to carry out this request, as its reply says; with that, it would. Sent just before the request is
+    /// sent again, to the same place; nobody is told what is answered. The reply must be certain to mean that nothing was
+    /// executed. Where requests are not kept, or something else of the client's was executed meanwhile, the client has the
+    /// reply.
+    fn lacks(&self, _request: &Self::Frame, _reply: &Self::Frame) -> Option<Self::Frame> {
+        None
+    }
+
     /// Edits a reply that says to ask elsewhere, before the client is given it: it was followed too often, or cannot be.
     /// `learnt`: the proxy knows who serves what. The default leaves it as it is.
     fn unfollowed(&self, _reply: &mut Self::Frame, _learnt: bool) {}
@@ -429,6 +437,11 @@ pub trait Exchange<P: Protocol>: 'static {
         None
     }
 
+    /// [`Pipelined::lacks`].
+    fn lacks(_: &P, _request: &P::Frame, _reply: &P::Frame) -> Option<P::Frame> {
+        None
+    }
+
     /// [`Pipelined::unfollowed`].
     fn unfollowed(_: &P, _reply: &mut P::Frame, _learnt: bool) {}
 
@@ -504,6 +517,10 @@ impl<P: Pipelined> Exchange<P> for InOrder {
 
     fn redirect(protocol: &P, reply: &P::Frame) -> Option<Redirect<P>> {
         protocol.redirect(reply)
+    }
+
+    fn lacks(protocol: &P, request: &P::Frame, reply: &P::Frame) -> Option<P::Frame> {
+        protocol.lacks(request, reply)
     }
 
     fn unfollowed(protocol: &P, reply: &mut P::Frame, learnt: bool) {

@@ -29,6 +29,7 @@ mod message;
 mod protocol;
 pub mod resp;
 mod roster;
+mod scripts;
 mod show;
 pub mod slot;
 pub(crate) mod spread;

@@ -18,6 +18,7 @@ use crate::{
     message::{Message, method},
     resp::{Reply, Request, RequestScan, Rest, Scan, complaint},
     roster::Roster,
+    scripts::Scripts,
     show, spread, status, topology,
 };
 
@@ -31,6 +32,7 @@ pub struct Redis {
     face: Face,
     roster: Arc<Roster>,
     learnt: Arc<Learnt>,
+    scripts: Arc<Scripts>,
 }
 
 impl Redis {
@@ -44,6 +46,10 @@ impl Redis {
 
     pub(crate) fn roster(&self) -> &Arc<Roster> {
         &self.roster
+    }
+
+    pub(crate) fn scripts(&self) -> &Scripts {
+        &self.scripts
     }
 
     pub(crate) fn users(&self) -> &Users {
@@ -274,6 +280,11 @@ impl Pipelined for Redis {
     #[inline]
     fn redirect(&self, reply: &Message) -> Option<Redirect<Self>> {
         topology::redirect(reply.error_text()?)
+    }
+
+    /// A script, of which the server has not heard, and a client has brought it to another.
+    fn lacks(&self, request: &Message, reply: &Message) -> Option<Message> {
+        (reply.error_code() == Some(b"NOSCRIPT")).then(|| self.scripts.load(request))?
     }
 
     fn replan(&self, view: &View<'_>, request: Message, target: Target) -> Step<Self> {

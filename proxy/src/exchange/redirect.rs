@@ -37,7 +37,7 @@ where
     ) -> Option<Ticket<P>> {
         let Some(redirect) = <P::Correlation as Exchange<P>>::redirect(&self.protocol, reply)
         else {
-            return Some(ticket);
+            return self.supply(ticket, endpoint, reply);
         };
         let Some(cluster) = ticket.passage.cluster.clone() else { return Some(ticket) };
         let told = |reply: &mut P::Frame| {
@@ -67,6 +67,26 @@ where
         let ticket = self.send_elsewhere(ticket, endpoint, elsewhere, reply)?;
         told(reply);
         Some(ticket)
+    }
+
+    /// Sends a request again where its upstream lacks something that can be sent before it. Gives the ticket back where
+    /// the client is to have the reply.
+    fn supply(
+        self: &Rc<Self>,
+        mut ticket: Ticket<P>,
+        endpoint: &Rc<LocalEndpoint>,
+        reply: &P::Frame,
+    ) -> Option<Ticket<P>> {
+        let before = match &ticket.replay {
+            Some(replay) if !ticket.supplied => {
+                <P::Correlation as Exchange<P>>::lacks(&self.protocol, &replay.request, reply)
+            }
+            _ => None,
+        };
+        let Some(before) = before else { return Some(ticket) };
+        ticket.supplied = true;
+        ticket.before = vec![before];
+        self.send_elsewhere(ticket, endpoint, None, reply)
     }
 
     /// A request has certainly not been executed, since its endpoint cannot be reached: where the topology was learnt, another
@@ -109,7 +129,9 @@ where
         let told = (endpoint.clone(), reply.clone());
         let elsewhere = Elsewhere { ticket, to: elsewhere, told, overtaken: false };
         if elsewhere.ticket.leads || client.lead() {
-            self.go_elsewhere(elsewhere, false);
+            // With what it lacked it need not wait for anything to change.
+            let at_once = !elsewhere.ticket.before.is_empty() && !client.has_others_out();
+            self.go_elsewhere(elsewhere, at_once);
         } else {
             // One after the other: two that are sent to and fro by servers that do not agree could change places.
             client.elsewhere.borrow_mut().push_back(elsewhere);

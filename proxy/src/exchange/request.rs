@@ -250,6 +250,7 @@ where
             bytes_out: 0,
             try_deadline: None,
             redirects: 0,
+            supplied: false,
             leads: false,
             attempts: 0,
             replay: None,

@@ -52,6 +52,8 @@ where
     pub try_deadline: Option<Instant>,
     /// How many replies said to ask elsewhere.
     pub redirects: u32,
+    /// What its upstream lacked was sent once.
+    pub supplied: bool,
     /// It is the one of its client's that is sent elsewhere now; others wait for it.
     pub leads: bool,
     /// How many times the request was sent, this time included.

@@ -224,3 +224,46 @@ fn a_primary_that_is_gone_is_waited_for_until_another_stands_in() {
         }
     });
 }
+
+#[test]
+fn a_script_that_one_node_was_brought_is_known_to_the_others() {
+    const BODY: &str = "return-1";
+    // Of that text.
+    const SUM: &str = "5992566a0896059fa47ce642e11c7043ddeccb7c";
+    let (servers, _) = RedisServer::cluster(3);
+    for server in &servers {
+        server.habits.allow_script(BODY, SUM);
+    }
+    let mut config = cluster_config(servers[0].address);
+    config.workers = Some(2);
+    let proxy = start(config);
+    block_on(async {
+        let mut client = RedisClient::connect(address(&proxy)).await;
+        let [a, b, c] = [0, 1, 2].map(|node| key(node, 3, 0));
+        let unknown = "-NOSCRIPT No matching script. Please use EVAL.";
+        assert_eq!(client.ask(&format!("EVALSHA {SUM} 1 {b}")).await, unknown);
+        assert_eq!(client.ask(&format!("EVAL {BODY} 1 {a}")).await, BODY);
+        for key in [&a, &b, &b, &c] {
+            assert_eq!(client.ask(&format!("EVALSHA {SUM} 1 {key}")).await, BODY, "{key}");
+        }
+        assert_eq!([0, 1, 2].map(|n| servers[n].seen("SCRIPT LOAD")), [0, 1, 1]);
+        assert_eq!(servers.iter().map(|it| it.seen("EVALSHA")).sum::<usize>(), 7);
+        // Forgotten is forgotten.
+        assert_eq!(client.ask("SCRIPT FLUSH").await, "OK");
+        for key in [&a, &b, &c] {
+            assert_eq!(client.ask(&format!("EVALSHA {SUM} 1 {key}")).await, unknown, "{key}");
+        }
+        // What comes behind it, about the same key, is executed first: the client is told.
+        assert_eq!(client.ask(&format!("EVAL {BODY} 1 {a}")).await, BODY);
+        let set = format!("SET {b} x");
+        let lines = [&*format!("EVALSHA {SUM} 1 {b}"), &*set];
+        assert_eq!(client.ask_all(&lines).await, [unknown, "+OK"]);
+        // Behind others it waits for its turn, and several of them keep their order.
+        let evalsha = format!("EVALSHA {SUM} 1 {c}");
+        let lines = [&*format!("GET {a}"), &*evalsha, &*evalsha, &*format!("GET {b}")];
+        assert_eq!(client.ask_all(&lines).await, ["nil", BODY, BODY, "x"]);
+        // The script that is asked for is unknown to everybody.
+        let other = SUM.replace('0', "1");
+        assert_eq!(client.ask(&format!("EVALSHA {other} 1 {a}")).await, unknown);
+    });
+}

@@ -267,7 +267,7 @@ impl Attached {
             (_, true) => {
                 // It is executed at the end, in the middle of other answers.
                 match command.class {
-                    Class::Plain | Class::Blocking | Class::Transaction => {}
+                    Class::Plain | Class::Script | Class::Blocking | Class::Transaction => {}
                     Class::Connection if is_harmless(command.name) => {}
                     // Which answers follow, and in which form, could not be told.
                     Class::Connection if matches!(command.name, "hello" | "client|reply") => {

@@ -169,6 +169,9 @@ impl Client {
             return ControlFlow::Break(Step::Answer(reply));
         }
         let class = request.command().map(|command| command.class);
+        if class == Some(Class::Script) && (view.nodes > 1 || !view.portions.is_empty()) {
+            redis.scripts().note(&request);
+        }
         if !self.sharded.is_empty() || (class == Some(Class::Subscription) && view.shards > 0) {
             request = sifted(self.among_shards(view, request))?;
         }
@@ -241,7 +244,7 @@ impl Client {
             Class::Plain if is_one_server(view) && is_rescue(command.name) => {
                 return self.rescue(redis, view, request);
             }
-            Class::Plain => return self.plain(view, request),
+            Class::Plain | Class::Script => return self.plain(view, request),
             Class::Blocking => {
                 let args: Vec<_> = request.args().collect();
                 command.class(|n| args.get(n).copied())
@@ -253,7 +256,7 @@ impl Client {
             return self.plain(view, request);
         }
         match class {
-            Class::Plain => shared(request),
+            Class::Plain | Class::Script => shared(request),
             Class::Connection => self.on_connection(redis, view, request),
             Class::Unknown => Step::Answer(Message::error(NOT_FOLLOWED)),
             Class::Replication => Step::Answer(Message::error(

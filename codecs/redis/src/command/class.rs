@@ -7,6 +7,8 @@ use super::Command;
 pub enum Class {
     /// Nothing: it may go between the commands of other clients.
     Plain,
+    /// Nothing either; it brings a script, or has scripts forgotten.
+    Script,
     /// A connection of its own until it is answered, or until the server closes it: others would wait behind it.
     Blocking,
     /// A connection of the client's own from `WATCH` or `MULTI` to `EXEC` or `DISCARD`.
@@ -114,13 +116,14 @@ const fn listed(name: &str) -> Option<Class> {
         b"module|list" | b"module|load" | b"module|loadex" | b"module|unload" => Class::Plain,
         b"pfdebug" | b"pfselftest" => Class::Plain,
         // Scripts: what they call neither blocks nor changes the connection.
-        b"eval" | b"eval_ro" | b"evalsha" | b"evalsha_ro" | b"fcall" | b"fcall_ro" => Class::Plain,
+        b"eval" | b"eval_ro" | b"script|load" | b"script|flush" => Class::Script,
+        b"evalsha" | b"evalsha_ro" | b"fcall" | b"fcall_ro" => Class::Plain,
         b"function|delete" | b"function|dump" | b"function|flush" | b"function|kill" => {
             Class::Plain
         }
         b"function|list" | b"function|load" | b"function|restore" => Class::Plain,
         b"function|stats" => Class::Plain,
-        b"script|exists" | b"script|flush" | b"script|kill" | b"script|load" => Class::Plain,
+        b"script|exists" | b"script|kill" => Class::Plain,
         // They speak of channels and subscribe to none.
         b"publish" | b"spublish" => Class::Plain,
         b"pubsub" | b"pubsub|channels" | b"pubsub|help" | b"pubsub|numpat" => Class::Plain,
@@ -173,7 +176,7 @@ mod tests {
             ("xreadgroup group g", Class::Plain),
             ("client id", Class::Connection),
             ("client nosuch", Class::Connection),
-            ("script load x", Class::Plain),
+            ("script load x", Class::Script),
             ("script debug yes", Class::Connection),
         ] {
             let args: Vec<_> = line.split(' ').map(str::as_bytes).collect();

@@ -42,6 +42,15 @@ pub struct Habits {
     cluster: Mutex<Option<(Arc<Cluster>, usize)>>,
     said: Mutex<BTreeMap<u16, (Said, u64)>>,
     module: Mutex<Option<(String, Vec<u8>)>>,
+    script: Mutex<Option<Script>>,
+}
+
+/// A script that can be brought and executed.
+#[derive(Debug)]
+struct Script {
+    body: String,
+    sum: String,
+    known: bool,
 }
 
 impl Default for Habits {
@@ -62,6 +71,7 @@ impl Default for Habits {
             cluster: Mutex::default(),
             said: Mutex::default(),
             module: Mutex::default(),
+            script: Mutex::default(),
         }
     }
 }
@@ -85,6 +95,36 @@ impl Habits {
     /// From now on there is one more command, that answers its first argument, a key. `told`: what `COMMAND` tells of it.
     pub fn load_module(&self, name: &str, told: &[u8]) {
         *lock(&self.module) = Some((name.into(), told.into()));
+    }
+
+    /// From now on this script can be brought, and executed by its sum: it answers its own text.
+    pub fn allow_script(&self, body: &str, sum: &str) {
+        *lock(&self.script) = Some(Script { body: body.into(), sum: sum.into(), known: false });
+    }
+
+    /// What a request about scripts is answered, if it is about the one that there is; an error of the server's is none.
+    pub(super) fn script(&self, args: &[&[u8]]) -> Option<Result<String, &'static str>> {
+        let mut script = lock(&self.script);
+        let Script { body, sum, known } = script.as_mut()?;
+        let is = |at: usize, text: &str| {
+            args.get(at).is_some_and(|arg| arg.eq_ignore_ascii_case(text.as_bytes()))
+        };
+        Some(if is(0, "EVAL") && is(1, body) {
+            *known = true;
+            Ok(body.clone())
+        } else if is(0, "EVALSHA") && is(1, sum) && *known {
+            Ok(body.clone())
+        } else if is(0, "EVALSHA") {
+            Err("NOSCRIPT No matching script. Please use EVAL.")
+        } else if is(0, "SCRIPT") && is(1, "LOAD") && is(2, body) {
+            *known = true;
+            Ok(sum.clone())
+        } else if is(0, "SCRIPT") && is(1, "FLUSH") {
+            *known = false;
+            Ok("OK".into())
+        } else {
+            return None;
+        })
     }
 
     /// The requests that were remembered, each with the number of its connection (from 1 on) before it.

@@ -247,7 +247,14 @@ impl Session {
             out.simple("QUEUED");
             return Ok(());
         }
-        self.run(command, &args, out)
+        match self.server.habits.script(&args) {
+            None => self.run(command, &args, out),
+            Some(Ok(answer)) => {
+                out.bulk(answer.as_bytes());
+                Ok(())
+            }
+            Some(Err(error)) => Err(error.into()),
+        }
     }
 
     fn admit(

@@ -70,7 +70,10 @@ impl Attached {
             } else if in_multi {
                 self.spoilt = true;
                 return Err(To::Said(Message::error(self.crossed(spot))));
-            } else if request.command().is_some_and(|c| c.class == Class::Plain) {
+            } else if request
+                .command()
+                .is_some_and(|c| matches!(c.class, Class::Plain | Class::Script))
+            {
                 return Err(To::Aside(spot));
             } else if !self.pending.is_empty() {
                 // Perhaps the connection is not needed any more by then.
@@ -103,7 +106,9 @@ impl Attached {
                 "exec" | "quit" | "reset" => {}
                 // What it does to the connection is to be followed.
                 _ if request.command().is_some_and(|command| {
-                    command.class != Class::Plain && !is_harmless(command.name) && name != "unwatch"
+                    !matches!(command.class, Class::Plain | Class::Script)
+                        && !is_harmless(command.name)
+                        && name != "unwatch"
                 }) => {}
                 _ if request.command().is_none_or(|command| !command.takes(request.argc())) => {}
                 _ if unsent.len() >= UNSENT_MAX => {
