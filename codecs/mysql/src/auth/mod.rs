@@ -29,6 +29,8 @@ pub use self::client::{ClientAuth, KeySource};
 pub use self::crypt::ShaCrypt;
 pub use self::ed25519::Ed25519Key;
 pub use self::native::{NativeHash, NativeKey};
+#[cfg(test)]
+pub(crate) use self::rsa::tests::key as test_key;
 pub use self::rsa::{PrivateKey, PublicKey};
 pub use self::secret::Secret;
 pub use self::server::{Learnt, ServerAuth, Verdict};

@@ -27,6 +27,11 @@ impl Attributes {
         self.iter().find(|attribute| attribute.0 == name).map(|attribute| attribute.1)
     }
 
+    /// The bytes, as on the wire.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// How long they are, as on the wire.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// The first byte of a greeting: the protocol's version.
-const VERSION: u8 = 10;
+pub(super) const VERSION: u8 = 10;
 
 /// The server's first packet (protocol version 10, of all servers since 3.21).
 #[derive(Clone, Debug, PartialEq, Eq)]
