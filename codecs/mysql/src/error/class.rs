@@ -3,7 +3,7 @@ use wiremesh::Status;
 use crate::reply::ErrPacket;
 
 /// Errors that are told apart: number, name in the server's documentation, what it means here.
-const KNOWN: [(u16, &str, Status); 75] = [
+const KNOWN: [(u16, &str, Status); 76] = [
     (1021, "ER_DISK_FULL", Status::Internal),
     (1030, "ER_GET_ERRNO", Status::Internal),
     (1034, "ER_NOT_KEYFILE", Status::Internal),
@@ -39,7 +39,7 @@ const KNOWN: [(u16, &str, Status); 75] = [
     (1153, "ER_NET_PACKET_TOO_LARGE", Status::BadRequest),
     (1156, "ER_NET_PACKETS_OUT_OF_ORDER", Status::BadRequest),
     (1158, "ER_NET_READ_ERROR", Status::Unavailable),
-    (1159, "ER_NET_READ_INTERRUPTED", Status::Unavailable),
+    (1159, "ER_NET_READ_INTERRUPTED", Status::Timeout),
     (1160, "ER_NET_ERROR_ON_WRITE", Status::Unavailable),
     (1161, "ER_NET_WRITE_INTERRUPTED", Status::Unavailable),
     (1184, "ER_NEW_ABORTING_CONNECTION", Status::Unavailable),
@@ -68,6 +68,7 @@ const KNOWN: [(u16, &str, Status); 75] = [
     (1690, "ER_DATA_OUT_OF_RANGE", Status::AppError),
     (1698, "ER_ACCESS_DENIED_NO_PASSWORD_ERROR", Status::Unauthenticated),
     (1792, "ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION", Status::AppError),
+    (1815, "ER_INTERNAL_ERROR", Status::Internal),
     (1820, "ER_MUST_CHANGE_PASSWORD", Status::Denied),
     (1835, "ER_MALFORMED_PACKET", Status::BadRequest),
     (1836, "ER_READ_ONLY_MODE", Status::AppError),

@@ -1,10 +1,18 @@
 use bytes::{BufMut, BytesMut};
-use wiremesh::{Failure, Reason};
+use wiremesh::{Failure, Reason, Status};
 
-use crate::wire::put_packet;
+use crate::{StatusFlags, wire::put_packet};
 
 /// The longest text of an error that clients keep.
 const MAX_TEXT: usize = 511;
+
+/// The OK packet that says that a command was done.
+pub fn done(seq: u8) -> BytesMut {
+    let mut packet = BytesMut::new();
+    let [low, high] = StatusFlags::AUTOCOMMIT.0.to_le_bytes();
+    put_packet(&mut packet, seq, &[0, 0, 0, low, high, 0, 0]);
+    packet
+}
 
 /// What a client is in when it is told an error of the proxy's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +27,7 @@ pub enum Refusal {
 
 /// The ERR packet that says this.
 pub fn refusal(to: Refusal, seq: u8, failure: &Failure) -> BytesMut {
-    let (number, sqlstate) = code(to, failure.reason);
+    let (number, sqlstate) = code(to, failure);
     let mut text = failure.to_string();
     let mut end = text.len().min(MAX_TEXT);
     while !text.is_char_boundary(end) {
@@ -40,32 +48,34 @@ pub fn refusal(to: Refusal, seq: u8, failure: &Failure) -> BytesMut {
 }
 
 /// Number and SQLSTATE, those that a server would use. Clients take those of class 08 for the connection's end.
-fn code(to: Refusal, reason: Reason) -> (u16, &'static [u8; 5]) {
+fn code(to: Refusal, failure: &Failure) -> (u16, &'static [u8; 5]) {
     let logged_in = to == Refusal::Command;
-    match reason {
-        // ER_SERVER_ISNT_AVAILABLE
-        Reason::NoEndpoint | Reason::ConnectFailed => (3168, b"HY000"),
-        // ER_QUERY_TIMEOUT; ER_NET_READ_INTERRUPTED
-        Reason::Timeout if logged_in => (3024, b"HY000"),
-        Reason::Timeout => (1159, b"08S01"),
-        // ER_TOO_MANY_USER_CONNECTIONS; ER_CON_COUNT_ERROR
-        Reason::Overloaded if logged_in => (1203, b"42000"),
-        Reason::Overloaded => (1040, b"08004"),
-        // ER_USER_LIMIT_REACHED; ER_CON_COUNT_ERROR
-        Reason::RateLimited if logged_in => (1226, b"42000"),
-        Reason::RateLimited => (1040, b"08004"),
-        // ER_NET_READ_ERROR
-        Reason::UpstreamReset | Reason::BadReply => (1158, b"08S01"),
-        // ER_SERVER_SHUTDOWN
-        Reason::Draining => (1053, b"08S01"),
-        // ER_SPECIFIC_ACCESS_DENIED_ERROR; ER_ACCESS_DENIED_ERROR
-        Reason::Denied if logged_in => (1227, b"42000"),
-        Reason::Denied => (1045, b"28000"),
+    match (failure.status, failure.reason) {
         // ER_UNKNOWN_COM_ERROR; ER_HANDSHAKE_ERROR
-        Reason::BadRequest if logged_in => (1047, b"08S01"),
-        Reason::BadRequest => (1043, b"08S01"),
+        (Status::BadRequest, _) if logged_in => (1047, b"08S01"),
+        (Status::BadRequest, _) => (1043, b"08S01"),
+        // ER_ACCESS_DENIED_ERROR
+        (Status::Unauthenticated, _) => (1045, b"28000"),
+        // ER_SPECIFIC_ACCESS_DENIED_ERROR; ER_HOST_NOT_PRIVILEGED
+        (Status::Denied, _) if logged_in => (1227, b"42000"),
+        (Status::Denied, _) => (1130, b"HY000"),
+        // ER_BAD_DB_ERROR
+        (Status::NotFound, _) => (1049, b"42000"),
+        // ER_QUERY_TIMEOUT; ER_NET_READ_INTERRUPTED
+        (Status::Timeout, _) if logged_in => (3024, b"HY000"),
+        (Status::Timeout, _) => (1159, b"08S01"),
+        // ER_CON_COUNT_ERROR; ER_USER_LIMIT_REACHED; ER_TOO_MANY_USER_CONNECTIONS
+        (Status::Overloaded, _) if !logged_in => (1040, b"08004"),
+        (Status::Overloaded, Reason::RateLimited) => (1226, b"42000"),
+        (Status::Overloaded, _) => (1203, b"42000"),
+        // ER_SERVER_SHUTDOWN; ER_NET_READ_ERROR; ER_SERVER_ISNT_AVAILABLE
+        (Status::Unavailable, Reason::Draining) => (1053, b"08S01"),
+        (Status::Unavailable, Reason::UpstreamReset) => (1158, b"08S01"),
+        (Status::Unavailable, _) => (3168, b"HY000"),
+        // ER_INTERNAL_ERROR
+        (Status::Internal, _) => (1815, b"HY000"),
         // ER_UNKNOWN_ERROR
-        Reason::NoRoute | Reason::Fault | Reason::Direct => (1105, b"HY000"),
+        (Status::Ok | Status::AppError | Status::Unknown, _) => (1105, b"HY000"),
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Outcome {
     pub results: u32,
     /// How many rows the results' OKs said were changed.
     pub affected: u64,
+    /// How many files the client was asked for.
+    pub files: u32,
     /// The id of the statement that was prepared.
     pub statement: Option<u32>,
 }
@@ -43,6 +45,8 @@ pub(super) struct Progress {
     capabilities: Capabilities,
     shape: Shape,
     pub(super) phase: Phase,
+    /// The rows are those of OUT parameters, behind which there is an OK always. MySQL says so before the rows only.
+    out_parameters: bool,
     pub(super) outcome: Outcome,
 }
 
@@ -79,7 +83,8 @@ pub(super) enum Then {
 impl Progress {
     pub(super) fn new(capabilities: Capabilities) -> Self {
         let outcome = Outcome::default();
-        Self { capabilities, shape: Shape::None, phase: Phase::Done, outcome }
+        let (shape, phase) = (Shape::None, Phase::Done);
+        Self { capabilities, shape, phase, out_parameters: false, outcome }
     }
 
     pub(super) fn begin(&mut self, shape: Shape) {
@@ -95,6 +100,7 @@ impl Progress {
             Shape::Login => Phase::Login,
             Shape::Relay => Phase::Relay,
         };
+        self.out_parameters = false;
         self.outcome = Outcome::default();
     }
 
@@ -166,8 +172,10 @@ impl Progress {
     /// One result is over.
     fn after_result(&mut self, status: StatusFlags) -> Phase {
         self.outcome.results = self.outcome.results.saturating_add(1);
-        let more = matches!(self.shape, Shape::Results | Shape::Execution);
-        if more && status.has(StatusFlags::MORE_RESULTS) { Phase::Result } else { Phase::Done }
+        let several = matches!(self.shape, Shape::Results | Shape::Execution);
+        let out_parameters = std::mem::take(&mut self.out_parameters);
+        let more = status.has(StatusFlags::MORE_RESULTS) || out_parameters;
+        if several && more { Phase::Result } else { Phase::Done }
     }
 
     fn on_single(&mut self, packet: Passed<'_>) -> Result<Phase, Short> {
@@ -189,7 +197,10 @@ impl Progress {
                 let status = self.note(OkPacket::parse(packet.start)?);
                 Ok(self.after_result(status))
             }
-            Some(INFILE) => Ok(Phase::Upload),
+            Some(INFILE) => {
+                self.outcome.files = self.outcome.files.saturating_add(1);
+                Ok(Phase::Upload)
+            }
             _ => {
                 let mut body = Reader::new(packet.start);
                 let columns = body.lenenc_int()?;
@@ -234,6 +245,7 @@ impl Progress {
         if then == Then::Rows && fetched_later {
             return Ok(self.after_result(status));
         }
+        self.out_parameters = then == Then::Rows && status.has(StatusFlags::PS_OUT_PARAMS);
         Ok(self.after_definitions(then))
     }
 

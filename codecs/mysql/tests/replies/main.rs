@@ -155,9 +155,15 @@ fn out_parameters_are_one_more_result() {
         out,
         b"\0\0\0\x02\0\0\0",
     ]);
-    let mut tracker = tracker(Capabilities(0), Shape::Execution);
-    assert_eq!(tracker.feed(&all), Ok(all.len()));
-    assert!(tracker.is_done() && tracker.outcome().results == 3 && tracker.outcome().rows == 2);
+    let mut mariadb = tracker(Capabilities(0), Shape::Execution);
+    assert_eq!(mariadb.feed(&all), Ok(all.len()));
+    assert!(mariadb.is_done() && mariadb.outcome().results == 3 && mariadb.outcome().rows == 2);
+    // Of MySQL only what is before the rows says what follows them.
+    let last = b"\xfe\0\0\x02\0";
+    let all = packets(&[b"\x01", column, out, b"\0\0b", last, b"\0\0\0\x02\0\0\0"]);
+    let mut mysql = tracker(Capabilities(0), Shape::Execution);
+    assert_eq!(mysql.feed(&all), Ok(all.len()));
+    assert!(mysql.is_done() && mysql.outcome().results == 2 && mysql.outcome().rows == 1);
 }
 
 #[test]

@@ -1,0 +1,144 @@
+use std::{borrow::Cow, sync::Arc};
+
+use bytes::BytesMut;
+use wiremesh::{Frame, HeaderView, Kind, Status};
+
+use crate::{
+    Command, error,
+    identity::Identity,
+    reply::{ErrPacket, Shape},
+};
+
+/// What can be passed on at once: a packet, the beginning or the rest of one, or all that is there of a reply.
+#[derive(Clone, Debug)]
+pub struct MysqlFrame {
+    pub(crate) bytes: BytesMut,
+    pub(crate) what: What,
+    /// Whose request it is.
+    pub(crate) identity: Option<Arc<Identity>>,
+    /// Of a request: the sequence number that the reply begins with, where it can be known.
+    pub(crate) reply_seq: Option<u8>,
+    /// Of a reply: the error that it has ended with.
+    pub(crate) error: Option<ErrPacket>,
+    /// Of a reply: how many rows have come with it so far.
+    pub(crate) rows: u64,
+}
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// The server's first packet.
+    Greeting,
+    /// The client's wish to go on by TLS.
+    SslRequest,
+    /// The client's answer to the greeting.
+    Login,
+    /// A command, or its beginning; `None`: one that is not known.
+    Command(Option<Command>),
+    /// What the client says in the middle of something: the rest of a long command, its part in a login, a file.
+    Rest,
+    /// A part of a reply.
+    Reply {
+        /// The reply ends with it.
+        last: bool,
+    },
+    /// An error that the server tells unasked.
+    Notice,
+}
+
+impl MysqlFrame {
+    pub(crate) fn new(what: What, bytes: BytesMut) -> Self {
+        Self { bytes, what, identity: None, reply_seq: None, error: None, rows: 0 }
+    }
+
+    /// What it is.
+    pub fn what(&self) -> What {
+        self.what
+    }
+
+    /// Its bytes, packets' heads included.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Who sent it, if it is a request.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_deref()
+    }
+
+    /// The error that a reply has ended with.
+    pub fn error(&self) -> Option<ErrPacket> {
+        self.error
+    }
+
+    /// How many rows of a reply have come with this frame and those before it.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+}
+
+impl HeaderView for MysqlFrame {
+    fn header(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.identity.as_ref()?.header(name)
+    }
+
+    fn for_each_header(&self, each: &mut dyn FnMut(&str, &str)) {
+        if let Some(identity) = &self.identity {
+            identity.for_each_header(each);
+        }
+    }
+
+    fn caller(&self) -> Option<Cow<'_, str>> {
+        self.header("program_name")
+    }
+}
+
+impl Frame for MysqlFrame {
+    fn kind(&self) -> Kind {
+        match self.what {
+            What::Login => Kind::Request,
+            What::Command(command) if Shape::of(command) != Shape::None => Kind::Request,
+            What::Command(_) | What::Rest | What::SslRequest => Kind::OneWay,
+            What::Reply { .. } => Kind::Response,
+            What::Greeting | What::Notice => Kind::Push,
+        }
+    }
+
+    fn wire_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn status(&self) -> Status {
+        match &self.error {
+            Some(error) if self.kind() == Kind::Response => error::status(error),
+            _ => Status::Ok,
+        }
+    }
+
+    fn is_partial_fault(&self) -> bool {
+        self.error.as_ref().is_some_and(error::is_partial)
+    }
+
+    fn error_class(&self) -> Option<&'static str> {
+        self.error.as_ref().map(error::class)
+    }
+
+    fn service(&self) -> Option<Cow<'_, str>> {
+        self.header("schema")
+    }
+
+    fn method(&self) -> Option<Cow<'_, str>> {
+        method(self.what).map(Cow::Borrowed)
+    }
+}
+
+/// What a request is called.
+pub(crate) fn method(what: What) -> Option<&'static str> {
+    match what {
+        What::SslRequest => Some("SSL_REQUEST"),
+        What::Login => Some("LOGIN"),
+        What::Command(Some(command)) => Some(command.name()),
+        What::Command(None) => Some("COM_UNKNOWN"),
+        What::Greeting | What::Rest | What::Reply { .. } | What::Notice => None,
+    }
+}

@@ -1,0 +1,179 @@
+//! What the client says.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use wiremesh::{DecodeError, Limits};
+
+use super::{Change, Sending, Stage, Transparent};
+use crate::{
+    Command, MysqlFrame,
+    frame::What,
+    handshake::{ChangeUser, Login, MAX_HANDSHAKE, is_ssl_request},
+    wire::{HEAD, Head},
+};
+
+/// So much of a command comes with its first frame, if it is that long: what tells it from others.
+const FIRST: usize = 16 * 1024;
+
+type Taken = Result<Option<MysqlFrame>, DecodeError>;
+
+impl Transparent {
+    pub(super) fn take_client(&mut self, limits: &Limits, input: &mut BytesMut) -> Taken {
+        match (self.stage, self.sending) {
+            (Stage::Relay, _) => Ok(Some(MysqlFrame::new(What::Rest, input.split()))),
+            // What it says before the greeting waits for it.
+            (Stage::Greeting, _) => Ok(None),
+            (Stage::Over, _) => {
+                Err(DecodeError::Malformed { what: "request: the session is over" })
+            }
+            (_, Sending::Command) => self.take_rest(input),
+            (_, Sending::File) => self.take_file(input),
+            _ if self.tracker.is_login() => self.take_turn(input),
+            (Stage::Login, _) => self.take_login(limits, input),
+            (Stage::Commands, _) => self.take_command(limits, input),
+        }
+    }
+
+    /// The answer to the greeting.
+    fn take_login(&mut self, limits: &Limits, input: &mut BytesMut) -> Taken {
+        let Some((head, bytes)) = take_whole(input)? else { return Ok(None) };
+        let body = bytes.get(HEAD..).unwrap_or_default();
+        let reply_seq = Some(head.seq.wrapping_add(1));
+        if is_ssl_request(body) {
+            let frame = MysqlFrame::new(What::SslRequest, bytes);
+            return Ok(Some(MysqlFrame { reply_seq, ..frame }));
+        }
+        let login = Login::parse(body)?;
+        check_attributes(login.attributes.len(), limits)?;
+        self.capabilities = login.agreed(self.offered);
+        self.tracker = crate::reply::Tracker::new(self.capabilities);
+        let identity = Arc::new(login.into());
+        self.change = Change::Identity(Arc::clone(&identity));
+        let frame = MysqlFrame::new(What::Login, bytes);
+        Ok(Some(MysqlFrame { identity: Some(identity), reply_seq, ..frame }))
+    }
+
+    /// A command, or its beginning.
+    fn take_command(&mut self, limits: &Limits, input: &mut BytesMut) -> Taken {
+        let Some(head) = Head::read(input) else { return Ok(None) };
+        let end = head.len.saturating_add(HEAD);
+        if input.len() < end.min(FIRST.saturating_add(HEAD)) {
+            return Ok(None);
+        }
+        let code = input.get(HEAD).copied().filter(|_| head.len > 0).unwrap_or_default();
+        let command = Command::of(code);
+        if command == Some(Command::ChangeUser) {
+            if end > MAX_HANDSHAKE {
+                return Err(DecodeError::limit("COM_CHANGE_USER", MAX_HANDSHAKE, end));
+            }
+            if input.len() < end {
+                return Ok(None);
+            }
+        }
+        let whole = input.len() >= end && !head.is_continued();
+        let bytes = input.split_to(end.min(input.len()));
+        let body = bytes.get(HEAD.saturating_add(1)..).unwrap_or_default();
+        self.change = self.change_by(command, whole, body, limits)?;
+        // Of one that does not begin at 0 servers complain in their own way.
+        let mut reply_seq = (whole && head.seq == 0).then_some(1);
+        if !whole {
+            self.sending = Sending::Command;
+            self.client.begin(None);
+            self.client.next(&bytes, &mut 0)?;
+            reply_seq = None;
+        }
+        let identity = Some(Arc::clone(&self.identity));
+        let frame = MysqlFrame::new(What::Command(command), bytes);
+        Ok(Some(MysqlFrame { identity, reply_seq, ..frame }))
+    }
+
+    /// What a command will have changed when it was done.
+    fn change_by(
+        &self,
+        command: Option<Command>,
+        whole: bool,
+        body: &[u8],
+        limits: &Limits,
+    ) -> Result<Change, DecodeError> {
+        Ok(match command {
+            Some(Command::InitDb) if whole => {
+                Change::Identity(Arc::new(self.identity.with_schema(body)))
+            }
+            Some(Command::ChangeUser) => match ChangeUser::parse(body, self.capabilities) {
+                Ok(change) => {
+                    check_attributes(change.attributes.len(), limits)?;
+                    Change::Identity(Arc::new(change.into()))
+                }
+                // The server will say what it thinks of it.
+                Err(_) => Change::Nothing,
+            },
+            _ => Change::Nothing,
+        })
+    }
+
+    /// More of a command that is longer than what came first.
+    fn take_rest(&mut self, input: &mut BytesMut) -> Taken {
+        let mut at = 0;
+        if self.client.next(input, &mut at)?.is_some() {
+            self.sending = Sending::Nothing;
+            if !self.tracker.has_begun() {
+                self.tracker.expect(self.client.next_seq());
+            }
+        }
+        Ok(rest(input, at))
+    }
+
+    /// More of a file, which an empty packet ends.
+    fn take_file(&mut self, input: &mut BytesMut) -> Taken {
+        let mut at = 0;
+        while let Some(packet) = self.client.next(input, &mut at)? {
+            if packet.len == 0 {
+                self.sending = Sending::Nothing;
+                self.tracker.expect(self.client.next_seq());
+                break;
+            }
+        }
+        Ok(rest(input, at))
+    }
+
+    /// What the client says in a login. Numbers begin anew with what comes after it: that waits.
+    fn take_turn(&mut self, input: &mut BytesMut) -> Taken {
+        let mut at = 0;
+        while at < input.len() {
+            if self.client.is_between() {
+                let Some(head) = input.get(at..).and_then(Head::read) else { break };
+                if head.seq == 0 {
+                    break;
+                }
+                self.client.expect(None);
+            }
+            if self.client.next(input, &mut at)?.is_some() {
+                self.tracker.expect(self.client.next_seq());
+                self.client_spoke = true;
+            }
+        }
+        Ok(rest(input, at))
+    }
+}
+
+fn rest(input: &mut BytesMut, len: usize) -> Option<MysqlFrame> {
+    (len > 0).then(|| MysqlFrame::new(What::Rest, input.split_to(len)))
+}
+
+/// A packet of the handshake's, when it is all there.
+pub(super) fn take_whole(input: &mut BytesMut) -> Result<Option<(Head, BytesMut)>, DecodeError> {
+    let Some(head) = Head::read(input) else { return Ok(None) };
+    let end = head.len.saturating_add(HEAD);
+    if end > MAX_HANDSHAKE {
+        return Err(DecodeError::limit("handshake", MAX_HANDSHAKE, end));
+    }
+    Ok((input.len() >= end).then(|| (head, input.split_to(end))))
+}
+
+fn check_attributes(len: usize, limits: &Limits) -> Result<(), DecodeError> {
+    match len > limits.max_header {
+        true => Err(DecodeError::limit("max_header", limits.max_header, len)),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,112 @@
+//! What the upstream says.
+
+use std::mem;
+
+use bytes::BytesMut;
+use wiremesh::{DecodeError, Limits};
+
+use super::{Change, Sending, Stage, Transparent, client::take_whole};
+use crate::{
+    MysqlFrame,
+    frame::What,
+    handshake::Greeting,
+    reply::ErrPacket,
+    wire::{HEAD, Head},
+};
+
+const ERR: u8 = 0xff;
+
+type Taken = Result<Option<MysqlFrame>, DecodeError>;
+
+impl Transparent {
+    pub(super) fn take_upstream(&mut self, _: &Limits, input: &mut BytesMut) -> Taken {
+        match self.stage {
+            Stage::Relay => Ok(Some(reply(input.split(), false))),
+            Stage::Greeting => self.take_greeting(input),
+            Stage::Login | Stage::Commands if !self.tracker.is_done() => self.take_reply(input),
+            Stage::Login | Stage::Commands | Stage::Over => self.take_notice(input),
+        }
+    }
+
+    fn take_greeting(&mut self, input: &mut BytesMut) -> Taken {
+        let Some((_, bytes)) = take_whole(input)? else { return Ok(None) };
+        let body = bytes.get(HEAD..).unwrap_or_default();
+        if body.first() == Some(&ERR) {
+            return self.notice(bytes);
+        }
+        let greeting = Greeting::parse(body)?;
+        (self.stage, self.offered) = (Stage::Login, greeting.capabilities);
+        self.status = greeting.status;
+        Ok(Some(MysqlFrame::new(What::Greeting, bytes)))
+    }
+
+    /// What is there of the reply that is due.
+    fn take_reply(&mut self, input: &mut BytesMut) -> Taken {
+        if !self.tracker.has_begun()
+            && let Some(head) = Head::read(input)
+            && input.get(HEAD) == Some(&ERR)
+        {
+            // An error may have been sent before the request was there, or while it was sent: its number is another then.
+            self.tracker.expect(Some(head.seq));
+        }
+        let len = self.tracker.feed(input)?;
+        let done = self.tracker.is_done();
+        self.client_spoke = false;
+        let outcome = *self.tracker.outcome();
+        if outcome.files > self.files {
+            self.files = outcome.files;
+            self.sending = Sending::File;
+            self.client.begin(None);
+            self.tracker.expect(None);
+        }
+        if done {
+            self.conclude();
+        }
+        let frame = reply(input.split_to(len), done);
+        Ok((len > 0).then_some(MysqlFrame { error: outcome.error, rows: outcome.rows, ..frame }))
+    }
+
+    /// The reply is complete.
+    fn conclude(&mut self) {
+        let outcome = *self.tracker.outcome();
+        if let Some(ok) = outcome.ok {
+            self.status = ok.status;
+        }
+        let change = mem::take(&mut self.change);
+        if outcome.error.is_none()
+            && let Change::Identity(identity) = change
+        {
+            self.identity = identity;
+        }
+        if self.stage == Stage::Login {
+            self.stage = match outcome.error {
+                Some(_) => Stage::Over,
+                // From here on packets are within others, which are not looked into.
+                None if self.capabilities.is_compressed() => Stage::Relay,
+                None => Stage::Commands,
+            };
+        }
+    }
+
+    /// What nobody has asked for: an error, before the server closes.
+    fn take_notice(&mut self, input: &mut BytesMut) -> Taken {
+        match take_whole(input)? {
+            Some((_, bytes)) => self.notice(bytes),
+            None => Ok(None),
+        }
+    }
+
+    fn notice(&mut self, bytes: BytesMut) -> Taken {
+        let body = bytes.get(HEAD..).unwrap_or_default();
+        let error = body.first().filter(|first| **first == ERR).map(|_| ErrPacket::parse(body));
+        let Some(Ok(error)) = error else {
+            return Err(DecodeError::Malformed { what: "packet: nobody has asked for it" });
+        };
+        self.stage = Stage::Over;
+        Ok(Some(MysqlFrame { error: Some(error), ..MysqlFrame::new(What::Notice, bytes) }))
+    }
+}
+
+fn reply(bytes: BytesMut, last: bool) -> MysqlFrame {
+    MysqlFrame::new(What::Reply { last }, bytes)
+}
