@@ -10,6 +10,8 @@ from steps import Steps, check, equal, until
 
 
 class PyMySQL:
+    ed25519 = True
+
     def __init__(self):
         import pymysql
         import pymysql.cursors
@@ -38,6 +40,8 @@ class PyMySQL:
 
 
 class Mysqlclient:
+    ed25519 = False
+
     def __init__(self):
         import MySQLdb
         import MySQLdb.cursors
@@ -99,7 +103,8 @@ class Client:
         known = {"nat": "natpw", "nopw": ""}
         if self.server == "mysql8":
             known.update(sha2="sha2pw", s256="s256pw")
-        if self.server == "mariadb10":
+        # mysqlclient's wheel has no file for this plugin.
+        if self.server == "mariadb10" and self.library.ed25519:
             known.update(ed="edpw")
         return known
 

@@ -141,15 +141,29 @@ async fn drive(
     Said::by(&format!("{}-{way}", cell.name()), program, LONGEST).await
 }
 
-/// The command line of the server's own kind, without TLS.
-pub(super) fn cli(kind: Kind, address: SocketAddr) -> Command {
-    let mut program = match kind {
-        Kind::Mysql => {
+/// Whose command line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Flavour {
+    Mysql,
+    Mariadb,
+}
+
+impl Flavour {
+    /// That of the server's own project.
+    pub(super) fn of(kind: Kind) -> Self {
+        if kind == Kind::Mysql { Self::Mysql } else { Self::Mariadb }
+    }
+}
+
+/// A command line, without TLS.
+pub(super) fn cli(flavour: Flavour, address: SocketAddr) -> Command {
+    let mut program = match flavour {
+        Flavour::Mysql => {
             let mut mysql = command(mysql().join("bin/mysql"));
             mysql.args(["--no-defaults", "--ssl-mode=DISABLED", "--local-infile=1"]);
             mysql
         }
-        Kind::Maria10 | Kind::Maria11 => {
+        Flavour::Mariadb => {
             let mut mariadb = command("mariadb");
             mariadb.args(["--no-defaults", "--skip-ssl", "--local-infile=1"]);
             mariadb

