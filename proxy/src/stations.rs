@@ -259,7 +259,8 @@ impl Worker {
         Ok(())
     }
 
-    fn cluster_of(&self, route: &LocalRoute) -> Option<Rc<LocalCluster>> {
+    /// The cluster that the route leads to this time.
+    pub fn cluster_of(&self, route: &LocalRoute) -> Option<Rc<LocalCluster>> {
         if let Action::Weighted(split) = &route.action {
             let name = split.pick(&mut self.rng.borrow_mut()).clone();
             return self.cluster(&name);

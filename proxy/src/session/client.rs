@@ -14,14 +14,15 @@ use bytes::BytesMut;
 use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
 use wiremesh::{
-    Frame, Kind, Peer, WriteBuf,
-    correlation::{Handshake, Progress, Sessioned},
+    Failure, Frame, Kind, Peer, Reason, WriteBuf,
+    correlation::{Handshake, Progress, SessionMachine, Sessioned},
 };
 
 use super::{Sessions, ticket::Pending, upstream::Upstream};
 use crate::{
+    net::Stream,
     telemetry::ListenerSeries,
-    worker::{Accepted, ListenerView, OWED_HIGH, OWED_LOW, Overdue, Pace},
+    worker::{ConnectionSlot, ListenerView, OWED_HIGH, OWED_LOW, Overdue, Pace},
 };
 
 /// Requests behind the one in progress are read up to here, so that a client that is gone is noticed.
@@ -34,11 +35,15 @@ pub struct Client<P: Sessioned> {
     pub series: Arc<ListenerSeries>,
     pub listener: RefCell<Rc<ListenerView>>,
     pub session: RefCell<Session<P>>,
+    /// `None` when it is over.
+    stream: RefCell<Option<Stream>>,
     out: RefCell<WriteBuf>,
     waker: RefCell<Option<Waker>>,
     state: Cell<State>,
     /// It could send more if its upstream took it.
     clogged: Cell<bool>,
+    /// Its task has something to do as soon as it may: take what was received, or end.
+    waits: Cell<bool>,
     pace: Pace,
 }
 
@@ -74,15 +79,23 @@ impl<P: Sessioned> Session<P> {
 }
 
 impl<P: Sessioned> Client<P> {
-    pub fn new(id: u64, accepted: &Accepted, protocol: &P, now: Instant) -> Self {
+    pub fn new(
+        id: u64,
+        stream: Stream,
+        peer: String,
+        listener: Rc<ListenerView>,
+        series: Arc<ListenerSeries>,
+        protocol: &P,
+        now: Instant,
+    ) -> Self {
         let pace = Pace::new(now);
         // The handshake is to be done in the time of a frame.
         pace.partial_since.set(Some(now));
         Self {
             id,
-            peer: accepted.peer.clone(),
-            series: accepted.series.clone(),
-            listener: RefCell::new(accepted.listener.clone()),
+            peer,
+            series,
+            listener: RefCell::new(listener),
             session: RefCell::new(Session {
                 machine: protocol.machine(),
                 pending: Pending::None,
@@ -90,10 +103,12 @@ impl<P: Sessioned> Client<P> {
                 holds: false,
                 tied: false,
             }),
+            stream: RefCell::new(Some(stream)),
             out: RefCell::default(),
             waker: RefCell::default(),
             state: Cell::new(State::Open),
             clogged: Cell::new(false),
+            waits: Cell::new(true),
             pace,
         }
     }
@@ -113,7 +128,7 @@ impl<P: Sessioned> Client<P> {
         self.pace.is_stalled() && !self.is_gone()
     }
 
-    /// Appends to what the client is owed, and sees to it that it is written.
+    /// Appends to what the client is owed, and writes what the socket takes at once: for that its task need not be woken.
     pub fn owe(&self, sessions: &Sessions<P>, write: impl FnOnce(&mut WriteBuf)) {
         if self.is_gone() {
             return;
@@ -121,11 +136,38 @@ impl<P: Sessioned> Client<P> {
         let mut out = self.out.borrow_mut();
         sessions.worker.buffers.to_clients.lend(&mut out);
         write(&mut out);
-        if out.len() > OWED_HIGH && !self.pace.is_stalled() {
+        drop(out);
+        if let Poll::Ready(Ok(())) =
+            self.poll_write(sessions, &mut Context::from_waker(Waker::noop()))
+        {
+            return;
+        }
+        if self.out.borrow().len() > OWED_HIGH && !self.pace.is_stalled() {
             self.pace.stalled_since.set(Some(sessions.worker.now()));
         }
-        drop(out);
+        // It waits for the socket, or finds out what is wrong with it.
         self.wake();
+    }
+
+    /// Writes of what the client is owed what the socket takes.
+    fn poll_write(&self, sessions: &Sessions<P>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut stream = self.stream.borrow_mut();
+        let Some(stream) = &mut *stream else { return Poll::Ready(Ok(())) };
+        let mut out = self.out.borrow_mut();
+        while !out.is_empty() {
+            match ready!(stream.poll_write_out(cx, &mut out))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n => {
+                    self.series.bytes_sent.add(n as u64);
+                    self.pace.on_taken(n, sessions.worker.now());
+                }
+            }
+            if out.len() <= OWED_LOW {
+                self.relieve();
+            }
+        }
+        sessions.worker.buffers.to_clients.reclaim(&mut out);
+        Poll::Ready(Ok(()))
     }
 
     /// Has the driver look again.
@@ -135,11 +177,33 @@ impl<P: Sessioned> Client<P> {
         }
     }
 
+    /// The client may send, or end, where it could not before.
+    pub fn go_on(&self) {
+        if self.waits.get() {
+            self.wake();
+        }
+    }
+
     /// The upstream takes more again.
     pub fn unclog(&self) {
         if self.clogged.replace(false) {
             self.wake();
         }
+    }
+
+    /// Whether it may still ask for something.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state.get(), State::Open | State::Leaving)
+    }
+
+    /// Whether it is to be closed as soon as no upstream is held.
+    pub fn is_leaving(&self) -> bool {
+        self.state.get() == State::Leaving
+    }
+
+    /// It is to send its first request in the time of a frame.
+    pub fn expect_frame(&self, now: Instant) {
+        self.pace.partial_since.set(Some(now));
     }
 
     /// Closes as soon as no request is in progress and no upstream is held.
@@ -152,7 +216,7 @@ impl<P: Sessioned> Client<P> {
 
     /// Reads nothing more, and closes when the request in progress is answered and all that is owed is written.
     pub fn close(&self) {
-        if matches!(self.state.get(), State::Open | State::Leaving) {
+        if self.is_open() {
             self.state.set(State::Closing);
             self.wake();
         }
@@ -183,8 +247,20 @@ impl<P: Sessioned> Client<P> {
     fn deadline(&self) -> Option<Instant> {
         match &self.session.borrow().pending {
             Pending::Waiting(waiting) => waiting.0.passage.deadline,
+            Pending::Attaching(attaching) => Some(attaching.deadline),
             Pending::Sent(sent) => sent.deadline,
             Pending::None | Pending::Paused => None,
+        }
+    }
+
+    /// It sends nothing more: its upstream is told.
+    fn finish(&self) {
+        let session = self.session.borrow();
+        // What is held back has not been sent yet.
+        if !matches!(session.pending, Pending::Paused)
+            && let Some(upstream) = &session.upstream
+        {
+            upstream.finish();
         }
     }
 
@@ -196,7 +272,13 @@ impl<P: Sessioned> Client<P> {
             State::Leaving => session.holds,
             State::Closing | State::Closed => false,
         };
-        if !open || self.pace.is_stalled() || !matches!(session.pending, Pending::None) {
+        let turn = match session.pending {
+            Pending::None => true,
+            // What belongs to a request cannot go before it.
+            Pending::Sent(_) => session.machine.is_open(),
+            Pending::Attaching(_) | Pending::Waiting(_) | Pending::Paused => false,
+        };
+        if !open || self.pace.is_stalled() || !turn {
             return false;
         }
         let clogged = session.upstream.as_ref().is_some_and(|upstream| upstream.is_clogged());
@@ -231,8 +313,9 @@ impl<P: Sessioned> Drop for Leaving<P> {
 pub struct ClientTask<P: Sessioned> {
     sessions: Rc<Sessions<P>>,
     client: Rc<Client<P>>,
-    accepted: Accepted,
-    /// `None` when it is done.
+    /// Counts the connection out when it is dropped.
+    _slot: ConnectionSlot,
+    /// `None` when it is done, and end to end.
     handshake: Option<P::ClientHandshake>,
     decoder: P::State,
     input: BytesMut,
@@ -245,13 +328,18 @@ pub struct ClientTask<P: Sessioned> {
 }
 
 impl<P: Sessioned> ClientTask<P> {
-    pub fn new(sessions: Rc<Sessions<P>>, client: Rc<Client<P>>, mut accepted: Accepted) -> Self {
-        let input = mem::take(&mut accepted.prefix);
+    pub fn new(
+        sessions: Rc<Sessions<P>>,
+        client: Rc<Client<P>>,
+        input: BytesMut,
+        slot: ConnectionSlot,
+    ) -> Self {
+        let handshake = || sessions.protocol.client_handshake();
         Self {
-            handshake: Some(sessions.protocol.client_handshake()),
+            handshake: (!sessions.end_to_end).then(handshake),
             sessions,
             client,
-            accepted,
+            _slot: slot,
             decoder: P::State::default(),
             drained: input.is_empty(),
             input,
@@ -268,12 +356,16 @@ impl<P: Sessioned> ClientTask<P> {
         if let Some(handshake) = &mut self.handshake {
             let progress = handshake.start(&self.sessions.protocol);
             self.advance(progress);
+        } else {
+            self.sessions.attach(&self.client);
         }
         let result = std::future::poll_fn(|cx| self.poll(cx)).await;
         drop(leaving);
-        match result {
-            Ok(()) => self.accepted.stream.linger(self.eof).await,
-            Err(error) => {
+        let stream = self.client.stream.borrow_mut().take();
+        match (result, stream) {
+            (Ok(()), Some(mut stream)) => stream.linger(self.eof).await,
+            (Ok(()), None) => {}
+            (Err(error), _) => {
                 tracing::debug!(client = %self.client.peer, %error, "client connection lost");
             }
         }
@@ -306,6 +398,7 @@ impl<P: Sessioned> ClientTask<P> {
         }
         self.client.pace.partial_since.set(None);
         match frame.kind() {
+            _ if self.sessions.end_to_end => self.sessions.on_request(&self.client, frame),
             Kind::Heartbeat => {
                 self.client.series.heartbeats.inc();
                 if let Some(reply) = self.sessions.protocol.heartbeat_reply(&frame) {
@@ -319,30 +412,6 @@ impl<P: Sessioned> ClientTask<P> {
         }
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut out = self.client.out.borrow_mut();
-        while !out.is_empty() {
-            match self.accepted.stream.poll_write_out(cx, &mut out) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(n)) => {
-                    self.client.series.bytes_sent.add(n as u64);
-                    self.client.pace.on_taken(n, self.sessions.worker.now());
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => break,
-            }
-            if out.len() <= OWED_LOW {
-                self.client.relieve();
-            }
-        }
-        if out.is_empty() {
-            self.sessions.worker.buffers.to_clients.reclaim(&mut out);
-            Poll::Ready(Ok(()))
-        } else {
-            Poll::Pending
-        }
-    }
-
     /// Decodes and dispatches what has been received, as far as may be.
     fn take_frames(&mut self, input: &mut BytesMut) {
         loop {
@@ -352,7 +421,15 @@ impl<P: Sessioned> ClientTask<P> {
             }
             let listener = self.client.listener.borrow().clone();
             let limits = &listener.limits;
-            match self.sessions.protocol.decode(Peer::Client, &mut self.decoder, limits, input) {
+            let (protocol, decoder) = (&self.sessions.protocol, &mut self.decoder);
+            let taken = match self.handshake {
+                Some(_) => protocol.decode(Peer::Client, decoder, limits, input),
+                None => {
+                    let machine = &mut self.client.session.borrow_mut().machine;
+                    machine.take(protocol, Peer::Client, decoder, limits, input)
+                }
+            };
+            match taken {
                 Ok(Some(frame)) => self.on_frame(frame),
                 Ok(None) => {
                     self.drained = true;
@@ -368,8 +445,8 @@ impl<P: Sessioned> ClientTask<P> {
                     input.clear();
                     self.drained = true;
                     self.client.pace.partial_since.set(None);
-                    self.client.close();
-                    return;
+                    let failure = Failure::new(Reason::BadRequest, error.to_string());
+                    return self.sessions.end(&self.client, &failure);
                 }
             }
         }
@@ -381,14 +458,17 @@ impl<P: Sessioned> ClientTask<P> {
             self.take_frames(&mut input);
             self.input = input;
         }
-        let open = matches!(self.client.state.get(), State::Open | State::Leaving);
+        let open = self.client.is_open();
         let full = !self.drained && (self.input.len() >= READ_AHEAD || self.client.is_stalled());
         if self.eof || !open || full {
             return Poll::Pending;
         }
         let buffers = &self.sessions.worker.buffers;
         let mut input = buffers.begin_read(&mut self.input);
-        let read = poll_read_buf(Pin::new(&mut self.accepted.stream), cx, &mut input);
+        let read = match &mut *self.client.stream.borrow_mut() {
+            Some(stream) => poll_read_buf(Pin::new(stream), cx, &mut input),
+            None => Poll::Pending,
+        };
         if let Poll::Ready(Ok(n)) = &read {
             if *n == 0 {
                 self.eof = true;
@@ -427,7 +507,16 @@ impl<P: Sessioned> ClientTask<P> {
             State::Leaving => !self.client.session.borrow().holds || (self.eof && self.drained),
             State::Closing | State::Closed => true,
         };
-        over && !self.client.is_busy()
+        over && !self.client.is_busy() && !self.is_half_closed()
+    }
+
+    /// Whether the client sends nothing more, which its upstream knows, and its upstream may go on sending.
+    fn is_half_closed(&self) -> bool {
+        let session = self.client.session.borrow();
+        self.sessions.end_to_end
+            && self.client.is_open()
+            && session.upstream.is_some()
+            && session.machine.is_open()
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -438,13 +527,23 @@ impl<P: Sessioned> ClientTask<P> {
                 *waker = Some(cx.waker().clone());
             }
         }
+        let polled = self.poll_session(cx);
+        let open = self.client.state.get() == State::Open;
+        self.client.waits.set(!self.drained || self.eof || !open);
+        polled
+    }
+
+    fn poll_session(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             if self.client.is_gone() {
                 return Poll::Ready(Ok(()));
             }
-            let written = self.poll_write(cx)?;
+            let written = self.client.poll_write(&self.sessions, cx)?;
             if self.poll_read(cx)?.is_ready() {
                 continue;
+            }
+            if self.eof && self.drained && self.sessions.end_to_end {
+                self.client.finish();
             }
             self.poll_timer(cx);
             if written.is_pending() {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use tokio::time::Sleep;
+use tokio::{io::AsyncWrite, time::Sleep};
 use tokio_util::io::poll_read_buf;
 use wiremesh::{
     Frame, Kind, Peer, Reason, Status,
@@ -22,7 +22,7 @@ use super::{
     Sessions,
     upstream::{Role, Upstream},
 };
-use crate::{config, net::Stream, worker::ListenerView};
+use crate::{config, worker::ListenerView};
 
 /// How long an endpoint that said go-away is left alone, if there is another.
 const GO_AWAY: Duration = Duration::from_secs(5);
@@ -40,17 +40,20 @@ pub struct UpstreamTask<P: Sessioned> {
     /// Whose limits apply.
     listener: Rc<ListenerView>,
     config: Arc<config::Cluster>,
-    stream: Stream,
     handshake: P::UpstreamHandshake,
     decoder: P::State,
     input: BytesMut,
+    /// Why nothing can be written any more. What the upstream said before is still read.
+    broken: Option<io::Error>,
+    /// It was told that nothing more will come.
+    told: bool,
     timer: Option<Pin<Box<Sleep>>>,
     keepalive: Keepalive,
     probes: bool,
 }
 
 impl<P: Sessioned> UpstreamTask<P> {
-    pub fn new(sessions: Rc<Sessions<P>>, upstream: Rc<Upstream<P>>, stream: Stream) -> Self {
+    pub fn new(sessions: Rc<Sessions<P>>, upstream: Rc<Upstream<P>>) -> Self {
         let config = upstream.pool.cluster.shared().config();
         let keepalive = config.keepalive.unwrap_or_default().into();
         let listener = upstream.pool.listener.borrow().clone();
@@ -61,9 +64,10 @@ impl<P: Sessioned> UpstreamTask<P> {
             handshake: sessions.protocol.upstream_handshake(),
             decoder: P::State::default(),
             input: BytesMut::new(),
+            broken: None,
+            told: false,
             timer: None,
             config,
-            stream,
             sessions,
             upstream,
         }
@@ -71,9 +75,13 @@ impl<P: Sessioned> UpstreamTask<P> {
 
     /// Serves until the connection is over.
     pub async fn serve(mut self) -> Ended {
-        let progress = self.handshake.start(&self.sessions.protocol);
-        if let Err(ended) = self.advance(progress) {
-            return ended;
+        if self.sessions.end_to_end {
+            self.sessions.connected(&self.upstream);
+        } else {
+            let progress = self.handshake.start(&self.sessions.protocol);
+            if let Err(ended) = self.advance(progress) {
+                return ended;
+            }
         }
         std::future::poll_fn(|cx| self.poll(cx)).await
     }
@@ -102,6 +110,7 @@ impl<P: Sessioned> UpstreamTask<P> {
             return self.advance(progress);
         }
         match frame.kind() {
+            _ if sessions.end_to_end => {}
             Kind::Heartbeat => {
                 if let Some(reply) = sessions.protocol.heartbeat_reply(&frame) {
                     upstream.append(sessions, reply);
@@ -143,18 +152,16 @@ impl<P: Sessioned> UpstreamTask<P> {
         }
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let mut out = self.upstream.out.borrow_mut();
-        while !out.is_empty() {
-            match self.stream.poll_write_out(cx, &mut out) {
-                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(n)) => self.upstream.wrote(n, out.len()),
-                Poll::Ready(Err(error)) => return Err(error),
-                Poll::Pending => return Ok(()),
+    /// Ready when all is written, and the upstream told if there will not be more.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.upstream.poll_write(&self.sessions, cx))?;
+        if self.upstream.is_finishing() && !self.told {
+            if let Some(stream) = &mut *self.upstream.stream.borrow_mut() {
+                ready!(Pin::new(stream).poll_shutdown(cx))?;
             }
+            self.told = true;
         }
-        self.sessions.worker.buffers.to_upstreams.reclaim(&mut out);
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 
     /// Whether its client takes too little for more to be read here.
@@ -169,7 +176,21 @@ impl<P: Sessioned> UpstreamTask<P> {
     fn take_frames(&mut self, input: &mut BytesMut) -> Result<(), Ended> {
         while !input.is_empty() && !self.is_held_back() {
             let limits = &self.listener.limits;
-            match self.sessions.protocol.decode(Peer::Upstream, &mut self.decoder, limits, input) {
+            let (protocol, decoder) = (&self.sessions.protocol, &mut self.decoder);
+            let taken = match &mut *self.upstream.role.borrow_mut() {
+                Role::Lent(client) => {
+                    let machine = &mut client.session.borrow_mut().machine;
+                    machine.take(protocol, Peer::Upstream, decoder, limits, input)
+                }
+                Role::Resetting(machine) => {
+                    machine.take(protocol, Peer::Upstream, decoder, limits, input)
+                }
+                Role::Gone => return Ok(()),
+                Role::Opening | Role::Clean => {
+                    protocol.decode(Peer::Upstream, decoder, limits, input)
+                }
+            };
+            match taken {
                 Ok(Some(frame)) => self.on_frame(frame)?,
                 Ok(None) => break,
                 Err(error) => {
@@ -195,7 +216,10 @@ impl<P: Sessioned> UpstreamTask<P> {
         }
         let sessions = self.sessions.clone();
         let mut input = sessions.worker.buffers.begin_read(&mut self.input);
-        let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut input);
+        let read = match &mut *self.upstream.stream.borrow_mut() {
+            Some(stream) => poll_read_buf(Pin::new(stream), cx, &mut input),
+            None => Poll::Pending,
+        };
         let taken = match &read {
             Poll::Ready(Ok(n)) if *n > 0 => {
                 self.keepalive.on_traffic(sessions.worker.now());
@@ -221,8 +245,9 @@ impl<P: Sessioned> UpstreamTask<P> {
             Role::Opening => (since + connect_timeout, "the handshake takes too long"),
             Role::Resetting(_) => (since + connect_timeout, "the reset is not answered"),
             Role::Clean => (since + idle, "idle"),
+            Role::Gone => (since + connect_timeout, "discarded"),
             // By the time it is clean the clock will be looked at in time for it.
-            Role::Lent(_) | Role::Gone => return Ok(now + LOOK.min(idle)),
+            Role::Lent(_) => return Ok(now + LOOK.min(idle)),
         };
         if end <= now {
             return Err((Reason::UpstreamReset, why.into()));
@@ -266,6 +291,18 @@ impl<P: Sessioned> UpstreamTask<P> {
         }
     }
 
+    /// Ends the connection, at once or when all is written that a client who has left had sent.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        if self.upstream.is_finishing()
+            && self.broken.is_none()
+            && self.poll_write(cx).is_pending()
+            && self.poll_timer(cx).is_ok()
+        {
+            return Poll::Pending;
+        }
+        Poll::Ready((Reason::UpstreamReset, "discarded".into()))
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         self.sessions.worker.tick();
         {
@@ -276,15 +313,20 @@ impl<P: Sessioned> UpstreamTask<P> {
         }
         loop {
             if matches!(*self.upstream.role.borrow(), Role::Gone) {
-                return Poll::Ready((Reason::UpstreamReset, "discarded".into()));
+                return self.poll_end(cx);
             }
-            if let Err(error) = self.poll_write(cx) {
-                return Poll::Ready((Reason::UpstreamReset, error.to_string()));
+            if self.broken.is_none()
+                && let Poll::Ready(Err(error)) = self.poll_write(cx)
+            {
+                self.broken = Some(error);
             }
             match self.poll_read(cx) {
                 Poll::Ready(Ok(())) => continue,
                 Poll::Ready(Err(ended)) => return Poll::Ready(ended),
                 Poll::Pending => {}
+            }
+            if let Some(error) = self.broken.as_ref().filter(|_| !self.is_held_back()) {
+                return Poll::Ready((Reason::UpstreamReset, error.to_string()));
             }
             if let Err(ended) = self.poll_timer(cx) {
                 return Poll::Ready(ended);

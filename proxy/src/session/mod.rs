@@ -8,6 +8,7 @@
 
 mod client;
 mod driver;
+mod end_to_end;
 mod pool;
 mod probe;
 mod reply;
@@ -41,6 +42,8 @@ const QUIET: Duration = Duration::from_millis(500);
 pub struct Sessions<P: Sessioned> {
     pub worker: Rc<Worker>,
     pub protocol: P,
+    /// [`Sessioned::end_to_end`].
+    end_to_end: bool,
     clients: RefCell<FxHashMap<u64, Rc<Client<P>>>>,
     next_client: Cell<u64>,
     /// Bytes of requests that are kept for retries.
@@ -54,6 +57,7 @@ impl<P: Sessioned> Sessions<P> {
     pub fn new(worker: Rc<Worker>, protocol: P) -> Self {
         Self {
             worker,
+            end_to_end: protocol.end_to_end(),
             protocol,
             clients: RefCell::default(),
             next_client: Cell::new(1),
@@ -74,12 +78,15 @@ impl<P: Sessioned> Sessions<P> {
 impl<P: Sessioned> Driver for Sessions<P> {
     fn serve(self: Rc<Self>, accepted: Accepted) {
         let id = self.next_client.replace(self.next_client.get() + 1);
-        let client = Rc::new(Client::new(id, &accepted, &self.protocol, self.worker.tick()));
+        let Accepted { stream, prefix, peer, listener, series, slot } = accepted;
+        let now = self.worker.tick();
+        let client = Client::new(id, stream, peer, listener, series, &self.protocol, now);
+        let client = Rc::new(client);
         self.clients.borrow_mut().insert(id, client.clone());
         if self.worker.phase() == Phase::Closing {
-            client.close();
+            self.dismiss(&client);
         }
-        tokio::task::spawn_local(ClientTask::new(self.clone(), client, accepted).run());
+        tokio::task::spawn_local(ClientTask::new(self.clone(), client, prefix, slot).run());
     }
 
     fn sweep(&self, now: Instant) {
@@ -93,10 +100,10 @@ impl<P: Sessioned> Driver for Sessions<P> {
                 Phase::Serving | Phase::Refusing => {}
                 Phase::Draining => {
                     if now.checked_sub(QUIET).is_some_and(|since| client.is_quiet_since(since)) {
-                        client.close();
+                        self.dismiss(&client);
                     }
                 }
-                Phase::Closing => client.close(),
+                Phase::Closing => self.dismiss(&client),
             }
         }
         self.sweep_pools(now);
@@ -108,7 +115,10 @@ impl<P: Sessioned> Driver for Sessions<P> {
             match self.worker.listener(&name) {
                 Some(listener) => *client.listener.borrow_mut() = listener,
                 // The listener is gone from the configuration: what is in progress is finished.
-                None => client.leave(),
+                None => {
+                    client.leave();
+                    self.left(&client);
+                }
             }
         }
         self.reload_pools();
@@ -117,6 +127,7 @@ impl<P: Sessioned> Driver for Sessions<P> {
     fn drain(&self) {
         for client in self.all_clients() {
             if !client.is_busy()
+                && !self.end_to_end
                 && let Some(bye) = self.protocol.go_away(0)
             {
                 client.owe(self, |out| self.protocol.encode(bye, out));

@@ -55,7 +55,7 @@ impl<P: Sessioned> Pool<P> {
         }
     }
 
-    fn upstream(&self, number: usize) -> Option<Rc<Upstream<P>>> {
+    pub fn upstream(&self, number: usize) -> Option<Rc<Upstream<P>>> {
         self.upstreams.borrow().get(number).cloned().flatten()
     }
 
@@ -65,6 +65,11 @@ impl<P: Sessioned> Pool<P> {
             upstreams.resize(number + 1, None);
         }
         upstreams[number] = upstream;
+    }
+
+    /// Whether the worker has all the connections that it may have.
+    pub fn is_full(&self, worker: &Worker) -> bool {
+        self.book.borrow().connections() >= bounds(worker, &self.cluster).0
     }
 
     /// Takes a connection that was open out of the books.
@@ -90,7 +95,11 @@ fn bounds(worker: &Worker, cluster: &LocalCluster) -> (usize, usize) {
 }
 
 impl<P: Sessioned> Sessions<P> {
-    fn pool(&self, cluster: &Rc<LocalCluster>, listener: &Rc<ListenerView>) -> Rc<Pool<P>> {
+    pub(super) fn pool(
+        &self,
+        cluster: &Rc<LocalCluster>,
+        listener: &Rc<ListenerView>,
+    ) -> Rc<Pool<P>> {
         let key = Rc::as_ptr(cluster).addr();
         let mut pools = self.pools.borrow_mut();
         let new = || Rc::new(Pool::new(&self.worker, cluster.clone(), listener.clone()));
@@ -145,18 +154,34 @@ impl<P: Sessioned> Sessions<P> {
                 None => return,
                 Some(Errand::Connect(number)) => self.connect(pool, number),
                 Some(Errand::Lend { client, connection }) => {
-                    let waiting = self.client(client).and_then(|c| Some((self.waiting(&c)?, c)));
-                    match (waiting, pool.upstream(connection)) {
-                        (Some(((ticket, request), client)), Some(upstream)) => {
-                            upstream.lend(&client);
-                            self.send(&client, &upstream, ticket, request);
-                            client.wake();
-                        }
-                        _ => pool.book.borrow_mut().release(connection, false),
+                    let lent = match (self.client(client), pool.upstream(connection)) {
+                        (Some(client), Some(upstream)) => self.lend_to(&client, &upstream),
+                        _ => false,
+                    };
+                    if !lent {
+                        pool.book.borrow_mut().release(connection, false);
                     }
                 }
             }
         }
+    }
+
+    /// Gives a client the connection that it waits for; says whether it still did.
+    pub(super) fn lend_to(
+        self: &Rc<Self>,
+        client: &Rc<Client<P>>,
+        upstream: &Rc<Upstream<P>>,
+    ) -> bool {
+        if self.attaching(client).is_some() {
+            self.attached(client, upstream);
+        } else if let Some((ticket, request)) = self.waiting(client) {
+            upstream.lend(client);
+            self.send(client, upstream, ticket, request);
+        } else {
+            return false;
+        }
+        client.wake();
+        true
     }
 
     /// Takes a client's request that waits for a connection out of the cluster's count of those.
@@ -187,7 +212,7 @@ impl<P: Sessioned> Sessions<P> {
     }
 
     /// Makes a connection of this number.
-    fn connect(self: &Rc<Self>, pool: &Rc<Pool<P>>, number: usize) {
+    pub(super) fn connect(self: &Rc<Self>, pool: &Rc<Pool<P>>, number: usize) {
         let now = self.worker.now();
         if self.worker.phase() == Phase::Closing {
             let told = pool.book.borrow_mut().connect_failed(number);
@@ -213,6 +238,10 @@ impl<P: Sessioned> Sessions<P> {
         upstream.clean(self.worker.now());
         upstream.pool.book.borrow_mut().connected(upstream.number);
         self.errands(&upstream.pool);
+        if self.end_to_end && upstream.is_clean() {
+            // Nobody waits for it any more, and what it says is for nobody else.
+            self.discard(upstream);
+        }
     }
 
     /// A connection could not be made: one client is told, or tries again.
@@ -234,6 +263,15 @@ impl<P: Sessioned> Sessions<P> {
         self.errands(pool);
     }
 
+    /// No connection was made, and it is not the endpoint's fault: one client is told.
+    pub(super) fn not_opened(self: &Rc<Self>, upstream: &Upstream<P>, failure: &Failure) {
+        let pool = &upstream.pool;
+        pool.put(upstream.number, None);
+        let told = pool.book.borrow_mut().connect_failed(upstream.number);
+        self.not_connected(told, None, failure);
+        self.errands(pool);
+    }
+
     fn not_connected(
         self: &Rc<Self>,
         client: Option<u64>,
@@ -241,11 +279,21 @@ impl<P: Sessioned> Sessions<P> {
         failure: &Failure,
     ) {
         let Some(client) = client.and_then(|id| self.client(id)) else { return };
-        if let Some((ticket, _)) = self.waiting(&client) {
+        if let Some(attaching) = self.attaching(&client) {
+            self.not_attached(&client, attaching, failure);
+        } else if let Some((ticket, _)) = self.waiting(&client) {
             if let Some(cluster) = &ticket.passage.cluster {
                 cluster.release_request();
             }
             self.failed(&client, ticket, endpoint, failure, Retry::IfUnsent);
+        }
+    }
+
+    /// Closes a connection whose client has left, when the upstream was given all that the client has sent.
+    pub(super) fn leave(self: &Rc<Self>, upstream: &Upstream<P>) {
+        if upstream.client().is_some() {
+            upstream.end_written(self.worker.now());
+            self.lost(upstream);
         }
     }
 

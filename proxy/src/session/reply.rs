@@ -43,8 +43,8 @@ impl<P: Sessioned> Sessions<P> {
                 done = Some(std::mem::replace(&mut session.pending, Pending::None));
             }
         }
-        let dedicated = upstream.pool.cluster.config().dedicated;
-        let mut next = None;
+        let dedicated = self.end_to_end || upstream.pool.cluster.config().dedicated;
+        let (mut next, mut closing) = (None, false);
         match hold {
             Hold::Pending => {}
             Hold::Held => (session.holds, session.tied) = (true, true),
@@ -59,8 +59,10 @@ impl<P: Sessioned> Sessions<P> {
             Hold::Close => {
                 next = Some(None);
                 session.detach();
+                closing = self.end_to_end;
             }
         }
+        let open = session.machine.is_open();
         let clean = session.upstream.is_none();
         drop(session);
         match next {
@@ -68,8 +70,9 @@ impl<P: Sessioned> Sessions<P> {
             Some(Some(reset)) => self.release(upstream, reset),
             Some(None) => self.discard(upstream),
         }
+        let answered = done.is_some();
         if let Some(Pending::Sent(sent)) = done {
-            let Sent { ticket, endpoint, at, .. } = *sent;
+            let Sent { ticket, endpoint, at, .. } = sent;
             let now = self.worker.now();
             let left = Left::Answered { status: ticket.status, partial: ticket.partial };
             ticket.passage.leave(&self.worker, &endpoint, at, now, left);
@@ -88,7 +91,6 @@ impl<P: Sessioned> Sessions<P> {
                 bytes_out: ticket.bytes_out.saturating_add(len),
             };
             ticket.passage.record(&self.worker, &client.peer, Some(&endpoint), outcome);
-            client.wake();
         } else if let Pending::Sent(sent) = &mut client.session.borrow_mut().pending {
             sent.ticket.begun = true;
             sent.ticket.replay = None;
@@ -98,6 +100,12 @@ impl<P: Sessioned> Sessions<P> {
             client.listener.borrow().filters.on_response(&mut frame);
         }
         client.owe(self, |out| self.protocol.encode(frame, out));
+        if closing {
+            client.close();
+        } else if answered || open {
+            client.go_on();
+            self.left(client);
+        }
     }
 
     /// The connection that was the client's is gone.
@@ -115,6 +123,9 @@ impl<P: Sessioned> Sessions<P> {
 
     /// The request's time, or that of this try, is up.
     pub(super) fn timed_out(self: &Rc<Self>, client: &Rc<Client<P>>) {
+        if let Some(attaching) = self.stop_attaching(client) {
+            return self.attached_late(client, &attaching);
+        }
         if let Some(ticket) = self.stop_waiting(client) {
             let failure = Failure::new(Reason::Timeout, "no upstream connection in time");
             return self.refuse(client, ticket, None, &failure);
@@ -130,7 +141,9 @@ impl<P: Sessioned> Sessions<P> {
 
     /// Answers whatever request is in progress by `failure`.
     pub(super) fn give_up(self: &Rc<Self>, client: &Rc<Client<P>>, failure: &Failure) {
-        if let Some(ticket) = self.stop_waiting(client) {
+        if let Some(attaching) = self.stop_attaching(client) {
+            self.unattached(client, attaching.since, failure);
+        } else if let Some(ticket) = self.stop_waiting(client) {
             self.refuse(client, ticket, None, failure);
         } else if matches!(client.session.borrow().pending, Pending::Sent(_)) {
             self.take_away(client);
@@ -142,11 +155,16 @@ impl<P: Sessioned> Sessions<P> {
     pub(super) fn client_closed(self: &Rc<Self>, client: &Rc<Client<P>>) {
         self.clients.borrow_mut().remove(&client.id);
         client.series.connections_closed.inc();
-        let busy = client.is_busy();
+        let busy = client.is_busy() && self.stop_attaching(client).is_none();
         if let Some(ticket) = self.stop_waiting(client) {
             self.conclude_gone(client, &ticket, None);
         }
-        self.take_away(client);
+        let upstream = client.session.borrow_mut().upstream.take();
+        match upstream {
+            Some(upstream) if self.end_to_end => self.leave(&upstream),
+            Some(upstream) => self.discard(&upstream),
+            None => {}
+        }
         let mut session = client.session.borrow_mut();
         if let Pending::Sent(sent) = std::mem::replace(&mut session.pending, Pending::None) {
             let now = self.worker.now();
@@ -176,6 +194,10 @@ impl<P: Sessioned> Sessions<P> {
         let mut session = client.session.borrow_mut();
         let tied = session.tied;
         session.detach();
+        if self.end_to_end && matches!(session.pending, Pending::None) {
+            drop(session);
+            return self.farewell(client, failure);
+        }
         let pending = match session.pending {
             Pending::Sent(_) => std::mem::replace(&mut session.pending, Pending::Paused),
             _ => Pending::None,
@@ -186,7 +208,7 @@ impl<P: Sessioned> Sessions<P> {
         }
         if let Pending::Sent(sent) = pending {
             let retry = if tied { Retry::Never } else { retry(&sent) };
-            let Sent { ticket, endpoint, at, .. } = *sent;
+            let Sent { ticket, endpoint, at, .. } = sent;
             let left = Left::Failed(failure.reason);
             ticket.passage.leave(&self.worker, &endpoint, at, self.worker.now(), left);
             self.failed(client, ticket, Some(&endpoint), failure, retry);
@@ -252,23 +274,32 @@ impl<P: Sessioned> Sessions<P> {
         endpoint: Option<&Rc<LocalEndpoint>>,
         failure: &Failure,
     ) {
-        let mut session = client.session.borrow_mut();
-        session.pending = Pending::None;
-        if session.upstream.is_none() {
-            session.machine = self.protocol.machine();
-        }
-        drop(session);
         // Half of an answer cannot be taken back, and a part of a session cannot be left out.
-        let reply = (ticket.replies && !ticket.begun)
+        let mut reply = (ticket.replies && !ticket.begun)
             .then(|| self.protocol.reply(&ticket.head, failure))
             .flatten();
-        match reply {
-            Some(mut reply) => {
-                client.listener.borrow().filters.on_response(&mut reply);
-                client.owe(self, |out| self.protocol.encode(reply, out));
+        let mut goes_on = reply.is_some() || failure.reason == Reason::Direct;
+        let mut session = client.session.borrow_mut();
+        session.pending = Pending::None;
+        if !self.end_to_end {
+            if session.upstream.is_none() {
+                session.machine = self.protocol.machine();
             }
-            None if failure.reason == Reason::Direct => client.wake(),
-            None => client.close(),
+        } else if goes_on && session.upstream.is_some() && !session.machine.is_open() {
+            session.machine.on_failed(&self.protocol);
+        } else {
+            goes_on = false;
+            reply = session.machine.farewell(&self.protocol, failure).or(reply);
+        }
+        drop(session);
+        if let Some(mut reply) = reply {
+            client.listener.borrow().filters.on_response(&mut reply);
+            client.owe(self, |out| self.protocol.encode(reply, out));
+        }
+        if goes_on {
+            client.wake();
+        } else {
+            client.close();
         }
         let (status, reason) = (failure.status, Some(failure.reason));
         let outcome = Outcome { status, error: None, reason, bytes_out: ticket.bytes_out };

@@ -10,6 +10,7 @@ use wiremesh::{
 use super::{
     Sessions,
     client::Client,
+    end_to_end::led_astray,
     ticket::{Pending, Sent, Ticket},
     upstream::Upstream,
 };
@@ -19,24 +20,32 @@ use crate::{
 };
 
 impl<P: Sessioned> Sessions<P> {
-    /// Takes a client's request. None is in progress.
+    /// Takes what a client sends: a request, where none is in progress.
     pub(super) fn on_request(self: &Rc<Self>, client: &Rc<Client<P>>, mut request: P::Frame) {
         let mut session = client.session.borrow_mut();
         let attachment = session.machine.on_request(&self.protocol, &request);
-        if attachment == Attachment::Quit {
+        if matches!(attachment, Attachment::Continue | Attachment::Quit) {
             drop(session);
-            return client.close();
+            return self.pass_on(client, request, attachment);
+        }
+        if !matches!(session.pending, Pending::None) {
+            drop(session);
+            let failure = Failure::new(Reason::BadRequest, "a request while one is in progress");
+            return self.end(client, &failure);
         }
         session.pending = Pending::Paused;
         let held = session.upstream.as_ref().map(|upstream| upstream.pool.cluster.clone());
         drop(session);
         let listener = client.listener.borrow().clone();
         let head = self.protocol.head(&request);
-        let Decision { passage, delay, refused } = self.worker.pass(
+        let Decision { passage, delay, mut refused } = self.worker.pass(
             &listener,
             &mut request,
             Known { route: None, cluster: held.as_ref() },
         );
+        if self.end_to_end && refused.is_none() {
+            refused = led_astray(&passage);
+        }
         self.worker.look_at(&self.protocol, &passage, &request, Look::ALL);
         let ticket = Ticket {
             passage,
@@ -113,6 +122,11 @@ impl<P: Sessioned> Sessions<P> {
         }
         match upstream {
             Some(upstream) => self.send(client, &upstream, ticket, request),
+            None if self.end_to_end => {
+                cluster.release_request();
+                let message = "the connection to the upstream was lost".into();
+                self.refuse(client, ticket, None, &refused(Reason::UpstreamReset, message));
+            }
             None => self.lend(client, &cluster, ticket, request),
         }
     }
@@ -136,12 +150,12 @@ impl<P: Sessioned> Sessions<P> {
         if ticket.replies {
             let endpoint = endpoint.clone();
             let sent = Sent { ticket, endpoint, at: now, deadline, end };
-            session.pending = Pending::Sent(Box::new(sent));
+            session.pending = Pending::Sent(sent);
             return;
         }
         // What it has done there nobody says: the connection stays the client's.
         session.tied = true;
-        session.holds = true;
+        session.holds = !self.end_to_end || session.holds || session.machine.is_open();
         session.pending = Pending::None;
         drop(session);
         ticket.passage.leave(&self.worker, endpoint, now, now, Left::Unheard);

@@ -3,7 +3,7 @@ use std::{rc::Rc, time::Instant};
 use wiremesh::{Protocol, Status};
 
 use crate::{
-    cluster::LocalEndpoint,
+    cluster::{LocalCluster, LocalEndpoint},
     stations::{Passage, Replay},
 };
 
@@ -40,14 +40,26 @@ pub struct Sent<P: Protocol> {
     pub end: u64,
 }
 
+/// A client that has just connected, and waits for an upstream connection of its own.
+pub struct Attaching {
+    pub cluster: Rc<LocalCluster>,
+    pub since: Instant,
+    /// When it waits no longer.
+    pub deadline: Instant,
+    /// How many endpoints could not be connected to.
+    pub failures: usize,
+}
+
 /// Where a client's request is.
 pub enum Pending<P: Protocol> {
     /// There is none.
     None,
     /// It is held back for a while: a fault's delay, the pause before another try.
     Paused,
+    /// There is none, and may be none before the client has an upstream connection of its own.
+    Attaching(Attaching),
     /// It waits for an upstream connection.
     Waiting(Box<(Ticket<P>, P::Frame)>),
-    /// It is with the upstream.
-    Sent(Box<Sent<P>>),
+    /// It is with the upstream. No box: that would be one for each request.
+    Sent(Sent<P>),
 }

@@ -2,12 +2,14 @@
 
 use std::{
     cell::{Cell, RefCell},
+    io,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
-    task::Waker,
+    task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
 };
 
+use tokio::time::timeout_at;
 use wiremesh::{
     Failure, Reason, WriteBuf,
     correlation::{SessionMachine, Sessioned},
@@ -39,10 +41,14 @@ pub struct Upstream<P: Sessioned> {
     pub role: RefCell<Role<P>>,
     /// Since when it has had that role.
     pub since: Cell<Instant>,
-    pub out: RefCell<WriteBuf>,
+    /// `None` before there is one.
+    pub stream: RefCell<Option<Stream>>,
+    out: RefCell<WriteBuf>,
     pub waker: RefCell<Option<Waker>>,
     /// Set when the timer may have to be earlier than it is.
     pub rearm: Cell<bool>,
+    /// Nothing more will be sent: the upstream is told when all is written.
+    finishing: Cell<bool>,
     /// Is not to be lent again.
     retiring: Cell<bool>,
     /// Whether it was established.
@@ -81,9 +87,11 @@ impl<P: Sessioned> Upstream<P> {
             series,
             role: RefCell::new(Role::Opening),
             since: Cell::new(now),
+            stream: RefCell::default(),
             out: RefCell::default(),
             waker: RefCell::default(),
             rearm: Cell::new(false),
+            finishing: Cell::new(false),
             retiring: Cell::new(false),
             opened: Cell::new(false),
             appended: Cell::new(0),
@@ -116,8 +124,28 @@ impl<P: Sessioned> Upstream<P> {
     /// Ends it; `None` if it has ended already. Answers what it was for.
     pub fn end(&self) -> Option<Role<P>> {
         let role = self.role.replace(Role::Gone);
+        self.rearm.set(true);
         self.wake();
         (!matches!(role, Role::Gone)).then_some(role)
+    }
+
+    /// Ends it when all that was appended is written.
+    pub fn end_written(&self, now: Instant) {
+        self.since.set(now);
+        self.finishing.set(true);
+        self.end();
+    }
+
+    /// Says that nothing more will be sent, when all is written.
+    pub fn finish(&self) {
+        if !self.finishing.replace(true) {
+            self.wake();
+        }
+    }
+
+    /// Whether nothing more will be sent.
+    pub fn is_finishing(&self) -> bool {
+        self.finishing.get()
     }
 
     pub fn is_clean(&self) -> bool {
@@ -151,7 +179,8 @@ impl<P: Sessioned> Upstream<P> {
         self.written.get() >= end
     }
 
-    /// Appends a frame. Answers the count of bytes at its end.
+    /// Appends a frame, and writes what the socket takes at once: for that its task need not be woken. Answers the
+    /// count of bytes at its end.
     pub fn append(&self, sessions: &Sessions<P>, frame: P::Frame) -> u64 {
         let mut out = self.out.borrow_mut();
         sessions.worker.buffers.to_upstreams.lend(&mut out);
@@ -159,12 +188,31 @@ impl<P: Sessioned> Upstream<P> {
         sessions.protocol.encode(frame, &mut out);
         self.appended.set(self.appended.get() + (out.len() - before) as u64);
         drop(out);
-        self.wake();
+        let written = self.poll_write(sessions, &mut Context::from_waker(Waker::noop()));
+        if !matches!(written, Poll::Ready(Ok(()))) {
+            // It waits for the socket, or finds out what is wrong with it.
+            self.wake();
+        }
         self.appended.get()
     }
 
+    /// Writes what the socket takes.
+    pub fn poll_write(&self, sessions: &Sessions<P>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut stream = self.stream.borrow_mut();
+        let Some(stream) = &mut *stream else { return Poll::Pending };
+        let mut out = self.out.borrow_mut();
+        while !out.is_empty() {
+            match ready!(stream.poll_write_out(cx, &mut out))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n => self.wrote(n, out.len()),
+            }
+        }
+        sessions.worker.buffers.to_upstreams.reclaim(&mut out);
+        Poll::Ready(Ok(()))
+    }
+
     /// Counts bytes that were written, of which `left` remain.
-    pub fn wrote(&self, count: usize, left: usize) {
+    fn wrote(&self, count: usize, left: usize) {
         self.written.set(self.written.get() + count as u64);
         self.series.bytes_sent.add(count as u64);
         if left <= OWED_LOW
@@ -184,30 +232,37 @@ impl<P: Sessioned> Upstream<P> {
     /// Connects, then serves until the connection is over.
     pub async fn run(self: Rc<Self>, sessions: Rc<Sessions<P>>) {
         let mut ending = Ending { upstream: self.clone(), sessions: sessions.clone(), why: None };
-        let timeout: Duration = self.pool.cluster.shared().config().connect_timeout.into();
-        let opened = tokio::time::timeout(timeout, self.open()).await;
+        let opened = self.open().await;
         sessions.worker.tick();
         ending.why = match opened {
-            Ok(Ok((stream, _permit))) => {
+            Ok((stream, _permit)) => {
                 self.series.connections_opened.inc();
                 self.opened.set(true);
-                Some(UpstreamTask::new(sessions, self, stream).serve().await)
+                *self.stream.borrow_mut() = Some(stream);
+                Some(UpstreamTask::new(sessions, self).serve().await)
             }
-            Ok(Err(ended)) => Some(ended),
-            Err(_) => Some((Reason::ConnectFailed, format!("no connection within {timeout:?}"))),
+            Err(ended) => Some(ended),
         };
     }
 
     async fn open(&self) -> Result<(Stream, Permit), Ended> {
-        let permit = Permit::acquire(self.pool.cluster.shared()).await;
-        match Stream::connect(self.endpoint.address()).await {
-            Ok(stream) => Ok((stream, permit)),
-            Err(error) => Err((Reason::ConnectFailed, error.to_string())),
+        let cluster = self.pool.cluster.shared();
+        let timeout: Duration = cluster.config().connect_timeout.into();
+        let end = tokio::time::Instant::now() + timeout;
+        let Ok(permit) = timeout_at(end, Permit::acquire(cluster)).await else {
+            let why = format!("cluster {} has all the connections it may have", cluster.name());
+            return Err((Reason::Overloaded, why));
+        };
+        match timeout_at(end, Stream::connect(self.endpoint.address())).await {
+            Ok(Ok(stream)) => Ok((stream, permit)),
+            Ok(Err(error)) => Err((Reason::ConnectFailed, error.to_string())),
+            Err(_) => Err((Reason::ConnectFailed, format!("no connection within {timeout:?}"))),
         }
     }
 
     /// The connection is over: whoever counts on it is told.
     fn over(&self, sessions: &Rc<Sessions<P>>, (reason, why): Ended) {
+        self.stream.take();
         if self.opened.get() {
             self.series.connections_closed.inc();
         }
@@ -216,7 +271,10 @@ impl<P: Sessioned> Upstream<P> {
             None => {}
             Some(Role::Opening) => {
                 tracing::info!(endpoint = %self.endpoint.label(), %why, "connect failed");
-                sessions.connect_failed(self, &failure(Reason::ConnectFailed));
+                match reason {
+                    Reason::Overloaded => sessions.not_opened(self, &Failure::new(reason, why)),
+                    _ => sessions.connect_failed(self, &failure(Reason::ConnectFailed)),
+                }
             }
             Some(role) => {
                 sessions.lost(self);

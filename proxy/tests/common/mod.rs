@@ -4,6 +4,7 @@
 #![allow(dead_code)] // each test binary uses its own part
 
 pub mod bolt;
+pub mod call;
 pub mod client;
 pub mod desk;
 pub mod kv;
@@ -50,6 +51,7 @@ pub fn registry() -> Registry {
         .with(wiremesh_toys::Mx)
         .with(wiremesh_toys::Kv)
         .with(wiremesh_toys::Desk::default())
+        .with(wiremesh_toys::Call)
 }
 
 /// What random numbers begin with: `SEED` of the environment, for who looks for what was not met yet; else the same each
