@@ -73,6 +73,12 @@ pub trait Frame: HeaderView + 'static {
         None
     }
 
+    /// How many things a response brings: rows of a result, messages of a batch. Of a response in several frames each says
+    /// what is its own.
+    fn items(&self) -> u64 {
+        0
+    }
+
     /// How long the caller waits for the reply; `None` where it does not say.
     fn timeout(&self) -> Option<Duration> {
         None

@@ -90,8 +90,16 @@ pub trait Protocol: Clone + Sized + 'static {
     /// tables, queues. Only a sample of the requests is looked at.
     fn subjects(&self, _request: &Self::Frame, _visit: &mut dyn FnMut(Subject<'_>)) {}
 
+    /// Appends what a request has in common with those that differ from it in values only (SQL without its literals), and
+    /// answers `true`; `false`, with nothing appended, where requests are not told apart so. The proxy keeps statistics by
+    /// it and shows it to people, so no value may be in it: values may be secrets. It is bounded by the protocol.
+    fn digest(&self, _request: &Self::Frame, _out: &mut Vec<u8>) -> bool {
+        false
+    }
+
     /// Shortens a request for people who look for slow ones. Nothing secret may be in it: neither passwords nor what
-    /// could be one. The default names service and method.
+    /// could be one. The default names service and method. Not asked for requests that have a [digest](Self::digest), which
+    /// is shown instead.
     fn summarize(&self, request: &Self::Frame, summary: &mut Summary) {
         for word in [request.service(), request.method()].into_iter().flatten() {
             summary.word(word.as_bytes());

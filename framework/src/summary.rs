@@ -40,8 +40,17 @@ pub struct Summary {
 struct Word {
     /// How many of the bytes are its.
     kept: usize,
-    /// How many more it had; `None`: it is a secret.
-    cut: Option<usize>,
+    end: End,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// So many bytes more it had.
+    Word { cut: usize },
+    /// The same, of what is shown without quotes.
+    Text { cut: usize },
+    /// It is a secret.
+    Secret,
 }
 
 impl Summary {
@@ -60,8 +69,17 @@ impl Summary {
         let room = BYTES.saturating_sub(self.bytes.len()).min(WORD);
         let kept = word.get(..room).unwrap_or(word);
         self.bytes.extend_from_slice(kept);
-        let cut = Some(word.len().saturating_sub(kept.len()));
-        self.words.push(Word { kept: kept.len(), cut });
+        let cut = word.len().saturating_sub(kept.len());
+        self.words.push(Word { kept: kept.len(), end: End::Word { cut } });
+    }
+
+    /// Appends words that are a text as they stand, to be shown as it is: what is printable of it.
+    pub fn text(&mut self, text: &[u8]) {
+        let room = BYTES.saturating_sub(self.bytes.len());
+        let kept = text.get(..room).unwrap_or(text);
+        self.bytes.extend_from_slice(kept);
+        let cut = text.len().saturating_sub(kept.len());
+        self.words.push(Word { kept: kept.len(), end: End::Text { cut } });
     }
 
     /// Appends a word that nobody is to see, not even its length.
@@ -69,7 +87,7 @@ impl Summary {
         if self.is_full() {
             return self.leave_out(1);
         }
-        self.words.push(Word { kept: 0, cut: None });
+        self.words.push(Word { kept: 0, end: End::Secret });
     }
 
     /// Notes that so many more words are not shown.
@@ -94,13 +112,22 @@ impl fmt::Display for Summary {
             if n > 0 {
                 f.write_char(' ')?;
             }
-            match word.cut {
-                None => f.write_str("(redacted)")?,
-                Some(0) => write_word(f, text)?,
-                Some(cut) => {
+            let cut = match word.end {
+                End::Word { cut } => {
                     write_word(f, text)?;
-                    write!(f, "...({cut} more bytes)")?;
+                    cut
                 }
+                End::Text { cut } => {
+                    write_escaped(f, text)?;
+                    cut
+                }
+                End::Secret => {
+                    f.write_str("(redacted)")?;
+                    0
+                }
+            };
+            if cut > 0 {
+                write!(f, "...({cut} more bytes)")?;
             }
         }
         match self.left_out {
@@ -183,6 +210,16 @@ mod tests {
         assert!(summary.to_string().ends_with(" ...(1968 more)"));
         summary.clear();
         assert_eq!(summary.to_string(), "");
+    }
+
+    #[test]
+    fn a_text_stands_without_quotes() {
+        let mut summary = Summary::default();
+        summary.text(b"SELECT `a` FROM\nt\xff");
+        assert_eq!(summary.to_string(), r"SELECT `a` FROM\nt\xff");
+        summary.text("x".repeat(BYTES).as_bytes());
+        assert_eq!(summary.bytes.len(), BYTES);
+        assert!(summary.is_full() && summary.to_string().ends_with("x...(18 more bytes)"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
     policy::{Action, Permit, Route, Verdict},
     telemetry::{
         OwnSeries, Record,
-        watch::{Seen, SlowRequest},
+        watch::{DigestEnd, OwnDigest, Seen, SlowRequest},
     },
     worker::{ListenerView, LocalRoute, Phase, Worker},
 };
@@ -36,6 +36,8 @@ pub struct Passage {
     log: Option<Box<LogFields>>,
     /// Kept only where the listener wants to know of slow requests, or this one is of its sample.
     seen: Cell<Option<Box<Seen>>>,
+    /// Where it is counted by digest, if it is.
+    digest: Cell<Option<OwnDigest>>,
 }
 
 /// What is known of a request's way before it passes the stations.
@@ -65,6 +67,8 @@ pub struct Outcome {
     /// Why the proxy itself answered, where it did.
     pub reason: Option<Reason>,
     pub bytes_out: usize,
+    /// How many things (rows) the answer brought.
+    pub items: u64,
 }
 
 /// How an attempt left its endpoint.
@@ -124,6 +128,7 @@ impl Worker {
                 permit: None,
                 log: self.logs().then(|| Box::new(LogFields::of(request))),
                 seen: Cell::default(),
+            digest: Cell::default(),
             },
             delay: None,
             refused: None,
@@ -165,6 +170,7 @@ impl Worker {
             permit: None,
             log: self.logs().then(|| Box::new(LogFields::of(request))),
             seen: Cell::default(),
+            digest: Cell::default(),
         };
         let no_route = || no_route(listener, request);
         let refused = passage.route.is_none().then(no_route);
@@ -193,6 +199,7 @@ impl Worker {
             permit: None,
             log: self.logs().then(|| Box::new(log())),
             seen: Cell::default(),
+            digest: Cell::default(),
         }
     }
 
@@ -208,11 +215,24 @@ impl Worker {
         let Some(watcher) = &passage.listener.watch else { return };
         let slow = look.slow && watcher.slow_after.is_some();
         let about = if look.about { watcher.sample(request.wire_len(), &self.rng) } else { None };
+        let book = watcher.digests.as_ref().filter(|_| look.digest);
+        if !slow && about.is_none() && book.is_none() {
+            return;
+        }
+        let mut digest = self.digest.borrow_mut();
+        digest.clear();
+        let digest = protocol.digest(request, &mut digest).then_some(&digest[..]);
+        if let (Some(book), Some(digest)) = (book, digest) {
+            let (service, method) = (request.service(), request.method());
+            let (service, method) = (service.as_deref(), method.as_deref());
+            let (service, method) = (service.unwrap_or_default(), method.unwrap_or_default());
+            passage.digest.set(Some(book.find(service, method, digest, passage.started)));
+        }
         if !slow && about.is_none() {
             return;
         }
         let mut seen = self.spare_seen.borrow_mut().pop().unwrap_or_default();
-        seen.note(protocol, request, slow, about);
+        seen.note(protocol, request, slow, about, digest);
         seen.parts = look.parts;
         passage.seen.set(Some(seen));
     }
@@ -293,7 +313,8 @@ impl Passage {
             bytes_in: self.bytes_in,
             permit: None,
             log: None,
-            seen: Cell::new(None),
+            seen: Cell::default(),
+            digest: Cell::default(),
         }
     }
 
@@ -343,7 +364,7 @@ impl Passage {
         endpoint: Option<&LocalEndpoint>,
         outcome: Outcome,
     ) {
-        let Outcome { status, error, reason, bytes_out } = outcome;
+        let Outcome { status, error, reason, bytes_out, items } = outcome;
         let latency = worker.latency_since(self.started);
         self.series.record(status, reason, latency, self.bytes_in, bytes_out);
         if let Some(error) = error {
@@ -351,6 +372,14 @@ impl Passage {
         }
         if let Some(seen) = self.seen.take() {
             self.record_seen(worker, client, endpoint, outcome, seen);
+        }
+        if let (Some(digest), Some(watcher)) = (self.digest.take(), &self.listener.watch)
+            && let Some(book) = &watcher.digests
+        {
+            let failed = || error.or(reason.map(Reason::flag)).unwrap_or(status.as_str());
+            let error = (status != Status::Ok).then(failed);
+            let end = DigestEnd { error, latency, items, bytes_in: self.bytes_in, bytes_out };
+            book.record(&digest, &end, worker.now());
         }
         if let Some(log) = &self.log {
             worker.log(&Record {
@@ -391,7 +420,7 @@ impl Passage {
         mut seen: Box<Seen>,
     ) {
         let Some(watcher) = &self.listener.watch else { return };
-        let Outcome { status, error, reason, bytes_out } = outcome;
+        let Outcome { status, error, reason, bytes_out, .. } = outcome;
         let duration = worker.latency_since(self.started).duration();
         if seen.slow && watcher.slow_after.is_some_and(|bound| duration > bound) {
             self.series.slow.inc();
@@ -434,15 +463,19 @@ pub struct Look {
     pub slow: bool,
     /// What it is about counts.
     pub about: bool,
+    /// It counts by its digest.
+    pub digest: bool,
     /// In how many parts it is sent.
     pub parts: usize,
 }
 
 impl Look {
     /// For all.
-    pub const ALL: Self = Self { slow: true, about: true, parts: 1 };
-    /// A part of a request, or one that waits on purpose: only what it is about.
-    pub const ABOUT: Self = Self { slow: false, ..Self::ALL };
+    pub const ALL: Self = Self { slow: true, about: true, digest: true, parts: 1 };
+    /// One that waits on purpose.
+    pub const PATIENT: Self = Self { slow: false, ..Self::ALL };
+    /// A part of a request: only what it is about.
+    pub const PART: Self = Self { digest: false, ..Self::PATIENT };
 }
 
 impl LogFields {

@@ -4,6 +4,7 @@
 //! browser on the same machine could otherwise be made to drain the proxy.
 
 mod clusters;
+mod digests;
 mod keys;
 mod slow;
 mod text;
@@ -34,7 +35,7 @@ use tokio::{
 use crate::{
     cluster::ClusterStatus,
     config::Config,
-    telemetry::{Format, LogControl, Metrics, rfc3339},
+    telemetry::{Format, LogControl, Metrics, rfc3339, watch::Order},
 };
 
 /// What the admin pages show and change.
@@ -119,6 +120,7 @@ pub fn router(state: AdminState) -> Router {
         .route("/clusters", get(clusters))
         .route("/slow", get(slow))
         .route("/keys", get(keys))
+        .route("/digests", get(digests))
         .route("/log", get(log).post(set_log))
         .route("/drain", post(drain))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page; / lists them\n") })
@@ -136,6 +138,7 @@ const INDEX: &str = r#"<!doctype html>
 <dt><a href="/clusters?format=text">GET /clusters?format=text</a><dd>clusters and their endpoints; <a href="/clusters">as JSON</a>
 <dt><a href="/slow?format=text">GET /slow?format=text</a><dd>requests that took long; <a href="/slow">as JSON</a>
 <dt><a href="/keys?format=text">GET /keys?format=text</a><dd>what is asked for most, and what is largest; <a href="/keys">as JSON</a>
+<dt><a href="/digests?format=text">GET /digests?format=text</a><dd>statistics by digest; <a href="/digests">as JSON</a>; &amp;sort=time, count, mean, p99, failed, items, bytes, last; &amp;limit=20
 <dt><a href="/config">GET /config</a><dd>the configuration in force, defaults spelt out; <a href="/config?format=json">as JSON</a>
 <dt><a href="/log">GET /log</a><dd>what is logged
 <dt>POST /log?level=debug<dd>log this from now on: error, warn, info, debug, trace, off; module=level, separated by commas
@@ -228,6 +231,37 @@ async fn keys(State(state): State<AdminState>, Query(shown): Query<Shown>) -> Re
         "text" => keys::to_text(&listeners).into_response(),
         _ => bad_format("json, text"),
     }
+}
+
+/// How many digests of each listener are shown, unless said otherwise.
+const DIGESTS_SHOWN: usize = 100;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ShownDigests {
+    format: String,
+    sort: Order,
+    limit: Option<usize>,
+}
+
+async fn digests(State(state): State<AdminState>, Query(shown): Query<ShownDigests>) -> Response {
+    let ShownDigests { format, sort, limit } = shown;
+    let text = match &*format {
+        "" | "json" => false,
+        "text" => true,
+        _ => return bad_format("json, text"),
+    };
+    // Thousands of them take milliseconds, in which this thread could not accept connections.
+    let page = spawn_blocking(move || {
+        let mut listeners = state.metrics.digests();
+        listeners.iter_mut().for_each(|it| it.sort(sort, limit.unwrap_or(DIGESTS_SHOWN)));
+        if text {
+            digests::to_text(&listeners).into_response()
+        } else {
+            json_page(&json!(listeners))
+        }
+    });
+    page.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
 async fn log(State(state): State<AdminState>) -> String {

@@ -75,6 +75,7 @@ where
         ticket.passage.listener.filters.on_response(&mut reply);
         let bytes_out = ticket.bytes_out.saturating_add(reply.wire_len());
         let error = if status == Status::Ok { None } else { reply.error_class() };
+        let items = ticket.items.saturating_add(reply.items());
         let client = &ticket.client;
         if !client.is_gone() {
             let place = ticket.place;
@@ -82,7 +83,7 @@ where
                 client.inbox.borrow_mut().reply(&self.protocol, place, reply, true, out);
             });
         }
-        let outcome = Outcome { status, error, reason: None, bytes_out };
+        let outcome = Outcome { status, error, reason: None, bytes_out, items };
         self.conclude_answered(ticket, endpoint, outcome);
     }
 
@@ -100,8 +101,8 @@ where
             });
             client.end_amid(self);
         }
-        let bytes_out = ticket.bytes_out;
-        let outcome = Outcome { status, error: None, reason: None, bytes_out };
+        let (bytes_out, items) = (ticket.bytes_out, ticket.items);
+        let outcome = Outcome { status, error: None, reason: None, bytes_out, items };
         self.conclude_answered(ticket, &endpoint, outcome);
     }
 
@@ -129,7 +130,7 @@ where
         let endpoint = &upstream.endpoint;
         ticket.passage.leave(&self.worker, endpoint, now, now, Left::Unheard);
         ticket.client.end();
-        let outcome = Outcome { status: Status::Ok, error: None, reason: None, bytes_out: 0 };
+        let outcome = Outcome { status: Status::Ok, error: None, reason: None, bytes_out: 0, items: 0 };
         self.record(ticket, Some(endpoint), outcome);
     }
 
@@ -260,9 +261,9 @@ where
         if ticket.alone != Alone::No {
             ticket.client.set_alone(false);
         }
-        let bytes_out = ticket.bytes_out;
+        let (bytes_out, items) = (ticket.bytes_out, ticket.items);
         let (status, reason) = (failure.status, Some(failure.reason));
-        let outcome = Outcome { status, error: None, reason, bytes_out };
+        let outcome = Outcome { status, error: None, reason, bytes_out, items };
         self.record(ticket, endpoint, outcome);
     }
 
@@ -271,15 +272,15 @@ where
         let now = self.worker.now();
         ticket.passage.leave(&self.worker, endpoint, now, now, Left::Unheard);
         ticket.client.end();
-        let (status, bytes_out) = (Status::Unknown, ticket.bytes_out);
-        let outcome = Outcome { status, error: None, reason: None, bytes_out };
+        let (status, bytes_out, items) = (Status::Unknown, ticket.bytes_out, ticket.items);
+        let outcome = Outcome { status, error: None, reason: None, bytes_out, items };
         self.record(ticket, Some(endpoint), outcome);
     }
 
     /// Records a request whose client has left before it was sent.
     pub(super) fn conclude_gone(&self, ticket: Ticket<P>) {
         ticket.client.end();
-        let outcome = Outcome { status: Status::Unknown, error: None, reason: None, bytes_out: 0 };
+        let outcome = Outcome { status: Status::Unknown, error: None, reason: None, bytes_out: 0, items: 0 };
         self.record(ticket, None, outcome);
     }
 

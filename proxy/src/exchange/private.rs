@@ -50,7 +50,7 @@ where
             None => self.worker.pass(&listener, &mut request, Known { route, cluster: None }),
         };
         let hash = passage.hash;
-        let look = if patient { Look::ABOUT } else { Look::ALL };
+        let look = if patient { Look::PATIENT } else { Look::ALL };
         self.worker.look_at(&self.protocol, &passage, &request, look);
         let mut ticket =
             self.ticket(client, &request, place, target, Ok(Alone::Private(own)), passage);

@@ -209,7 +209,7 @@ where
             // The protocol's hash may be of any quality; a ring needs all its bits to be good.
             passage.hash = Some(hash_key(&hash.to_le_bytes()));
         }
-        let look = if whole.is_ok() { Look::ALL } else { Look::ABOUT };
+        let look = if whole.is_ok() { Look::ALL } else { Look::PART };
         self.worker.look_at(&self.protocol, &passage, &request, look);
         let ticket = self.ticket(client, &request, place, target, whole, passage);
         let Some(delay) = delay else { return self.proceed(ticket, request, refused) };
@@ -248,6 +248,7 @@ where
             split: whole.err().flatten(),
             passage,
             bytes_out: 0,
+            items: 0,
             try_deadline: None,
             redirects: 0,
             supplied: false,

@@ -46,7 +46,7 @@ impl Split {
 
 impl Drop for Split {
     fn drop(&mut self) {
-        let gone = Outcome { status: Status::Unknown, error: None, reason: None, bytes_out: 0 };
+        let gone = Outcome { status: Status::Unknown, error: None, reason: None, bytes_out: 0, items: 0 };
         let outcome = self.outcome.get().unwrap_or(gone);
         let endpoint = self.endpoint.take();
         self.passage.record(&self.worker, &self.peer, endpoint.as_deref(), outcome);
@@ -77,8 +77,8 @@ impl<P: Protocol> Gather<P> for Noting<P> {
         let reason = self.failed.filter(|_| status != Status::Ok);
         // What the proxy says is counted by its reason.
         let error = if reason.is_none() { answer.error_class() } else { None };
-        let bytes_out = answer.wire_len();
-        self.split.outcome.set(Some(Outcome { status, error, reason, bytes_out }));
+        let (bytes_out, items) = (answer.wire_len(), answer.items());
+        self.split.outcome.set(Some(Outcome { status, error, reason, bytes_out, items }));
         answer
     }
 }
@@ -133,7 +133,7 @@ where
             Status::Denied | Status::Unauthenticated => Reason::Denied,
             _ => Reason::BadRequest,
         };
-        let outcome = Outcome { status, error, reason: Some(reason), bytes_out: 0 };
+        let outcome = Outcome { status, error, reason: Some(reason), bytes_out: 0, items: 0 };
         self.whole(client, asked, route, None).record(&self.worker, &client.peer, None, outcome);
     }
 }

@@ -48,6 +48,8 @@ where
     pub passage: Passage,
     /// Bytes of replies so far, where there are several.
     pub bytes_out: usize,
+    /// How many things (rows) they have brought.
+    pub items: u64,
     /// When this attempt is given up.
     pub try_deadline: Option<Instant>,
     /// How many replies said to ask elsewhere.

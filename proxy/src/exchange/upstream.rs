@@ -471,6 +471,7 @@ where
                 // What has been answered in part cannot be tried again.
                 sent.ticket.replay = None;
                 sent.ticket.bytes_out += frame.wire_len();
+                sent.ticket.items += frame.items();
                 let (client, place) = (sent.ticket.client.clone(), sent.ticket.place);
                 drop(engine);
                 mesh.replied_more(&client, place, frame);

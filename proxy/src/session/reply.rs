@@ -39,6 +39,7 @@ impl<P: Sessioned> Sessions<P> {
                 (ticket.status, ticket.partial) = (status, partial);
                 ticket.error = frame.error_class();
             }
+            ticket.items += frame.items();
             if !matches!(hold, Hold::Pending) {
                 done = Some(std::mem::replace(&mut session.pending, Pending::None));
             }
@@ -89,6 +90,7 @@ impl<P: Sessioned> Sessions<P> {
                 error: ticket.error,
                 reason: None,
                 bytes_out: ticket.bytes_out.saturating_add(len),
+                items: ticket.items,
             };
             ticket.passage.record(&self.worker, &client.peer, Some(&endpoint), outcome);
         } else if let Pending::Sent(sent) = &mut client.session.borrow_mut().pending {
@@ -302,7 +304,13 @@ impl<P: Sessioned> Sessions<P> {
             client.close();
         }
         let (status, reason) = (failure.status, Some(failure.reason));
-        let outcome = Outcome { status, error: None, reason, bytes_out: ticket.bytes_out };
+        let outcome = Outcome {
+            status,
+            error: None,
+            reason,
+            bytes_out: ticket.bytes_out,
+            items: ticket.items,
+        };
         let endpoint = endpoint.map(|endpoint| &**endpoint);
         ticket.passage.record(&self.worker, &client.peer, endpoint, outcome);
     }
@@ -314,7 +322,7 @@ impl<P: Sessioned> Sessions<P> {
         ticket: &Ticket<P>,
         endpoint: Option<&LocalEndpoint>,
     ) {
-        let outcome = Outcome { status: Status::Unknown, error: None, reason: None, bytes_out: 0 };
+        let outcome = Outcome { status: Status::Unknown, error: None, reason: None, bytes_out: 0, items: 0 };
         ticket.passage.record(&self.worker, &client.peer, endpoint, outcome);
     }
 }

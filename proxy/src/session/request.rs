@@ -55,6 +55,7 @@ impl<P: Sessioned> Sessions<P> {
             replay: None,
             begun: false,
             bytes_out: 0,
+            items: 0,
             status: Status::Ok,
             partial: false,
             error: None,
@@ -159,7 +160,7 @@ impl<P: Sessioned> Sessions<P> {
         session.pending = Pending::None;
         drop(session);
         ticket.passage.leave(&self.worker, endpoint, now, now, Left::Unheard);
-        let outcome = Outcome { status: Status::Ok, error: None, reason: None, bytes_out: 0 };
+        let outcome = Outcome { status: Status::Ok, error: None, reason: None, bytes_out: 0, items: 0 };
         ticket.passage.record(&self.worker, &client.peer, Some(endpoint), outcome);
     }
 }

@@ -20,6 +20,8 @@ pub struct Ticket<P: Protocol> {
     /// Whether the client has a part of the reply.
     pub begun: bool,
     pub bytes_out: usize,
+    /// How many things (rows) the reply has brought so far.
+    pub items: u64,
     /// The first bad one of the reply's frames, if any.
     pub status: Status,
     /// See [`Frame::is_partial_fault`](wiremesh::Frame::is_partial_fault).

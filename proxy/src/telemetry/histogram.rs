@@ -87,6 +87,19 @@ impl Histogram {
     }
 }
 
+impl Histogram {
+    /// Counts all that another one has.
+    pub(super) fn add(&self, other: &Self) {
+        for (own, group) in self.groups.iter().zip(&other.groups) {
+            let Some(group) = group.get() else { continue };
+            let own = own.get_or_init(Box::default);
+            own.iter().zip(group.iter()).for_each(|(sum, part)| sum.add(part.get()));
+        }
+        self.over.add(other.over.get());
+        self.sum_nanos.add(other.sum_nanos.get());
+    }
+}
+
 /// What histograms hold, added up at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Distribution {

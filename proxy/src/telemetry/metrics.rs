@@ -14,9 +14,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
     EndpointSeries, ListenerSeries, MirrorSeries, RequestSeries, Snapshot,
-    watch::{self, ListenerKeys, ListenerSlow, Watch},
+    watch::{self, ListenerDigests, ListenerKeys, ListenerSlow, Settings, Watch},
 };
-use crate::config::{Sample, SlowLog};
 
 /// How many different (service, method) pairs are told apart by default.
 pub const MAX_NAMES: usize = 2_000;
@@ -98,6 +97,13 @@ impl Metrics {
         })
     }
 
+    /// The statistics by digest of each listener that keeps them.
+    pub fn digests(&self) -> Vec<ListenerDigests> {
+        self.watched(|listener, watches| {
+            watch::digests_of(listener, watches.iter().map(|it| &**it))
+        })
+    }
+
     fn watched<T>(&self, of: impl Fn(&str, &[Arc<Watch>]) -> Option<T>) -> Vec<T> {
         let mut listeners: BTreeMap<String, Vec<Arc<Watch>>> = BTreeMap::new();
         for table in lock(&self.threads).iter() {
@@ -170,19 +176,13 @@ impl WorkerMetrics {
 
     /// What is to be kept of the traffic of a listener; what was kept so far where the settings are the same. `None`:
     /// nothing.
-    pub fn watch(
-        &self,
-        listener: &str,
-        slow_log: Option<SlowLog>,
-        sample: Option<Sample>,
-        now: Instant,
-    ) -> Option<Arc<Watch>> {
+    pub fn watch(&self, listener: &str, settings: Settings, now: Instant) -> Option<Arc<Watch>> {
         let mut rows = lock(&self.table.rows);
-        if let Some(known) = rows.watches.get(listener).filter(|it| it.is_for(slow_log, sample)) {
+        if let Some(known) = rows.watches.get(listener).filter(|it| it.is_for(settings)) {
             return Some(known.clone());
         }
         rows.watches.remove(listener);
-        let watch = Watch::new(slow_log, sample, now)?;
+        let watch = Watch::new(settings, now)?;
         rows.watches.insert(listener.to_owned(), watch.clone());
         Some(watch)
     }

@@ -68,7 +68,7 @@ impl RequestSeries {
     /// Counts what a request that is over had for an answer, where that was an error: its
     /// [class](wiremesh::Frame::error_class).
     pub fn count_error(&self, class: &'static str) {
-        self.errors.get_or_init(Box::default).count(class);
+        self.errors.get_or_init(Box::default).add(class, 1);
     }
 }
 
@@ -83,9 +83,9 @@ pub(super) struct ErrorSeries {
 }
 
 impl ErrorSeries {
-    fn count(&self, class: &'static str) {
+    pub(super) fn add(&self, class: &'static str, n: u64) {
         let known = self.classes.iter().find(|(name, _)| *name.get_or_init(|| class) == class);
-        known.map_or(&self.others, |(_, counter)| counter).inc();
+        known.map_or(&self.others, |(_, counter)| counter).add(n);
     }
 
     /// The classes that there were, with their counts.

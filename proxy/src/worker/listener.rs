@@ -15,7 +15,7 @@ use crate::{
     registry::Driver,
     telemetry::{
         ListenerSeries, MirrorSeries,
-        watch::{Sampled, Watch},
+        watch::{DigestBook, Sampled, Watch},
     },
 };
 
@@ -78,6 +78,8 @@ pub struct Watcher {
     pub kept: Arc<Watch>,
     /// From how long on a request is slow.
     pub slow_after: Option<Duration>,
+    /// Where requests are counted by digest.
+    pub digests: Option<DigestBook>,
     /// One of how many requests is looked at; 0: none.
     every: u32,
     /// How many are let pass before the next is looked at.
@@ -90,7 +92,8 @@ const LARGE: usize = 64 << 10;
 impl Watcher {
     pub(super) fn new(kept: Arc<Watch>) -> Self {
         let (slow_after, every) = (kept.slow_after(), kept.every().unwrap_or(0));
-        Self { kept, slow_after, every, until: Cell::new(0) }
+        let digests = DigestBook::new(&kept);
+        Self { kept, slow_after, digests, every, until: Cell::new(0) }
     }
 
     /// Whether, and for what, a request of this size is to be looked at.

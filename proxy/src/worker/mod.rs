@@ -34,7 +34,8 @@ use crate::{
     snapshot::{ListenerPlan, Snapshot},
     telemetry::{
         AccessLog, EndpointSeries, Latency, ListenerSeries, Metrics, OwnSeries, Record, Requests,
-        WorkerLog, WorkerMetrics, watch::Seen,
+        WorkerLog, WorkerMetrics,
+        watch::{Seen, Settings},
     },
 };
 
@@ -131,6 +132,8 @@ pub struct Worker {
     /// What was remembered of requests that are over, to be used again.
     #[allow(clippy::vec_box)] // The boxes are what is used again.
     pub spare_seen: RefCell<Vec<Box<Seen>>>,
+    /// Where digests are written before they are looked for.
+    pub digest: RefCell<Vec<u8>>,
 }
 
 impl Worker {
@@ -154,6 +157,7 @@ impl Worker {
             requests: RefCell::default(),
             last_series: RefCell::default(),
             spare_seen: RefCell::default(),
+            digest: RefCell::default(),
         }
     }
 
@@ -307,8 +311,7 @@ impl Worker {
             Some(driver)
         });
         let routes = self.routes(&plan.name, &plan.routes);
-        let (slow_log, sample) = (plan.config.slow_log, plan.config.sample);
-        let watch = self.metrics.watch(&plan.name, slow_log, sample, self.now());
+        let watch = self.metrics.watch(&plan.name, Settings::of(&plan.config), self.now());
         Rc::new(ListenerView {
             watch: watch.map(Watcher::new),
             name: plan.name.clone(),

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Route, Sample, SlowLog};
+use super::{Digests, Route, Sample, SlowLog};
 use crate::config::value::{Address, ByteSize, Cidr, Duration};
 
 /// A place where clients connect.
@@ -57,6 +57,10 @@ pub struct Listener {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Sample")]
     pub sample: Option<Sample>,
+    /// Keeps statistics by digest (SQL without its values, say) for the admin page `/digests`. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Digests")]
+    pub digests: Option<Digests>,
     /// Where requests go: the first route that matches.
     #[schemars(length(min = 1))]
     pub routes: Vec<Route>,
@@ -85,6 +89,7 @@ impl Listener {
             stall_timeout: default_stall_timeout(),
             slow_log: None,
             sample: None,
+            digests: None,
             routes,
         }
     }

@@ -16,7 +16,7 @@ pub use route::{
     Abort, Backoff, Budget, Delay, Fault, Hash, HeaderEdits, HeaderMatch, Limit, Match, Mirror,
     MirrorOnly, Reply, Retry, RetryOn, Route, Target, WeightedCluster,
 };
-pub use watch::{Sample, SlowLog};
+pub use watch::{Digests, Sample, SlowLog};
 
 use super::value::{Duration, LogPath};
 

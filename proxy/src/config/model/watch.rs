@@ -32,6 +32,21 @@ pub struct Sample {
     pub top: usize,
 }
 
+/// How statistics of requests are kept by what they have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Digests {
+    /// How many digests each worker knows at a time. Of more, those are counted together that are used least.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max: usize,
+}
+
+impl Default for Digests {
+    fn default() -> Self {
+        Self { max: 1000 }
+    }
+}
+
 impl Default for Sample {
     fn default() -> Self {
         Self { every: 100, top: 50 }

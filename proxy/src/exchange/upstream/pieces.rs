@@ -78,6 +78,7 @@ where
         // What has been answered in part cannot be tried again.
         sent.ticket.replay = None;
         sent.ticket.bytes_out += frame.wire_len();
+        sent.ticket.items += frame.items();
         let client = sent.ticket.client.clone();
         if <P::Correlation as Exchange<P>>::STATEFUL {
             client.note_executed(&sent.ticket);

@@ -1,8 +1,11 @@
-//! What is kept of the traffic of a listener for people to look at: slow requests, and what is asked for most.
+//! What is kept of the traffic of a listener for people to look at: slow requests, what is asked for most, and statistics by
+//! digest.
 //!
-//! Each worker keeps its own, behind a lock that it takes for a request that was slow or is one of the sample, and for no
-//! other; what all of them have is brought together when somebody asks.
+//! Each worker keeps its own, behind a lock that it takes for a request that was slow or is one of the sample, or has a digest
+//! that is new, and for no other; what all of them have is brought together when somebody asks.
 
+mod book;
+mod digests;
 mod keys;
 mod largest;
 mod sketch;
@@ -17,54 +20,70 @@ use std::{
 
 use wiremesh::{Protocol, Subject, Summary, correlation::Access, write_escaped};
 
-use self::{keys::Keys, slow::Ring};
+use self::{digests::Digests, keys::Keys, slow::Ring};
 pub use self::{
+    book::{DigestBook, OwnDigest},
+    digests::{DigestEnd, DigestRow, DigestSeries, DigestTotals, ListenerDigests, Order},
     keys::{BigKey, HotKey, ListenerKeys},
     slow::{ListenerSlow, SlowRequest},
 };
 use crate::config;
 
+/// What is to be kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Slow requests.
+    pub slow_log: Option<config::SlowLog>,
+    /// What a sample of them is about.
+    pub sample: Option<config::Sample>,
+    /// Statistics by digest.
+    pub digests: Option<config::Digests>,
+}
+
+impl Settings {
+    /// What is to be kept of a listener's traffic.
+    pub fn of(listener: &config::Listener) -> Self {
+        let config::Listener { slow_log, sample, digests, .. } = *listener;
+        Self { slow_log, sample, digests }
+    }
+}
+
 /// What one worker keeps of the traffic of one listener.
 #[derive(Debug)]
 pub struct Watch {
-    slow_log: Option<config::SlowLog>,
-    sample: Option<config::Sample>,
+    settings: Settings,
     ring: Option<Ring>,
     keys: Option<Keys>,
+    digests: Option<Digests>,
 }
 
 impl Watch {
     /// `None`: nothing is to be kept.
-    pub(super) fn new(
-        slow_log: Option<config::SlowLog>,
-        sample: Option<config::Sample>,
-        now: Instant,
-    ) -> Option<Arc<Self>> {
-        if slow_log.is_none() && sample.is_none() {
-            return None;
-        }
-        let ring = slow_log.map(Ring::new);
-        let keys = sample.map(|sample| Keys::new(sample, now));
-        Some(Arc::new(Self { slow_log, sample, ring, keys }))
+    pub(super) fn new(settings: Settings, now: Instant) -> Option<Arc<Self>> {
+        let Settings { slow_log, sample, digests } = settings;
+        (settings != Settings::default()).then(|| {
+            Arc::new(Self {
+                settings,
+                ring: slow_log.map(Ring::new),
+                keys: sample.map(|sample| Keys::new(sample, now)),
+                digests: digests.map(|digests| Digests::new(digests, now)),
+            })
+        })
     }
 
     /// Whether it was made for these settings.
-    pub(super) fn is_for(
-        &self,
-        slow_log: Option<config::SlowLog>,
-        sample: Option<config::Sample>,
-    ) -> bool {
-        (self.slow_log, self.sample) == (slow_log, sample)
+    pub(super) fn is_for(&self, settings: Settings) -> bool {
+        self.settings == settings
     }
 
     /// From how long on a request is slow; `None`: nobody wants to know.
     pub fn slow_after(&self) -> Option<Duration> {
-        self.slow_log.map(|slow_log| slow_log.threshold.0)
+        self.settings.slow_log.map(|slow_log| slow_log.threshold.0)
     }
 
     /// One of how many requests is to be looked at; `None`: none at all.
     pub fn every(&self) -> Option<u32> {
-        self.sample.map(|sample| sample.every)
+        self.settings.sample.map(|sample| sample.every)
     }
 
     /// Keeps a request that was slow.
@@ -99,7 +118,7 @@ pub(super) fn slow_of<'a>(
     listener: &str,
     watches: impl Iterator<Item = &'a Watch> + Clone,
 ) -> Option<ListenerSlow> {
-    let settings = watches.clone().find_map(|watch| watch.slow_log)?;
+    let settings = watches.clone().find_map(|watch| watch.settings.slow_log)?;
     let mut slow = ListenerSlow::new(listener, settings);
     watches.for_each(|watch| watch.add_to(&mut slow));
     slow.finish();
@@ -112,10 +131,23 @@ pub(super) fn keys_of<'a>(
     watches: impl Iterator<Item = &'a Watch> + Clone,
     now: Instant,
 ) -> Option<ListenerKeys> {
-    let settings = watches.clone().find_map(|watch| watch.sample)?;
+    let settings = watches.clone().find_map(|watch| watch.settings.sample)?;
     let mut merged = keys::Merged::default();
     watches.for_each(|watch| watch.add_keys_to(&mut merged, now));
     Some(merged.finish(listener, settings))
+}
+
+/// Brings together what the workers know of the digests of one listener.
+pub(super) fn digests_of<'a>(
+    listener: &str,
+    watches: impl Iterator<Item = &'a Watch>,
+) -> Option<ListenerDigests> {
+    let (mut merged, mut settings) = (digests::Merged::default(), None);
+    for digests in watches.filter_map(|watch| watch.digests.as_ref()) {
+        settings = Some(digests.settings());
+        digests.add_to(&mut merged);
+    }
+    Some(merged.finish(listener, settings?))
 }
 
 /// At most so many bytes of a name are kept.
@@ -187,20 +219,23 @@ struct About {
 }
 
 impl Seen {
-    /// Takes note of a request.
+    /// Takes note of a request. `digest`: what is shown of it if it turns out slow, where it has one.
     pub fn note<P: Protocol>(
         &mut self,
         protocol: &P,
         request: &P::Frame,
         slow: bool,
         about: Option<Sampled>,
+        digest: Option<&[u8]>,
     ) {
         use wiremesh::Frame;
         (self.slow, self.parts) = (slow, 1);
         request.service().as_deref().unwrap_or_default().clone_into(&mut self.service);
         request.method().as_deref().unwrap_or_default().clone_into(&mut self.method);
-        if slow {
-            protocol.summarize(request, &mut self.summary);
+        match digest {
+            _ if !slow => {}
+            Some(digest) => self.summary.text(digest),
+            None => protocol.summarize(request, &mut self.summary),
         }
         let Some(about) = about else { return };
         self.sampled = about == Sampled::Counted;
