@@ -128,7 +128,7 @@ impl Worker {
                 permit: None,
                 log: self.logs().then(|| Box::new(LogFields::of(request))),
                 seen: Cell::default(),
-            digest: Cell::default(),
+                digest: Cell::default(),
             },
             delay: None,
             refused: None,

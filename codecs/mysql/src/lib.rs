@@ -20,6 +20,7 @@ pub mod auth;
 mod capability;
 mod command;
 pub mod compress;
+pub mod digest;
 pub mod error;
 mod frame;
 pub mod handshake;

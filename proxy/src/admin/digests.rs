@@ -11,7 +11,11 @@ pub(super) fn to_text(listeners: &[ListenerDigests]) -> String {
     let mut text = String::new();
     for ListenerDigests { listener, max, known, digests, others } in listeners {
         // A String takes every write.
-        let _ = writeln!(text, "{listener}  {known} digests, {} shown, of {max} at most", digests.len());
+        let _ = writeln!(
+            text,
+            "{listener}  {known} digests, {} shown, of {max} at most",
+            digests.len()
+        );
         let mut rows: Vec<_> = digests.iter().map(row).collect();
         rows.extend(others.as_ref().map(|others| cells(others, "", "(others)")));
         table(HEAD, 0..9, &rows, &mut text);

@@ -130,7 +130,8 @@ where
         let endpoint = &upstream.endpoint;
         ticket.passage.leave(&self.worker, endpoint, now, now, Left::Unheard);
         ticket.client.end();
-        let outcome = Outcome { status: Status::Ok, error: None, reason: None, bytes_out: 0, items: 0 };
+        let outcome =
+            Outcome { status: Status::Ok, error: None, reason: None, bytes_out: 0, items: 0 };
         self.record(ticket, Some(endpoint), outcome);
     }
 
@@ -280,7 +281,8 @@ where
     /// Records a request whose client has left before it was sent.
     pub(super) fn conclude_gone(&self, ticket: Ticket<P>) {
         ticket.client.end();
-        let outcome = Outcome { status: Status::Unknown, error: None, reason: None, bytes_out: 0, items: 0 };
+        let outcome =
+            Outcome { status: Status::Unknown, error: None, reason: None, bytes_out: 0, items: 0 };
         self.record(ticket, None, outcome);
     }
 

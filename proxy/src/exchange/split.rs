@@ -46,7 +46,8 @@ impl Split {
 
 impl Drop for Split {
     fn drop(&mut self) {
-        let gone = Outcome { status: Status::Unknown, error: None, reason: None, bytes_out: 0, items: 0 };
+        let gone =
+            Outcome { status: Status::Unknown, error: None, reason: None, bytes_out: 0, items: 0 };
         let outcome = self.outcome.get().unwrap_or(gone);
         let endpoint = self.endpoint.take();
         self.passage.record(&self.worker, &self.peer, endpoint.as_deref(), outcome);

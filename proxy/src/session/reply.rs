@@ -322,7 +322,8 @@ impl<P: Sessioned> Sessions<P> {
         ticket: &Ticket<P>,
         endpoint: Option<&LocalEndpoint>,
     ) {
-        let outcome = Outcome { status: Status::Unknown, error: None, reason: None, bytes_out: 0, items: 0 };
+        let outcome =
+            Outcome { status: Status::Unknown, error: None, reason: None, bytes_out: 0, items: 0 };
         ticket.passage.record(&self.worker, &client.peer, endpoint, outcome);
     }
 }

@@ -160,7 +160,8 @@ impl<P: Sessioned> Sessions<P> {
         session.pending = Pending::None;
         drop(session);
         ticket.passage.leave(&self.worker, endpoint, now, now, Left::Unheard);
-        let outcome = Outcome { status: Status::Ok, error: None, reason: None, bytes_out: 0, items: 0 };
+        let outcome =
+            Outcome { status: Status::Ok, error: None, reason: None, bytes_out: 0, items: 0 };
         ticket.passage.record(&self.worker, &client.peer, Some(endpoint), outcome);
     }
 }

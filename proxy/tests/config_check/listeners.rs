@@ -5,16 +5,17 @@ use super::{CLUSTERS, listener_says, says};
 #[test]
 fn what_is_watched_is_within_bounds() {
     let listener = "address: 127.0.0.1:1, protocols: [bolt],";
-    listener_says(&format!("{listener} slow_log: {{}}, sample: {{}}"), &[]);
+    listener_says(&format!("{listener} slow_log: {{}}, sample: {{}}, digests: {{}}"), &[]);
     listener_says(
         &format!(
-            "{listener}\n  slow_log: {{ threshold: 0s, keep: 0 }}, sample: {{ every: 0, top: 1001 }}"
+            "{listener}\n  slow_log: {{ threshold: 0s, keep: 0 }}, sample: {{ every: 0, top: 1001 }}, digests: {{ max: 0 }}"
         ),
         &[
             "3:26: threshold must be over 0s",
             "3:36: 0 is too small; the least is 1",
             "3:58: 0 is too small; the least is 1",
             "3:66: 1001 is too large; the most is 1000",
+            "3:90: 0 is too small; the least is 1",
         ],
     );
 }

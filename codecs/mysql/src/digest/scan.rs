@@ -90,22 +90,16 @@ pub(super) struct Scanner<'a> {
     joint: usize,
     /// The next `/*+` has hints.
     hintable: bool,
-    within: Within,
-}
-
-/// What a `*/` is the end of.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Within {
-    Nothing,
-    /// A comment that the server executes.
-    Code,
-    Hints,
+    /// In a comment that the server executes.
+    code: bool,
+    /// In hints.
+    hints: bool,
 }
 
 impl<'a> Scanner<'a> {
     pub(super) fn new(sql: &'a [u8], dialect: Dialect) -> Self {
         let joint = usize::MAX;
-        Self { rest: sql, dialect, joint, hintable: false, within: Within::Nothing }
+        Self { rest: sql, dialect, joint, hintable: false, code: false, hints: false }
     }
 
     /// The next token.
@@ -151,17 +145,18 @@ impl<'a> Scanner<'a> {
                     Some(token) => token,
                     None => continue,
                 },
-                Class::Star => match (self.within, after.strip_prefix(b"/")) {
-                    (Within::Nothing, _) | (_, None) => self.operator(),
-                    (Within::Code, Some(rest)) => {
-                        (self.within, self.rest) = (Within::Nothing, rest);
-                        continue;
-                    }
-                    (Within::Hints, Some(rest)) => {
-                        self.within = Within::Nothing;
+                Class::Star if self.code || self.hints => match after.strip_prefix(b"/") {
+                    None => self.operator(),
+                    Some(rest) if self.hints => {
+                        self.hints = false;
                         self.one(rest, Token::HintClose)
                     }
+                    Some(rest) => {
+                        (self.code, self.rest) = (false, rest);
+                        continue;
+                    }
                 },
+                Class::Star => self.operator(),
                 Class::Hash => {
                     self.rest = line_end(after);
                     continue;
@@ -191,10 +186,11 @@ impl<'a> Scanner<'a> {
     fn word(&mut self) -> Token<'a> {
         let word = self.take(self.word_len(self.rest));
         self.hintable = false;
-        if let ([b'x' | b'X' | b'b' | b'B' | b'n' | b'N'], [b'\'', after @ ..]) = (word, self.rest) {
+        if let ([b'x' | b'X' | b'b' | b'B' | b'n' | b'N'], [b'\'', after @ ..]) = (word, self.rest)
+        {
             return self.string(b'\'', after);
         }
-        if self.within == Within::Hints && word.first().is_some_and(u8::is_ascii_digit) {
+        if self.hints && word.first().is_some_and(u8::is_ascii_digit) {
             return Token::Number;
         }
         self.joint = self.rest.len();
@@ -278,9 +274,8 @@ impl<'a> Scanner<'a> {
                 [b'\\', _, after @ ..] if escapes => after,
                 [first, second, after @ ..] if first == second => after,
                 [first, after @ ..] if *first == quote => {
-                    let (inside, _) = bytes.split_at_checked(
-                        bytes.len().saturating_sub(rest.len()),
-                    )?;
+                    let (inside, _) =
+                        bytes.split_at_checked(bytes.len().saturating_sub(rest.len()))?;
                     return Some((inside, after));
                 }
                 _ => return None,
@@ -336,18 +331,19 @@ impl<'a> Scanner<'a> {
     fn slash(&mut self, after: &'a [u8]) -> Option<Token<'a>> {
         let Some(inside) = after.strip_prefix(b"*") else { return Some(self.operator()) };
         match inside {
-            [b'!', code @ ..] | [b'M', b'!', code @ ..] if self.within == Within::Nothing => {
+            [b'!', code @ ..] | [b'M', b'!', code @ ..] => {
                 // The version from which on it is executed.
                 self.rest = digits_end(code, u8::is_ascii_digit);
-                self.within = Within::Code;
+                self.code = true;
                 None
             }
-            [b'+', hints @ ..] if self.hintable && self.within == Within::Nothing => {
-                (self.rest, self.within) = (hints, Within::Hints);
+            [b'+', hints @ ..] if self.hintable => {
+                (self.rest, self.hints) = (hints, true);
                 Some(Token::HintOpen)
             }
             _ => {
-                let end = memmem::find(inside, b"*/").map_or(inside.len(), |at| at.saturating_add(2));
+                let end =
+                    memmem::find(inside, b"*/").map_or(inside.len(), |at| at.saturating_add(2));
                 self.rest = inside.get(end..).unwrap_or_default();
                 None
             }
@@ -406,11 +402,10 @@ fn fraction(bytes: &[u8]) -> &[u8] {
 
 /// What is behind an exponent, if there is one.
 fn exponent(bytes: &[u8]) -> &[u8] {
-    match bytes {
-        [b'e' | b'E', digits @ [b'0'..=b'9', ..]]
-        | [b'e' | b'E', b'+' | b'-', digits @ [b'0'..=b'9', ..]] => {
-            digits_end(digits, u8::is_ascii_digit)
-        }
-        _ => bytes,
-    }
+    let digits = match bytes {
+        [b'e' | b'E', b'+' | b'-', digits @ ..] | [b'e' | b'E', digits @ ..] => digits,
+        _ => return bytes,
+    };
+    let rest = digits_end(digits, u8::is_ascii_digit);
+    if rest.len() < digits.len() { rest } else { bytes }
 }

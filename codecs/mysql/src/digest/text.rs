@@ -134,7 +134,7 @@ impl<'o> Text<'o> {
     /// Forgets the last token, and what is written of it.
     fn take_back(&mut self) {
         let [last, a, b, c] = self.last;
-        self.out.truncate(last.start);
+        self.out.truncate(last.start.max(self.base));
         self.last = [a, b, c, Last::default()];
     }
 
@@ -198,9 +198,8 @@ impl<'o> Text<'o> {
             (Kind::Comma, Kind::Value) => {
                 self.take_back();
                 self.out.extend_from_slice(b", ...");
-                if let [last, ..] = &mut self.last {
-                    last.kind = Kind::Values;
-                }
+                let [last, ..] = &mut self.last;
+                last.kind = Kind::Values;
             }
             // The character set of what follows: `_utf8mb4'...'`.
             (Kind::Word, _) if self.word_back(0).starts_with(b"_") => {
@@ -314,7 +313,8 @@ impl<'o> Text<'o> {
         } else if !matches!(self.kind(), Kind::Value | Kind::Values | Kind::Row) {
             self.take_back();
         }
-        while self.out.len() > self.base && self.out.last().is_some_and(|last| b" ,".contains(last)) {
+        while self.out.len() > self.base && self.out.last().is_some_and(|last| b" ,".contains(last))
+        {
             self.out.pop();
         }
         self.out.extend_from_slice(CUT);
@@ -334,7 +334,31 @@ fn is_constant(word: &[u8]) -> bool {
 
 /// Words behind which there is a value.
 const BEFORE_VALUES: &[&[u8]] = &[
-    b"select", b"where", b"and", b"or", b"xor", b"between", b"like", b"regexp", b"rlike", b"div",
-    b"mod", b"case", b"when", b"then", b"else", b"if", b"elseif", b"while", b"until", b"return",
-    b"interval", b"having", b"on", b"by", b"limit", b"offset", b"default",
+    b"select",
+    b"where",
+    b"and",
+    b"or",
+    b"xor",
+    b"between",
+    b"like",
+    b"regexp",
+    b"rlike",
+    b"div",
+    b"mod",
+    b"case",
+    b"when",
+    b"then",
+    b"else",
+    b"if",
+    b"elseif",
+    b"while",
+    b"until",
+    b"return",
+    b"interval",
+    b"having",
+    b"on",
+    b"by",
+    b"limit",
+    b"offset",
+    b"default",
 ];

@@ -83,7 +83,12 @@ impl Names {
         let mut text = String::new();
         // A String takes every write.
         let _ = write_escaped(&mut text, digest);
-        Self { service: service.into(), method: method.into(), text: text.into(), id: xxh3_64(digest) }
+        Self {
+            service: service.into(),
+            method: method.into(),
+            text: text.into(),
+            id: xxh3_64(digest),
+        }
     }
 }
 
@@ -248,9 +253,9 @@ impl Merged {
         let row = |(names, sums): (Names, Sums)| {
             Some(DigestRow {
                 id: format!("{:016x}", names.id),
-                digest: names.text,
-                service: names.service,
-                method: names.method,
+                digest: names.text.to_string(),
+                service: names.service.to_string(),
+                method: names.method.to_string(),
                 totals: sums.finish(whole)?,
             })
         };
@@ -286,11 +291,11 @@ pub struct DigestRow {
     /// A name for `digest`, the same at any time and on any machine.
     pub id: String,
     /// What they have in common. In one line, what is not printable escaped.
-    pub digest: Arc<str>,
+    pub digest: String,
     /// Their service.
-    pub service: Arc<str>,
+    pub service: String,
     /// Their method.
-    pub method: Arc<str>,
+    pub method: String,
     /// What they come to.
     #[serde(flatten)]
     pub totals: DigestTotals,

@@ -20,13 +20,13 @@ use std::{
 
 use wiremesh::{Protocol, Subject, Summary, correlation::Access, write_escaped};
 
-use self::{digests::Digests, keys::Keys, slow::Ring};
 pub use self::{
     book::{DigestBook, OwnDigest},
     digests::{DigestEnd, DigestRow, DigestSeries, DigestTotals, ListenerDigests, Order},
     keys::{BigKey, HotKey, ListenerKeys},
     slow::{ListenerSlow, SlowRequest},
 };
+use self::{digests::Digests, keys::Keys, slow::Ring};
 use crate::config;
 
 /// What is to be kept.
