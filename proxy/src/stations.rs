@@ -376,7 +376,7 @@ impl Passage {
         if let (Some(digest), Some(watcher)) = (self.digest.take(), &self.listener.watch)
             && let Some(book) = &watcher.digests
         {
-            let failed = || error.or(reason.map(Reason::flag)).unwrap_or(status.as_str());
+            let failed = || error.or_else(|| reason.map(Reason::flag)).unwrap_or(status.as_str());
             let error = (status != Status::Ok).then(failed);
             let end = DigestEnd { error, latency, items, bytes_in: self.bytes_in, bytes_out };
             book.record(&digest, &end, worker.now());

@@ -402,9 +402,8 @@ fn fraction(bytes: &[u8]) -> &[u8] {
 
 /// What is behind an exponent, if there is one.
 fn exponent(bytes: &[u8]) -> &[u8] {
-    let digits = match bytes {
-        [b'e' | b'E', b'+' | b'-', digits @ ..] | [b'e' | b'E', digits @ ..] => digits,
-        _ => return bytes,
+    let ([b'e' | b'E', b'+' | b'-', digits @ ..] | [b'e' | b'E', digits @ ..]) = bytes else {
+        return bytes;
     };
     let rest = digits_end(digits, u8::is_ascii_digit);
     if rest.len() < digits.len() { rest } else { bytes }
