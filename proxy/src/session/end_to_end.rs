@@ -153,7 +153,7 @@ impl<P: Sessioned> Sessions<P> {
         let mut passage = self.worker.whole(&listener, route, CONNECT, 0);
         passage.started = since;
         let (status, reason) = (failure.status, Some(failure.reason));
-        let outcome = Outcome { status, error: None, reason, bytes_out: 0 };
+        let outcome = Outcome { status, error: None, reason, bytes_out: 0, items: 0 };
         passage.record(&self.worker, &client.peer, None, outcome);
         self.farewell(client, failure);
     }
