@@ -9,9 +9,10 @@ use wiremesh::{
 };
 
 use crate::{
-    cluster::{Address, discover::Learner},
+    cluster::discover::Learner,
     config::ProtocolInfo,
     exchange::Mesh,
+    net::Dial,
     session::{self, Sessions},
     talk::{Asker, Talk},
     worker::{Accepted, Worker},
@@ -74,10 +75,10 @@ pub trait Entry: Send + Sync {
     fn driver(&self, worker: Rc<Worker>, options: &Options) -> Rc<dyn Driver>;
 
     /// Connects, and finds out whether the endpoint is well: by a handshake, or a heartbeat, where the protocol has one.
-    fn probe(&self, options: &Options, address: Address) -> Probe;
+    fn probe(&self, options: &Options, dial: Dial) -> Probe;
 
     /// Has the protocol ask the endpoint of this cluster about itself; `None`: it has nothing to ask.
-    fn inquiry(&self, options: &Options, cluster: &str, address: Address) -> Option<Probe>;
+    fn inquiry(&self, options: &Options, cluster: &str, dial: Dial) -> Option<Probe>;
 
     /// Learns the topology of this kind.
     fn learner(
@@ -113,9 +114,9 @@ pub trait Drive<P: Protocol> {
     fn driver(worker: Rc<Worker>, protocol: P) -> Rc<dyn Driver>;
 
     /// Connects, and waits for the answer to a heartbeat where the protocol has one.
-    fn probe(protocol: P, address: Address) -> Probe {
+    fn probe(protocol: P, dial: Dial) -> Probe {
         Box::pin(async move {
-            let mut talk = Talk::connect(&protocol, &address).await?;
+            let mut talk = Talk::connect(&protocol, dial).await?;
             let Some(heartbeat) = protocol.heartbeat(0) else { return Ok(()) };
             talk.say([heartbeat]).await?;
             talk.answer().await.map(drop)
@@ -123,7 +124,7 @@ pub trait Drive<P: Protocol> {
     }
 
     /// Has the protocol ask the endpoint of this cluster about itself, where it has something to ask.
-    fn inquiry(_protocol: P, _cluster: &str, _address: Address) -> Option<Probe> {
+    fn inquiry(_protocol: P, _cluster: &str, _dial: Dial) -> Option<Probe> {
         None
     }
 
@@ -153,10 +154,10 @@ impl<P: Pipelined> Drive<P> for InOrder {
         Rc::new(Mesh::new(worker, protocol))
     }
 
-    fn inquiry(protocol: P, cluster: &str, address: Address) -> Option<Probe> {
+    fn inquiry(protocol: P, cluster: &str, dial: Dial) -> Option<Probe> {
         let inquiry = protocol.inquire(cluster)?;
         Some(Box::pin(async move {
-            let mut talk = Talk::connect(&protocol, &address).await?;
+            let mut talk = Talk::connect(&protocol, dial).await?;
             if let Some(handshake) = protocol.greet(0, Purpose::default()) {
                 talk.greet(handshake).await?;
             }
@@ -183,8 +184,8 @@ impl<P: Sessioned> Drive<P> for Session {
         Rc::new(Sessions::new(worker, protocol))
     }
 
-    fn probe(protocol: P, address: Address) -> Probe {
-        Box::pin(session::probe(protocol, address))
+    fn probe(protocol: P, dial: Dial) -> Probe {
+        Box::pin(session::probe(protocol, dial))
     }
 }
 
@@ -230,12 +231,12 @@ where
         <P::Correlation as Drive<P>>::driver(worker, self.with_options(options))
     }
 
-    fn probe(&self, options: &Options, address: Address) -> Probe {
-        <P::Correlation as Drive<P>>::probe(self.with_options(options), address)
+    fn probe(&self, options: &Options, dial: Dial) -> Probe {
+        <P::Correlation as Drive<P>>::probe(self.with_options(options), dial)
     }
 
-    fn inquiry(&self, options: &Options, cluster: &str, address: Address) -> Option<Probe> {
-        <P::Correlation as Drive<P>>::inquiry(self.with_options(options), cluster, address)
+    fn inquiry(&self, options: &Options, cluster: &str, dial: Dial) -> Option<Probe> {
+        <P::Correlation as Drive<P>>::inquiry(self.with_options(options), cluster, dial)
     }
 
     fn learner(

@@ -11,6 +11,7 @@ use wiremesh::Limits;
 use crate::{
     cluster::Shared,
     config::{self, Config},
+    net::tls::{ClientTls, ServerTls},
     policy::{Authorize, Filters, RouteTable},
     registry::Registry,
     telemetry::AccessLog,
@@ -24,6 +25,8 @@ pub struct Snapshot {
     pub listeners: Vec<Arc<ListenerPlan>>,
     /// The clusters, in the file's order.
     pub clusters: Vec<Arc<Shared>>,
+    /// How TLS is spoken with the clusters, in the same order, by what the files say now.
+    pub cluster_tls: Vec<Option<ClientTls>>,
     /// Where requests are logged.
     pub access_log: Option<AccessLog>,
 }
@@ -36,6 +39,8 @@ pub struct ListenerPlan {
     pub config: Arc<config::Listener>,
     /// For its decoders.
     pub limits: Limits,
+    /// How TLS is spoken with its clients.
+    pub tls: Option<ServerTls>,
     /// Who may connect; `None`: everybody.
     pub authorize: Option<Authorize>,
     /// Where requests go.
@@ -68,7 +73,9 @@ impl Snapshot {
             if let Some(known) = known {
                 routes.adopt(&known.routes);
             }
+            let tls = listener.tls.as_ref().map(ServerTls::load).transpose();
             listeners.push(Arc::new(ListenerPlan {
+                tls: tls.with_context(|| format!("listener {}", listener.name))?,
                 name: listener.name.as_str().into(),
                 limits: listener.limits.to_decoder(),
                 authorize: Authorize::compile(&listener.allow, &listener.deny),
@@ -77,11 +84,20 @@ impl Snapshot {
                 config: Arc::new(listener.clone()),
             }));
         }
-        let clusters = config.clusters.iter().map(|cluster| {
+        let (mut clusters, mut cluster_tls) = (Vec::new(), Vec::new());
+        for cluster in &config.clusters {
+            let tls = cluster.tls.as_ref().map(ClientTls::load).transpose();
+            let tls = tls.with_context(|| format!("cluster {}", cluster.name))?;
             let known = old.and_then(|o| o.clusters.iter().find(|c| **c.name() == *cluster.name));
-            known.cloned().unwrap_or_else(|| Shared::new(Arc::new(cluster.clone())))
-        });
-        let clusters = clusters.collect();
+            // With other TLS it is another cluster: what is connected in the old way must not be used any more.
+            let known = known.filter(|known| known.config().tls == cluster.tls);
+            clusters.push(known.cloned().unwrap_or_else(|| {
+                let shared = Shared::new(Arc::new(cluster.clone()));
+                shared.set_tls(tls.clone());
+                shared
+            }));
+            cluster_tls.push(tls);
+        }
         let access_log = match (&config.access_log, old) {
             (None, _) => None,
             (wanted, Some(old)) if *wanted == old.config.access_log => old.access_log.clone(),
@@ -89,6 +105,6 @@ impl Snapshot {
                 Some(AccessLog::open(wanted, dropped.clone()).context("access_log")?)
             }
         };
-        Ok(Self { config, listeners, clusters, access_log })
+        Ok(Self { config, listeners, clusters, cluster_tls, access_log })
     }
 }

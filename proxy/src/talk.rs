@@ -9,11 +9,8 @@ use wiremesh::{
 };
 
 use crate::{
-    cluster::{
-        Address,
-        discover::{Asking, Learner},
-    },
-    net::Stream,
+    cluster::discover::{Asking, Learner},
+    net::{Dial, Stream},
 };
 
 /// A connection to an endpoint. Errors are for the log.
@@ -26,8 +23,8 @@ pub struct Talk<'a, P: Protocol> {
 
 impl<'a, P: Protocol> Talk<'a, P> {
     /// Connects.
-    pub async fn connect(protocol: &'a P, address: &Address) -> Result<Self, String> {
-        let stream = Stream::connect(address).await.map_err(|e| format!("cannot connect: {e}"))?;
+    pub async fn connect(protocol: &'a P, dial: Dial) -> Result<Self, String> {
+        let stream = Stream::connect(dial).await.map_err(|e| format!("cannot connect: {e}"))?;
         Ok(Self { protocol, stream, input: BytesMut::new(), decoder: P::State::default() })
     }
 
@@ -35,7 +32,8 @@ impl<'a, P: Protocol> Talk<'a, P> {
     pub async fn say(&mut self, frames: impl IntoIterator<Item = P::Frame>) -> Result<(), String> {
         let mut out = WriteBuf::default();
         frames.into_iter().for_each(|frame| self.protocol.encode(frame, &mut out));
-        self.stream.write_all_buf(&mut out).await.map_err(|e| e.to_string())
+        self.stream.write_all_buf(&mut out).await.map_err(|e| e.to_string())?;
+        self.stream.flush().await.map_err(|e| e.to_string())
     }
 
     /// The next frame.
@@ -91,8 +89,8 @@ impl<P: Pipelined> Asker<P> {
         Self { protocol, topology }
     }
 
-    async fn replies(&self, asked: &str, address: &Address) -> Result<Vec<P::Frame>, String> {
-        let mut talk = Talk::connect(&self.protocol, address).await?;
+    async fn replies(&self, asked: &str, dial: Dial) -> Result<Vec<P::Frame>, String> {
+        let mut talk = Talk::connect(&self.protocol, dial).await?;
         if self.topology.greets(asked)
             && let Some(handshake) = self.protocol.greet(0, Purpose::default())
         {
@@ -110,9 +108,9 @@ impl<P: Pipelined> Asker<P> {
 }
 
 impl<P: Pipelined> Learner for Asker<P> {
-    fn ask<'a>(&'a mut self, asked: &'a str, address: Address) -> Asking<'a> {
+    fn ask<'a>(&'a mut self, asked: &'a str, dial: Dial) -> Asking<'a> {
         Box::pin(async move {
-            let replies = self.replies(asked, &address).await?;
+            let replies = self.replies(asked, dial).await?;
             self.topology.learn(asked, &replies)
         })
     }

@@ -59,6 +59,8 @@ fn check_says_what_is_fine() {
     let mut examples: Vec<String> = fs::read_dir(docs().join("examples"))
         .unwrap()
         .map(|entry| entry.unwrap().path().to_str().unwrap().to_owned())
+        // It names files that are not there.
+        .filter(|path: &String| !path.ends_with("everything.yaml"))
         .collect();
     examples.sort();
     let mut args = vec!["check"];
@@ -67,6 +69,22 @@ fn check_says_what_is_fine() {
     assert_eq!((done.code, done.err.as_str()), (0, ""));
     assert_eq!(done.out.lines().count(), examples.len());
     assert!(done.out.contains("minimal.yaml: ok (1 listener, 1 cluster)\n"), "{}", done.out);
+}
+
+#[test]
+fn check_reads_the_files_of_tls() {
+    let path = docs().join("examples/everything.yaml").to_str().unwrap().to_owned();
+    let done = wiremesh(&["check", &path]);
+    let told =
+        |what| format!("{path}: {what} cannot be read: No such file or directory (os error 2)");
+    let expected = [
+        told("listener bolt: tls.certificate: /etc/wiremesh/server.pem"),
+        told("cluster hello: tls.ca: /etc/wiremesh/servers.pem"),
+    ];
+    assert_eq!(
+        (done.code, done.err.lines().collect::<Vec<_>>()),
+        (1, expected.iter().map(String::as_str).collect())
+    );
 }
 
 #[test]

@@ -12,6 +12,7 @@ use wiremesh::HeaderSupport;
 use super::{Cli, exit_code};
 use crate::{
     config::{Config, ProtocolInfo},
+    net::tls,
     registry::Registry,
     server::Server,
 };
@@ -26,6 +27,7 @@ pub(super) fn check(protocols: &[ProtocolInfo], files: &[PathBuf]) -> anyhow::Re
     let mut fine = true;
     for file in files {
         match load(file, protocols) {
+            Some(config) if !tls_files(file, &config) => fine = false,
             Some(config) => {
                 let listeners = count(config.listeners.len(), "listener");
                 let clusters = count(config.clusters.len(), "cluster");
@@ -35,6 +37,13 @@ pub(super) fn check(protocols: &[ProtocolInfo], files: &[PathBuf]) -> anyhow::Re
         }
     }
     Ok(exit_code(fine))
+}
+
+/// Whether the files that TLS needs can be used; what is wrong with them goes to standard error.
+fn tls_files(file: &Path, config: &Config) -> bool {
+    let mistakes = tls::check(config);
+    mistakes.iter().for_each(|mistake| eprintln!("{}: {mistake}", file.display()));
+    mistakes.is_empty()
 }
 
 /// The file's configuration; its mistakes go to standard error.

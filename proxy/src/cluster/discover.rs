@@ -16,11 +16,12 @@ use super::resolve::Name;
 use super::shards::{Learnt, LearntShard};
 use super::shared::Shared;
 use crate::config;
+use crate::net::Dial;
 
 /// A topology that is being learnt. Nothing here knows how.
 pub trait Learner {
-    /// Connects to the endpoint at `address`, which is called `asked`, and learns from it.
-    fn ask<'a>(&'a mut self, asked: &'a str, address: Address) -> Asking<'a>;
+    /// Connects to the endpoint that is called `asked`, and learns from it.
+    fn ask<'a>(&'a mut self, asked: &'a str, dial: Dial) -> Asking<'a>;
 
     /// See [`Topology::conclude`](wiremesh::topology::Topology::conclude).
     fn conclude(&mut self) -> Option<Result<Shards, String>>;
@@ -111,7 +112,7 @@ where
             let queue = whom_to_ask(shared, &*learner, configured_first);
             // To connect, to be greeted and to be answered.
             let limit = 2 * config.connect_timeout.0;
-            ask_in_turn(&mut *learner, queue, limit, &mut names).await
+            ask_in_turn(&mut *learner, shared, queue, limit, &mut names).await
         }
         Err(problem) => Err(problem),
     };
@@ -156,6 +157,7 @@ fn whom_to_ask(
 
 async fn ask_in_turn<R, F>(
     learner: &mut dyn Learner,
+    shared: &Shared,
     mut queue: VecDeque<(String, Address)>,
     limit: Duration,
     names: &mut Names<'_, R>,
@@ -169,7 +171,8 @@ where
         if !asked.insert(address.clone()) {
             continue;
         }
-        match tokio::time::timeout(limit, learner.ask(&label, address)).await {
+        let dial = shared.dial_as(&label, &address);
+        match tokio::time::timeout(limit, learner.ask(&label, dial)).await {
             Ok(Ok(Found::Shards(shards))) => return Ok(shards),
             Ok(Ok(Found::Ask(next))) => {
                 for label in next.into_iter().rev() {

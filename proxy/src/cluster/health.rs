@@ -13,6 +13,7 @@ use super::address::Address;
 use super::endpoint::Endpoint;
 use super::shared::{EndpointSet, Shared};
 use crate::config;
+use crate::net::{Dial, Stream};
 
 /// Checks the endpoints of a cluster as its settings say, whatever they are at the time; never ends. For the control thread, inside a
 /// [`LocalSet`](tokio::task::LocalSet).
@@ -47,12 +48,8 @@ where
 }
 
 /// A probe for where there is no better one: a connection is made, and closed.
-pub async fn connect(address: Address) -> Result<(), String> {
-    let connected = match address {
-        Address::Tcp(address) => tokio::net::TcpStream::connect(address).await.map(drop),
-        Address::Unix(path) => tokio::net::UnixStream::connect(path).await.map(drop),
-    };
-    connected.map_err(|error| format!("cannot connect: {error}"))
+pub async fn connect(dial: Dial) -> Result<(), String> {
+    Stream::connect(dial).await.map(drop).map_err(|error| format!("cannot connect: {error}"))
 }
 
 /// The tasks that check, by endpoint id. They end with this.

@@ -9,7 +9,7 @@ use std::sync::atomic::{
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Notify, watch};
 
 use super::address::Address;
@@ -19,12 +19,14 @@ use super::gauge::{Gauge, Tally};
 use super::resolve::{Name, names};
 use super::shards::{Learnt, LearntShard, ShardTable};
 use crate::config;
+use crate::net::{Dial, tls::ClientTls};
 
 /// One cluster: its settings, its endpoints, and its bounds.
 #[derive(Debug)]
 pub struct Shared {
     name: Arc<str>,
     config: ArcSwap<config::Cluster>,
+    tls: ArcSwapOption<ClientTls>,
     set: ArcSwap<EndpointSet>,
     /// The version of `set`, for a look without touching it.
     version: AtomicU64,
@@ -76,6 +78,7 @@ impl Shared {
             stale: Notify::new(),
             inquired: AtomicBool::new(false),
             config: ArcSwap::new(config),
+            tls: ArcSwapOption::empty(),
         };
         shared.rebuild(&mut lock(&shared.known), false, Instant::now());
         Arc::new(shared)
@@ -100,6 +103,40 @@ impl Shared {
         let mut known = lock(&self.known);
         self.config.store(config);
         self.rebuild(&mut known, true, Instant::now());
+    }
+
+    /// How TLS is spoken with its endpoints from now on.
+    pub fn set_tls(&self, tls: Option<ClientTls>) {
+        self.tls.store(tls.map(Arc::new));
+    }
+
+    /// How to connect to one of its endpoints.
+    pub fn dial(&self, address: &Address) -> Dial {
+        let tls = self.tls.load();
+        let tls = tls.as_ref().map(|tls| tls.to(self.host(address).as_deref(), address));
+        Dial { address: address.clone(), tls }
+    }
+
+    /// The same for one that may not be among them yet: `told` is what it is called.
+    pub(super) fn dial_as(&self, told: &str, address: &Address) -> Dial {
+        let host = host_of(told).filter(|_| address.to_string() != *told);
+        let Some(host) = host else { return self.dial(address) };
+        let tls = self.tls.load();
+        let tls = tls.as_ref().map(|tls| tls.to(Some(host), address));
+        Dial { address: address.clone(), tls }
+    }
+
+    /// The host name that the configuration, or else the topology, has for an address.
+    fn host(&self, address: &Address) -> Option<String> {
+        let known = lock(&self.known);
+        let answers = |name: &Name| known.answers.get(name).into_iter().flatten();
+        let is_it = |name: &Name| answers(name).any(|answer| Address::Tcp(*answer) == *address);
+        if let Some((host, _)) = names(&self.config()).find(is_it) {
+            return Some(host);
+        }
+        let (_, learnt) = known.learnt.as_ref()?;
+        let (told, _) = learnt.names.iter().find(|(_, told)| *told == address)?;
+        host_of(told).map(str::to_owned)
     }
 
     /// The endpoints now.
@@ -350,6 +387,11 @@ fn learnt_endpoints(learnt: &Learnt, configured: &[(Address, u32)]) -> Vec<(Addr
     let mut seen = HashSet::new();
     let once = learnt.addresses().filter(|address| seen.insert(*address));
     once.map(|address| (address.clone(), weights.get(address).copied().unwrap_or(1))).collect()
+}
+
+/// The host of `HOST:PORT`.
+fn host_of(told: &str) -> Option<&str> {
+    told.rsplit_once(':').map(|(host, _)| host)
 }
 
 fn bound(max: usize) -> u32 {

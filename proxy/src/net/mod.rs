@@ -1,7 +1,10 @@
-//! Sockets: TCP and Unix behind one type, listening, connecting.
+//! Sockets: TCP, Unix and TLS over them behind one type, listening, connecting.
 
+mod dial;
 mod listen;
 mod stream;
+pub mod tls;
 
+pub use dial::{ConnectError, Dial};
 pub use listen::{Bound, bind};
 pub use stream::Stream;

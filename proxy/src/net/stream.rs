@@ -14,23 +14,29 @@ use tokio::{
 use bytes::Buf;
 use wiremesh::WriteBuf;
 
+use super::tls::Tls;
 use crate::cluster::Address;
 
 /// How long a closed connection waits for its peer to close it, too.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// A connected socket of either kind.
+/// A connected socket of either kind, or TLS over one.
+///
+/// TLS has buffers of its own: what [`poll_write`](AsyncWrite::poll_write) took may not have left before
+/// [`poll_flush`](AsyncWrite::poll_flush) says so, which costs nothing otherwise.
 #[derive(Debug)]
 pub enum Stream {
     /// TCP, with Nagle's algorithm off.
     Tcp(TcpStream),
     /// A Unix stream socket.
     Unix(UnixStream),
+    /// TLS over one of these.
+    Tls(Box<Tls>),
 }
 
 impl Stream {
-    /// Connects to an endpoint.
-    pub async fn connect(address: &Address) -> io::Result<Self> {
+    /// Connects a socket.
+    pub async fn open(address: &Address) -> io::Result<Self> {
         Ok(match address {
             Address::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
@@ -44,11 +50,13 @@ impl Stream {
     /// Says that nothing more will come and, unless the peer has said the same, waits a little until it does: closing
     /// with bytes of its unread would reset the connection, and could take with it what was written last.
     pub async fn linger(&mut self, eof: bool) {
-        if self.shutdown().await.is_err() || eof {
-            return;
-        }
-        let mut rest = [0; 1024];
-        let end = async { while matches!(self.read(&mut rest).await, Ok(n) if n > 0) {} };
+        let end = async {
+            if self.shutdown().await.is_err() || eof {
+                return;
+            }
+            let mut rest = [0; 1024];
+            while matches!(self.read(&mut rest).await, Ok(n) if n > 0) {}
+        };
         let _ = tokio::time::timeout(LINGER, end).await;
     }
 
@@ -57,6 +65,16 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
             Self::Unix(stream) => stream.poll_read_ready(cx),
+            Self::Tls(tls) => tls.poll_read_ready(cx),
+        }
+    }
+
+    /// Writes what the socket below takes at once.
+    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Unix(stream) => stream.try_write(bytes),
+            Self::Tls(tls) => tls.below().try_write(bytes),
         }
     }
 
@@ -81,6 +99,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.peer_addr().ok().map(|a| a.ip().to_canonical()),
             Self::Unix(_) => None,
+            Self::Tls(tls) => tls.below().peer_ip(),
         }
     }
 
@@ -89,6 +108,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.local_addr().map_or_else(|_| "-".into(), |a| a.to_string()),
             Self::Unix(_) => "unix".into(),
+            Self::Tls(tls) => tls.below().local_text(),
         }
     }
 
@@ -97,6 +117,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.peer_addr().map_or_else(|_| "-".into(), |a| a.to_string()),
             Self::Unix(_) => "unix".into(),
+            Self::Tls(tls) => tls.below().peer_text(),
         }
     }
 }
@@ -110,6 +131,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
         }
     }
 }
@@ -123,6 +145,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
         }
     }
 
@@ -138,6 +161,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, slices),
         }
     }
 
@@ -145,14 +169,18 @@ impl AsyncWrite for Stream {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
         }
     }
 }

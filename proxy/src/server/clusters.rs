@@ -28,7 +28,7 @@ impl ClusterTasks {
         let tasks = snapshot.clusters.iter().flat_map(|shared| {
             let resolving = tokio::task::spawn_local(resolve::run(shared.clone(), resolve::lookup));
             let asked = asked(snapshot, registry, shared);
-            let probe = prober(asked.clone());
+            let probe = prober(asked.clone(), shared.clone());
             let checking = tokio::task::spawn_local(health::run(shared.clone(), probe));
             let learning = discover::run(shared.clone(), learner(asked.clone()), resolve::lookup);
             let learning = tokio::task::spawn_local(learning);
@@ -90,17 +90,20 @@ fn asked(snapshot: &Snapshot, registry: &Registry, shared: &Shared) -> Asked {
 }
 
 /// How to ask an endpoint whether it is well.
-fn prober(asked: Asked) -> impl Fn(Address) -> Probe + 'static {
+fn prober(asked: Asked, shared: Arc<Shared>) -> impl Fn(Address) -> Probe + 'static {
     move |address| match &asked {
-        Some(asked) => asked.0.probe(&asked.1, address),
-        None => Box::pin(health::connect(address)),
+        Some(asked) => asked.0.probe(&asked.1, shared.dial(&address)),
+        None => Box::pin(health::connect(shared.dial(&address))),
     }
 }
 
 /// How to ask an endpoint about itself.
 fn inquirer(asked: Asked, shared: &Arc<Shared>) -> impl Fn(Address) -> Option<Probe> + 'static {
-    let cluster = shared.name().clone();
-    move |address| asked.as_ref().and_then(|asked| asked.0.inquiry(&asked.1, &cluster, address))
+    let shared = shared.clone();
+    move |address| {
+        let (entry, options) = asked.as_deref()?;
+        entry.inquiry(options, shared.name(), shared.dial(&address))
+    }
 }
 
 /// How to learn the topology.

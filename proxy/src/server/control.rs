@@ -192,7 +192,8 @@ impl Control {
         if (new.config.workers, new.config.admin) != (old.config.workers, old.config.admin) {
             tracing::warn!("a change of workers or admin takes effect at the next start only");
         }
-        for shared in &new.clusters {
+        for (shared, tls) in new.clusters.iter().zip(&new.cluster_tls) {
+            shared.set_tls(tls.clone());
             let wanted = new.config.clusters.iter().find(|c| *c.name == **shared.name());
             if let Some(config) = wanted.filter(|config| **config != *shared.config()) {
                 shared.update(Arc::new(config.clone()));

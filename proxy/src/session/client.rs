@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use tokio::time::Sleep;
+use tokio::{io::AsyncWrite, time::Sleep};
 use tokio_util::io::poll_read_buf;
 use wiremesh::{
     Failure, Frame, Kind, Peer, Reason, WriteBuf,
@@ -167,7 +167,7 @@ impl<P: Sessioned> Client<P> {
             }
         }
         sessions.worker.buffers.to_clients.reclaim(&mut out);
-        Poll::Ready(Ok(()))
+        Pin::new(stream).poll_flush(cx)
     }
 
     /// Has the driver look again.

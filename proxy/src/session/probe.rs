@@ -7,11 +7,11 @@ use wiremesh::{
     correlation::{Handshake, Progress, Sessioned},
 };
 
-use crate::{cluster::Address, net::Stream};
+use crate::net::{Dial, Stream};
 
 /// Connects and speaks the handshake; says what went wrong, if anything did.
-pub async fn probe<P: Sessioned>(protocol: P, address: Address) -> Result<(), String> {
-    let mut stream = Stream::connect(&address).await.map_err(|e| e.to_string())?;
+pub async fn probe<P: Sessioned>(protocol: P, dial: Dial) -> Result<(), String> {
+    let mut stream = Stream::connect(dial).await.map_err(|e| e.to_string())?;
     let mut handshake = protocol.upstream_handshake();
     let mut progress = handshake.start(&protocol);
     let (mut input, mut decoder) = (BytesMut::new(), P::State::default());
@@ -25,6 +25,7 @@ pub async fn probe<P: Sessioned>(protocol: P, address: Address) -> Result<(), St
             let mut out = WriteBuf::default();
             protocol.encode(frame, &mut out);
             stream.write_all_buf(&mut out).await.map_err(|e| e.to_string())?;
+            stream.flush().await.map_err(|e| e.to_string())?;
         }
         let frame = loop {
             let limits = Limits::default();

@@ -3,13 +3,14 @@
 use std::{
     cell::{Cell, RefCell},
     io,
+    pin::Pin,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
 };
 
-use tokio::time::timeout_at;
+use tokio::{io::AsyncWrite, time::timeout_at};
 use wiremesh::{
     Failure, Reason, WriteBuf,
     correlation::{SessionMachine, Sessioned},
@@ -208,7 +209,7 @@ impl<P: Sessioned> Upstream<P> {
             }
         }
         sessions.worker.buffers.to_upstreams.reclaim(&mut out);
-        Poll::Ready(Ok(()))
+        Pin::new(stream).poll_flush(cx)
     }
 
     /// Counts bytes that were written, of which `left` remain.
@@ -253,9 +254,12 @@ impl<P: Sessioned> Upstream<P> {
             let why = format!("cluster {} has all the connections it may have", cluster.name());
             return Err((Reason::Overloaded, why));
         };
-        match timeout_at(end, Stream::connect(self.endpoint.address())).await {
+        match timeout_at(end, Stream::connect(cluster.dial(self.endpoint.address()))).await {
             Ok(Ok(stream)) => Ok((stream, permit)),
-            Ok(Err(error)) => Err((Reason::ConnectFailed, error.to_string())),
+            Ok(Err(error)) => {
+                error.count(&self.series);
+                Err((Reason::ConnectFailed, error.to_string()))
+            }
             Err(_) => Err((Reason::ConnectFailed, format!("no connection within {timeout:?}"))),
         }
     }

@@ -112,6 +112,8 @@ pub struct EndpointSeries {
     pub connections_closed: Counter,
     /// Connections that could not be established.
     pub connect_failures: Counter,
+    /// Those of them that failed of TLS.
+    pub tls_failures: Counter,
     /// Times that outlier detection took the endpoint out.
     pub ejections: Counter,
     /// Heartbeats sent on idle connections.
@@ -185,6 +187,10 @@ pub struct ListenerSeries {
     pub decode_errors: Counter,
     /// Connections closed because their first bytes are none of the listener's protocols.
     pub undetected: Counter,
+    /// TLS handshakes that succeeded.
+    pub tls_handshakes: Counter,
+    /// TLS handshakes that failed, or took too long.
+    pub tls_failures: Counter,
     /// Connections closed by `idle_timeout`.
     pub idle_timeouts: Counter,
     /// Connections closed by `frame_timeout`.

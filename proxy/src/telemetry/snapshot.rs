@@ -93,6 +93,8 @@ pub struct EndpointTotals {
     pub connections_closed: u64,
     /// Connections that could not be established.
     pub connect_failures: u64,
+    /// Those of them that failed of TLS.
+    pub tls_failures: u64,
     /// Times that outlier detection took the endpoint out.
     pub ejections: u64,
     /// Heartbeats sent.
@@ -139,6 +141,8 @@ pub struct ListenerTotals {
     pub bytes_sent: u64,
     pub decode_errors: u64,
     pub undetected: u64,
+    pub tls_handshakes: u64,
+    pub tls_failures: u64,
     pub idle_timeouts: u64,
     pub frame_timeouts: u64,
     pub stall_timeouts: u64,
@@ -257,6 +261,7 @@ impl Snapshot {
         totals.connections_opened += series.connections_opened.get();
         totals.connections_closed += series.connections_closed.get();
         totals.connect_failures += series.connect_failures.get();
+        totals.tls_failures += series.tls_failures.get();
         totals.ejections += series.ejections.get();
         totals.heartbeats_sent += series.heartbeats_sent.get();
         totals.heartbeats_failed += series.heartbeats_failed.get();
@@ -293,6 +298,8 @@ impl Snapshot {
         totals.bytes_sent += series.bytes_sent.get();
         totals.decode_errors += series.decode_errors.get();
         totals.undetected += series.undetected.get();
+        totals.tls_handshakes += series.tls_handshakes.get();
+        totals.tls_failures += series.tls_failures.get();
         totals.idle_timeouts += series.idle_timeouts.get();
         totals.frame_timeouts += series.frame_timeouts.get();
         totals.stall_timeouts += series.stall_timeouts.get();

@@ -71,7 +71,8 @@ enum Ended {
     Unknown,
 }
 
-async fn draining(worker: &Worker) {
+/// Resolves when the proxy is on its way out.
+pub(super) async fn draining(worker: &Worker) {
     while worker.phase() == Phase::Serving {
         worker.leaving.notified().await;
     }

@@ -11,6 +11,7 @@ use wiremesh::{Frame, Limits};
 use crate::{
     cluster::LocalCluster,
     config,
+    net::tls::ServerTls,
     policy::{Filters, Route, RouteTable},
     registry::Driver,
     telemetry::{
@@ -24,6 +25,8 @@ pub struct ListenerView {
     pub name: Arc<str>,
     pub config: Arc<config::Listener>,
     pub limits: Limits,
+    /// How TLS is spoken with its clients.
+    pub tls: Option<ServerTls>,
     pub filters: Filters,
     pub series: Arc<ListenerSeries>,
     /// What is kept of its requests, if anything.

@@ -4,6 +4,7 @@ mod buffers;
 mod detect;
 mod listener;
 mod pace;
+mod secure;
 mod thread;
 
 use std::{
@@ -317,6 +318,7 @@ impl Worker {
             name: plan.name.clone(),
             config: plan.config.clone(),
             limits: plan.limits.clone(),
+            tls: plan.tls.clone(),
             divided_by: listener::divided_by(&routes),
             routes,
             table: plan.routes.clone(),

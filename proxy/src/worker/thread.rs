@@ -16,7 +16,7 @@ use tokio::{
     task::LocalSet,
 };
 
-use super::{Accepted, ConnectionSlot, Phase, Place, Worker, detect::detect};
+use super::{Accepted, ConnectionSlot, Phase, Place, Worker, detect::detect, secure::secure};
 use crate::{net::Stream, registry::Registry, snapshot::Snapshot, telemetry::Metrics};
 
 /// How often a worker looks after what is due.
@@ -145,6 +145,17 @@ impl Worker {
             slot,
             listener: listener.clone(),
         };
+        match &listener.tls {
+            Some(tls) => {
+                tokio::task::spawn_local(secure(self.clone(), accepted, tls.clone()));
+            }
+            None => self.assign(accepted),
+        }
+    }
+
+    /// Gives a connection to the driver of its protocol.
+    pub(super) fn assign(self: &Rc<Self>, accepted: Accepted) {
+        let listener = accepted.listener.clone();
         match &listener.drivers[..] {
             [only] => only.clone().serve(accepted),
             _ => {

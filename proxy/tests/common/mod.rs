@@ -13,6 +13,7 @@ pub mod process;
 pub mod redis;
 pub mod resp;
 pub mod thread;
+pub mod tls;
 pub mod upstream;
 
 use std::{

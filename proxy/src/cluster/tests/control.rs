@@ -310,15 +310,15 @@ fn a_plain_connect_is_a_probe() {
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = Address::from(listener.local_addr().unwrap());
-        assert_eq!(health::connect(address.clone()).await, Ok(()));
+        assert_eq!(health::connect(address.clone().into()).await, Ok(()));
         drop(listener);
-        assert!(health::connect(address).await.unwrap_err().starts_with("cannot connect"));
+        assert!(health::connect(address.into()).await.unwrap_err().starts_with("cannot connect"));
 
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
-        let missing = health::connect(path.clone().into()).await;
+        let missing = health::connect(Address::from(path.clone()).into()).await;
         assert!(missing.unwrap_err().starts_with("cannot connect"));
         let _listener = tokio::net::UnixListener::bind(&path).unwrap();
-        assert_eq!(health::connect(path.into()).await, Ok(()));
+        assert_eq!(health::connect(Address::from(path).into()).await, Ok(()));
     });
 }

@@ -14,8 +14,9 @@ use wiremesh::topology::{Found, Shard, Shards};
 
 use super::{SECOND, addresses, at};
 use crate::cluster::discover::{Asking, Learner, once, run};
-use crate::cluster::{Address, LocalCluster, Shared, resolve};
+use crate::cluster::{LocalCluster, Shared, resolve};
 use crate::config::{self, Cluster};
+use crate::net::Dial;
 
 /// Servers, by address, and what they answer.
 #[derive(Clone, Default)]
@@ -76,9 +77,9 @@ fn shards(primaries: &[&str]) -> Shards {
 }
 
 impl Learner for Servers {
-    fn ask<'a>(&'a mut self, asked: &'a str, address: Address) -> Asking<'a> {
+    fn ask<'a>(&'a mut self, asked: &'a str, dial: Dial) -> Asking<'a> {
         self.0.borrow_mut().asked.push((asked.to_owned(), Instant::now()));
-        let answer = self.0.borrow().answers.get(&address.to_string()).cloned();
+        let answer = self.0.borrow().answers.get(&dial.address.to_string()).cloned();
         Box::pin(async move {
             match answer {
                 None => Err("refused".to_owned()),

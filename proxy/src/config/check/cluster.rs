@@ -3,17 +3,23 @@ use std::collections::BTreeSet;
 use wiremesh::topology::TopologyError;
 
 use super::{At, Check};
-use crate::config::{
-    model::{Cluster, ReadFrom},
-    protocol::ProtocolInfo,
-    report::hint,
-    value::Address,
+use crate::{
+    config::{
+        model::{Cluster, ClusterTls, ReadFrom},
+        protocol::ProtocolInfo,
+        report::hint,
+        value::Address,
+    },
+    net::tls::server_name,
 };
 
 impl<'a> Check<'a> {
     pub(super) fn cluster(&mut self, at: At<'a>, cluster: &'a Cluster) {
         self.endpoints(at.field("endpoints"), cluster);
         self.topology(at, cluster);
+        if let Some(tls) = &cluster.tls {
+            self.tls(at, cluster, tls);
+        }
         for (name, value) in [
             ("dns_refresh", cluster.dns_refresh),
             ("topology_refresh", cluster.topology_refresh),
@@ -48,6 +54,39 @@ impl<'a> Check<'a> {
                 );
                 self.tell(at.field("timeout"), message);
             }
+        }
+    }
+
+    fn tls(&mut self, at: At<'a>, cluster: &'a Cluster, tls: &'a ClusterTls) {
+        let at = at.field("tls");
+        match (&tls.certificate, &tls.key) {
+            (Some(_), None) => {
+                self.tell(
+                    at.field("certificate"),
+                    "certificate needs key, the file with its private key",
+                );
+            }
+            (None, Some(_)) => {
+                self.tell(at.field("key"), "key needs certificate, the file that it belongs to");
+            }
+            _ => {}
+        }
+        if !tls.verify && tls.ca.is_some() {
+            self.tell(at.field("ca"), "ca has no effect with verify: false; remove one of them");
+        }
+        if let Some(name) = &tls.server_name
+            && let Err(error) = server_name(name)
+        {
+            self.tell(at.field("server_name"), error.to_string());
+        }
+        let file = cluster.endpoints.iter().find(|it| matches!(it.address, Address::Unix(_)));
+        if let Some(file) = file
+            && tls.server_name.is_none()
+        {
+            let address = &file.address;
+            let message =
+                format!("{address} has no name that its certificate could be for; set server_name");
+            self.tell(at, message);
         }
     }
 

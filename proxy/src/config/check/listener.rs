@@ -3,7 +3,12 @@ use std::net::SocketAddr;
 use wiremesh::HeaderSupport;
 
 use super::{At, Check};
-use crate::config::{model::Listener, protocol::ProtocolInfo, report::hint, value::Address};
+use crate::config::{
+    model::{ClientCertificate, Listener},
+    protocol::ProtocolInfo,
+    report::hint,
+    value::Address,
+};
 
 impl<'a> Check<'a> {
     pub(super) fn listeners(&mut self) {
@@ -46,6 +51,15 @@ impl<'a> Check<'a> {
         }
         if let Some(slow_log) = &listener.slow_log {
             self.over_zero(at.field("slow_log"), "threshold", slow_log.threshold);
+        }
+        if let Some(tls) = &listener.tls
+            && tls.client_ca.is_none()
+            && tls.client_certificate == ClientCertificate::Optional
+        {
+            let at = at.field("tls").field("client_certificate");
+            let message =
+                "client_certificate has no effect without client_ca; set that, or remove it";
+            self.tell(at, message);
         }
         self.routes(at, listener, &protocols);
     }

@@ -3,6 +3,7 @@ use std::{collections::BTreeMap, fmt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ClusterTls;
 use crate::config::value::{Address, Duration, Percent};
 
 /// The topology of a cluster whose endpoints are those of the configuration.
@@ -19,6 +20,10 @@ pub struct Cluster {
     /// for all addresses that it resolves to. With a `topology` other than `static`, those that are asked for it.
     #[schemars(length(min = 1))]
     pub endpoints: Vec<Endpoint>,
+    /// TLS with the endpoints; `{}` verifies them by whom the system trusts. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ClusterTls")]
+    pub tls: Option<ClusterTls>,
     /// How it is known who serves what. `static`: every endpoint that is written here serves everything. Else one that
     /// the protocol can learn by asking the endpoints, such as `cluster`, `replicated` or `sentinel`.
     #[serde(default = "default_topology")]
@@ -58,7 +63,7 @@ pub struct Cluster {
     #[serde(default = "default_max_in_flight")]
     #[schemars(range(min = 1))]
     pub max_in_flight: usize,
-    /// A connection must be made within this.
+    /// A connection must be made within this, TLS included.
     #[serde(default = "default_connect_timeout")]
     pub connect_timeout: Duration,
     /// A connection without pending requests is closed after this.
@@ -87,6 +92,7 @@ impl Cluster {
         Self {
             name: name.into(),
             endpoints,
+            tls: None,
             topology: default_topology(),
             topology_options: BTreeMap::new(),
             topology_refresh: default_topology_refresh(),

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Digests, Route, Sample, SlowLog};
+use super::{Digests, ListenerTls, Route, Sample, SlowLog};
 use crate::config::value::{Address, ByteSize, Cidr, Duration};
 
 /// A place where clients connect.
@@ -22,6 +22,10 @@ pub struct Listener {
     /// Options of the protocols: protocol name, then option name, then value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, BTreeMap<String, String>>,
+    /// TLS with its clients. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ListenerTls")]
+    pub tls: Option<ListenerTls>,
     /// How large a message may be.
     #[serde(default)]
     pub limits: Limits,
@@ -42,7 +46,7 @@ pub struct Listener {
     /// A client connection without traffic and without pending requests is closed after this.
     #[serde(default = "default_idle_timeout")]
     pub idle_timeout: Duration,
-    /// A message that has begun must be complete after this.
+    /// A message that has begun must be complete after this, and TLS must have begun.
     #[serde(default = "default_frame_timeout")]
     pub frame_timeout: Duration,
     /// A client that takes none of its replies for this long is disconnected.
@@ -79,6 +83,7 @@ impl Listener {
             address,
             protocols,
             options: BTreeMap::new(),
+            tls: None,
             limits: Limits::default(),
             allow: Vec::new(),
             deny: Vec::new(),

@@ -3,6 +3,7 @@
 mod cluster;
 mod listener;
 mod route;
+mod tls;
 mod watch;
 
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ pub use route::{
     Abort, Backoff, Budget, Delay, Fault, Hash, HeaderEdits, HeaderMatch, Limit, Match, Mirror,
     MirrorOnly, Reply, Retry, RetryOn, Route, Target, WeightedCluster,
 };
+pub use tls::{ClientCertificate, ClusterTls, ListenerTls};
 pub use watch::{Digests, Sample, SlowLog};
 
 use super::value::{Duration, LogPath};

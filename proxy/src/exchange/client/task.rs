@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::BytesMut;
+use tokio::io::AsyncWrite;
 use tokio_util::io::poll_read_buf;
 use wiremesh::{DecodeError, Peer, Protocol, correlation::Exchange, engine::Inbox};
 
@@ -96,7 +97,7 @@ where
         }
         if out.is_empty() {
             self.mesh.worker.buffers.to_clients.reclaim(&mut out);
-            Poll::Ready(Ok(()))
+            Pin::new(&mut self.accepted.stream).poll_flush(cx)
         } else {
             Poll::Pending
         }

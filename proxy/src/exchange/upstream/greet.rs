@@ -54,6 +54,7 @@ pub(super) async fn greet<P: Protocol>(
             let mut out = WriteBuf::default();
             protocol.encode(frame, &mut out);
             stream.write_all_buf(&mut out).await?;
+            stream.flush().await?;
         }
         if done {
             return Ok(Opened { stream, input, decoder, number: handshake.number() });

@@ -59,8 +59,11 @@ where
         let lane = self.key.get().lane;
         let greet = <P::Correlation as Exchange<P>>::greet(&mesh.protocol, lane, purpose);
         let mut open = std::pin::pin!(async {
-            let stream = Stream::connect(self.endpoint.address()).await;
-            let stream = stream.map_err(|error| Refused { why: error.to_string(), told: None })?;
+            let dial = self.cluster.shared().dial(self.endpoint.address());
+            let stream = Stream::connect(dial).await.map_err(|error| {
+                error.count(&self.series);
+                Refused { why: error.to_string(), told: None }
+            })?;
             greet::greet(&mesh.protocol, greet, stream, &listener.limits).await
         });
         loop {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use tokio::time::Sleep;
+use tokio::{io::AsyncWrite, time::Sleep};
 use tokio_util::io::poll_read_buf;
 use wiremesh::{
     DecodeError, Peer, Protocol, Reason,
@@ -109,8 +109,10 @@ where
         }
         if out.is_empty() {
             self.mesh.worker.buffers.to_upstreams.reclaim(&mut out);
+            Pin::new(&mut self.stream).poll_flush(cx)
+        } else {
+            Poll::Pending
         }
-        Poll::Ready(Ok(()))
     }
 
     /// Takes frames until bytes are wanted, or a client must be waited for.
@@ -367,9 +369,12 @@ where
             }
         }
         loop {
-            if let Poll::Ready(Err(error)) = this.poll_write(cx) {
-                return Poll::Ready((Reason::UpstreamReset, error.to_string()));
-            }
+            let written = match this.poll_write(cx) {
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready((Reason::UpstreamReset, error.to_string()));
+                }
+                written => written.is_ready(),
+            };
             match this.poll_read(cx) {
                 Poll::Ready(Ok(())) => continue,
                 Poll::Ready(Err(ended)) => return Poll::Ready(ended),
@@ -383,11 +388,9 @@ where
                 return Poll::Ready(ended);
             }
             let upstream = &this.upstream;
-            if upstream.state.get() == State::Retiring && upstream.load() == 0 {
-                let unwritten = !upstream.out.borrow().is_empty();
-                if !unwritten {
-                    return Poll::Ready((Reason::UpstreamReset, "retired".into()));
-                }
+            let unused = upstream.state.get() == State::Retiring && upstream.load() == 0;
+            if unused && written && upstream.out.borrow().is_empty() {
+                return Poll::Ready((Reason::UpstreamReset, "retired".into()));
             }
             return Poll::Pending;
         }

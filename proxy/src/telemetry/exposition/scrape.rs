@@ -131,6 +131,12 @@ impl Scrape {
             |e| e.connect_failures,
         )?;
         counter(
+            "wiremesh_endpoint_tls_failures",
+            "Connections that could not be established because of TLS",
+            None,
+            |e| e.tls_failures,
+        )?;
+        counter(
             "wiremesh_endpoint_ejections",
             "Times that outlier detection took the endpoint out",
             None,
@@ -289,6 +295,12 @@ impl Scrape {
             kinds("cause", |l| {
                 vec![("undecodable", l.decode_errors), ("undetected", l.undetected)]
             }),
+        )?;
+        out.counter(
+            "wiremesh_listener_tls_handshakes",
+            "TLS handshakes with clients, by result",
+            None,
+            kinds("result", |l| vec![("ok", l.tls_handshakes), ("failed", l.tls_failures)]),
         )?;
         out.counter(
             "wiremesh_listener_abandoned_requests",

@@ -11,6 +11,7 @@ mod proxy;
 mod replicas;
 mod server;
 mod suite;
+mod tls;
 mod tools;
 mod watch;
 
@@ -22,7 +23,7 @@ use crate::report::Report;
 pub(super) async fn run_all(report: &mut Report, direct: bool) {
     let mut cells = Cell::all(direct);
     cells.retain(|cell| report.wants(&cell.name()));
-    const OTHERS: [&str; 11] = [
+    const OTHERS: [&str; 12] = [
         "redis-cli",
         "redis-benchmark",
         differ::NAME,
@@ -34,6 +35,7 @@ pub(super) async fn run_all(report: &mut Report, direct: bool) {
         module::NAME,
         mirror::NAME,
         watch::NAME,
+        tls::NAME,
     ];
     let others = OTHERS.iter().any(|name| report.wants(name)) || suite::is_wanted(report);
     if cells.is_empty() && !others {
@@ -69,5 +71,6 @@ pub(super) async fn run_all(report: &mut Report, direct: bool) {
     report.check("redis-pair", replicas::pair(direct)).await;
     report.check("redis-sentinel", replicas::sentinel(direct)).await;
     report.check(mirror::NAME, mirror::run(direct)).await;
+    report.check(tls::NAME, tls::run(direct)).await;
     suite::run_all(report, direct).await;
 }

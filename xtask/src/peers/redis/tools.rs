@@ -66,10 +66,20 @@ pub(super) async fn cli(
     direct: SocketAddr,
     proxied: Option<SocketAddr>,
 ) -> anyhow::Result<Outcome> {
-    let bare = cli_all(direct).await?;
+    cli_with(direct, proxied, &[]).await
+}
+
+/// The same with further arguments for who does not go direct.
+pub(super) async fn cli_with(
+    direct: SocketAddr,
+    proxied: Option<SocketAddr>,
+    flags: &[&str],
+) -> anyhow::Result<Outcome> {
+    let bare = cli_all(direct, &[]).await?;
     let mut complaints = Vec::new();
     if let Some(proxied) = proxied {
-        for (((name, ..), bare), through) in USES.iter().zip(&bare).zip(cli_all(proxied).await?) {
+        let through = cli_all(proxied, flags).await?;
+        for (((name, ..), bare), through) in USES.iter().zip(&bare).zip(through) {
             if *bare != through {
                 complaints.push(format!("{name}\ndirect:  {bare}\nproxied: {through}"));
             }
@@ -80,20 +90,20 @@ pub(super) async fn cli(
 }
 
 /// One use after the other, since each builds on those before; and what came out.
-async fn cli_all(address: SocketAddr) -> anyhow::Result<Vec<String>> {
+async fn cli_all(address: SocketAddr, flags: &[&str]) -> anyhow::Result<Vec<String>> {
     let mut bulk = String::new();
     for n in 0..3000 {
         let key = format!("key:{n}");
         bulk += &format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n$1\r\nx\r\n", key.len());
     }
-    cli_once(address, &["flushall"], "", All).await?;
-    let said = cli_once(address, &["--pipe"], &bulk, All).await?;
+    cli_once(address, &[flags, &["flushall"]].concat(), "", All).await?;
+    let said = cli_once(address, &[flags, &["--pipe"]].concat(), &bulk, All).await?;
     if !said.ends_with("errors: 0, replies: 3000") {
         bail!("--pipe says {said}");
     }
     let mut seen = Vec::new();
     for (_, args, input, compare) in USES {
-        seen.push(cli_once(address, args, input, *compare).await?);
+        seen.push(cli_once(address, &[flags, args].concat(), input, *compare).await?);
     }
     Ok(seen)
 }
@@ -137,17 +147,22 @@ pub(super) async fn benchmark(
     direct: SocketAddr,
     proxied: Option<SocketAddr>,
 ) -> anyhow::Result<Outcome> {
+    benchmark_with(proxied.unwrap_or(direct), &[]).await
+}
+
+/// The same at one address, with further arguments.
+pub(super) async fn benchmark_with(address: SocketAddr, flags: &[&str]) -> anyhow::Result<Outcome> {
     const RUNS: [(&str, &[&str]); 4] = [
         ("plain", &["-n", "5000", "-c", "50"]),
         ("pipelined", &["-n", "20000", "-c", "20", "-P", "16"]),
         ("resp3", &["-3", "-n", "5000", "-c", "10", "-P", "4"]),
         ("big", &["-n", "2000", "-c", "20", "-d", "100000", "-t", "set,get", "-r", "100"]),
     ];
-    let address = proxied.unwrap_or(direct);
     let (mut passed, mut complaints) = (0, Vec::new());
     for (name, args) in RUNS {
         let mut tool = command("redis-benchmark");
-        tool.args(["-h", "127.0.0.1", "-p", &address.port().to_string(), "--csv"]).args(args);
+        tool.args(["-h", "127.0.0.1", "-p", &address.port().to_string(), "--csv"]);
+        tool.args(flags).args(args);
         let done = timeout(LONGEST, finish(&format!("redis-benchmark-{name}"), &mut tool)).await;
         let done = done.with_context(|| format!("{name}: no end"))??;
         let results = done.text.lines().filter(|line| line.starts_with('"')).count();
