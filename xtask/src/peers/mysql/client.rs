@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::process::Command;
 
-use super::install::{built, mysql, source};
+use super::install::{built, java, mysql, source};
 use super::server::{Kind, Server};
 use crate::peers::proxy::Proxy;
 use crate::peers::said::Said;
@@ -24,10 +24,21 @@ enum Library {
     /// Our own client, for what no library can be made to do.
     Wire,
     Go,
+    Mysql2,
+    ConnectorJ,
+    MariadbJ,
 }
 
 impl Library {
-    const ALL: [Self; 4] = [Self::PyMysql, Self::Mysqlclient, Self::Wire, Self::Go];
+    const ALL: [Self; 7] = [
+        Self::PyMysql,
+        Self::Mysqlclient,
+        Self::Wire,
+        Self::Go,
+        Self::Mysql2,
+        Self::ConnectorJ,
+        Self::MariadbJ,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -35,6 +46,9 @@ impl Library {
             Self::Mysqlclient => "mysqlclient",
             Self::Wire => "wire",
             Self::Go => "go",
+            Self::Mysql2 => "mysql2",
+            Self::ConnectorJ => "connector-j",
+            Self::MariadbJ => "mariadb-j",
         }
     }
 
@@ -42,6 +56,8 @@ impl Library {
         match self {
             Self::PyMysql | Self::Mysqlclient | Self::Wire => "python",
             Self::Go => "go",
+            Self::Mysql2 => "node",
+            Self::ConnectorJ | Self::MariadbJ => "java",
         }
     }
 
@@ -55,6 +71,20 @@ impl Library {
             Self::Go => {
                 let mut program = go();
                 program.arg("steps");
+                program
+            }
+            Self::Mysql2 => {
+                let mut program = command("node");
+                program.arg(source("node").join("mysql2.js"));
+                program
+            }
+            Self::ConnectorJ | Self::MariadbJ => {
+                let (classes, jars) = (java().join("classes"), java().join("lib/*"));
+                let mut program = command("java");
+                // Two cores are shared by everything here: no second compiler.
+                program.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx1g", "-cp"]);
+                program.arg(format!("{}:{}", classes.display(), jars.display()));
+                program.args(["wiremesh.peers.Main", self.name()]);
                 program
             }
         }

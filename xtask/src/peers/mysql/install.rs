@@ -23,6 +23,12 @@ pub(super) fn built(name: &str) -> PathBuf {
     target().join("peers").join(name)
 }
 
+/// Where the Java client is built.
+pub(super) fn java() -> PathBuf {
+    // As the pom has it, which knows no CARGO_TARGET_DIR.
+    root().join("target/peers/mysql-java")
+}
+
 /// MySQL 8.0.33, as far as it is needed.
 pub(super) fn mysql() -> PathBuf {
     built("mysql-8.0.33")
@@ -157,10 +163,8 @@ async fn build_node() -> anyhow::Result<Outcome> {
 }
 
 async fn build_java() -> anyhow::Result<Outcome> {
-    // As the pom has it, which knows no CARGO_TARGET_DIR.
-    let built = root().join("target/peers/mysql-java");
     let source = source("java");
-    build(&built, &source, async {
+    build(&java(), &source, async {
         let mut maven = command("mvn");
         maven.args(["--batch-mode", "--quiet", "clean", "package"]).current_dir(&source);
         run("mysql-java", &mut maven).await
