@@ -15,6 +15,7 @@ fn main() -> io::Result<()> {
     write("inorder", &samples::kv())?;
     write("session", &samples::desk())?;
     write("bolt", &captures("bolt", 4096)?)?;
+    write("mysql", &captures("mysql", 1024)?)?;
     write("redis", &captures("redis", 1024)?)
 }
 

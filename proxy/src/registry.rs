@@ -35,7 +35,10 @@ impl Registry {
 
     /// Those that come with wiremesh.
     pub fn bundled() -> Self {
-        Self::new().with(wiremesh_bolt::Bolt::default()).with(wiremesh_redis::Redis::default())
+        Self::new()
+            .with(wiremesh_bolt::Bolt::default())
+            .with(wiremesh_mysql::Mysql::default())
+            .with(wiremesh_redis::Redis::default())
     }
 
     /// Adds a protocol, replacing one of the same name.

@@ -91,6 +91,7 @@ Examples:
   wiremesh proxy bolt 127.0.0.1:12220 127.0.0.1:12200
   wiremesh proxy bolt 127.0.0.1:12220 10.0.0.1:12200 10.0.0.2:12200 --balance peak_ewma
   wiremesh proxy bolt unix:/run/mesh.sock hello.svc.local:12200 --print-config
+  wiremesh proxy mysql 127.0.0.1:3307 127.0.0.1:3306
   wiremesh proxy redis 127.0.0.1:6380 127.0.0.1:6379
   wiremesh proxy redis 127.0.0.1:6380 10.0.0.1:6379 10.0.0.2:6379 --cluster
   wiremesh proxy redis 127.0.0.1:6380 10.0.0.1:6379 --cluster --option face=transparent")]

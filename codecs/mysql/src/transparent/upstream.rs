@@ -49,7 +49,10 @@ impl Transparent {
             // An error may have been sent before the request was there, or while it was sent: its number is another then.
             self.tracker.expect(Some(head.seq));
         }
-        let len = self.tracker.feed(input)?;
+        let len = self.tracker.feed(input).inspect_err(|_| {
+            // Of what was fed nothing reaches the client: which number it waits for is not known any more.
+            self.stage = Stage::Over;
+        })?;
         let done = self.tracker.is_done();
         self.client_spoke = false;
         let outcome = *self.tracker.outcome();

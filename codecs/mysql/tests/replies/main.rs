@@ -42,7 +42,7 @@ fn check(reply: &Reply, pieces: &[usize]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn end_where_the_model_says(reply in reply(), pieces in prop::collection::vec(1..200usize, 1..12)) {

@@ -2,5 +2,45 @@
 
 mod captures;
 mod driver;
+mod hostile;
 mod packets;
 mod scripts;
+
+use proptest::prelude::*;
+
+/// Bytes that mean something to the machine more often than others do.
+fn telling() -> impl Strategy<Value = u8> {
+    prop_oneof![
+        4 => 0..6_u8,
+        2 => prop::sample::select(vec![0xfa, 0xfb, 0xfc, 0xfe, 0xff]),
+        1 => 0x0e..0x22_u8,
+        1 => any::<u8>(),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn hostile_peers_are_survived(
+        begin in any::<[u8; 2]>(),
+        said in prop::collection::vec(telling(), 0..160),
+    ) {
+        hostile::survive(&[&begin[..], &said].concat());
+    }
+
+    #[test]
+    fn almost_right_packets_are_survived(
+        flags in any::<u8>(),
+        packets in prop::collection::vec(
+            (any::<bool>(), 0..4_u8, prop::collection::vec(telling(), 0..12)), 0..16),
+    ) {
+        let mut data = vec![3, flags & 0x7f];
+        for (upstream, seq, body) in packets {
+            let packet = packets::packet(seq, &body);
+            data.push(u8::try_from(packet.len()).expect("short") << 1 | u8::from(upstream));
+            data.extend(packet);
+        }
+        hostile::survive(&data);
+    }
+}
