@@ -42,12 +42,14 @@ impl Transparent {
 
     /// What is there of the reply that is due.
     fn take_reply(&mut self, input: &mut BytesMut) -> Taken {
-        if !self.tracker.has_begun()
-            && let Some(head) = Head::read(input)
-            && input.get(HEAD) == Some(&ERR)
-        {
-            // An error may have been sent before the request was there, or while it was sent: its number is another then.
-            self.tracker.expect(Some(head.seq));
+        if !self.tracker.has_begun() {
+            let Some(head) = Head::read(input) else { return Ok(None) };
+            match input.get(HEAD) {
+                // It may have been sent before the request was there, or while it was sent: its number is another then.
+                Some(&ERR) if head.len > 0 => self.tracker.expect(Some(head.seq)),
+                None if head.len > 0 => return Ok(None),
+                _ => {}
+            }
         }
         let len = self.tracker.feed(input).inspect_err(|_| {
             // Of what was fed nothing reaches the client: which number it waits for is not known any more.

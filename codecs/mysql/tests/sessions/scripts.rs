@@ -302,7 +302,7 @@ fn farewells_have_the_form_and_number_that_the_client_expects() {
     driver.receive(Peer::Upstream, &[packet(1, b"\x01"), packet(2, b"\x03def")].concat()).unwrap();
     told(driver.farewell(&draining()), 3, 1053, b"#08S01");
     let mut driver = query();
-    driver.receive(Peer::Upstream, &packet(1, b"\x01")[..3]).unwrap();
+    driver.receive(Peer::Upstream, &ok(1, 2)[..6]).unwrap();
     assert_eq!(driver.farewell(&draining()), None, "in the middle of a packet");
 }
 
