@@ -129,6 +129,8 @@ fn protocols_are_listed() {
         row.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect()
     }
     assert_eq!(cells(rows.next().unwrap()), ["bolt", "by id", "read, edit", "yes", "first bytes"]);
+    let mysql = ["mysql", "session", "read", "no", "no: the server speaks first"];
+    assert_eq!(cells(rows.next().unwrap()), mysql);
     assert_eq!(cells(rows.next().unwrap()), ["redis", "in order", "read", "yes", "first bytes"]);
 }
 

@@ -20,7 +20,7 @@ pub struct MysqlFrame {
     pub(crate) reply_seq: Option<u8>,
     /// Of a reply: the error that it has ended with.
     pub(crate) error: Option<ErrPacket>,
-    /// Of a reply: how many rows have come with it so far.
+    /// Of a reply: how many rows end in it.
     pub(crate) rows: u64,
 }
 
@@ -70,11 +70,6 @@ impl MysqlFrame {
     pub fn error(&self) -> Option<ErrPacket> {
         self.error
     }
-
-    /// How many rows of a reply have come with this frame and those before it.
-    pub fn rows(&self) -> u64 {
-        self.rows
-    }
 }
 
 impl HeaderView for MysqlFrame {
@@ -121,6 +116,10 @@ impl Frame for MysqlFrame {
 
     fn error_class(&self) -> Option<&'static str> {
         self.error.as_ref().map(error::class)
+    }
+
+    fn items(&self) -> u64 {
+        self.rows
     }
 
     fn service(&self) -> Option<Cow<'_, str>> {

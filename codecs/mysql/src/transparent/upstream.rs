@@ -51,6 +51,7 @@ impl Transparent {
                 _ => {}
             }
         }
+        let before = self.tracker.outcome().rows;
         let len = self.tracker.feed(input).inspect_err(|_| {
             // Of what was fed nothing reaches the client: which number it waits for is not known any more.
             self.stage = Stage::Over;
@@ -68,7 +69,8 @@ impl Transparent {
             self.conclude();
         }
         let frame = reply(input.split_to(len), done);
-        Ok((len > 0).then_some(MysqlFrame { error: outcome.error, rows: outcome.rows, ..frame }))
+        let rows = outcome.rows.saturating_sub(before);
+        Ok((len > 0).then_some(MysqlFrame { error: outcome.error, rows, ..frame }))
     }
 
     /// The reply is complete.

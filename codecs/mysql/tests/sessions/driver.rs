@@ -23,6 +23,8 @@ pub struct Driver {
     /// The session could end without a loss.
     pub clean: bool,
     pub seen: Vec<Seen>,
+    /// Of the reply in progress.
+    rows: u64,
 }
 
 /// What the proxy gets to know of a session.
@@ -46,6 +48,7 @@ impl Default for Driver {
             closed: false,
             clean: true,
             seen: Vec::new(),
+            rows: 0,
         }
     }
 }
@@ -105,6 +108,7 @@ impl Driver {
         let hold = self.machine.on_reply(&self.protocol, frame);
         self.closed |= matches!(hold, Hold::Close);
         self.clean = matches!(hold, Hold::Release { .. });
+        self.rows += frame.items();
         if frame.kind() == Kind::Push {
             self.seen.push(Seen::Push(frame.error_class()));
         } else if !matches!(hold, Hold::Pending) {
@@ -113,7 +117,7 @@ impl Driver {
             self.seen.push(Seen::Reply {
                 status: frame.status(),
                 error: frame.error_class(),
-                rows: frame.rows(),
+                rows: std::mem::take(&mut self.rows),
             });
         }
     }

@@ -59,9 +59,9 @@ pub fn survive(data: &[u8]) {
         assert_eq!(whole.seen, single.seen);
         assert_eq!((whole.busy, whole.closed), (single.busy, single.closed));
         for driver in &drivers {
-            for side in 0..2 {
+            for (side, said) in said.iter().enumerate() {
                 let all = [&driver.passed[side][..], &driver.input[side]].concat();
-                assert!(driver.closed || all == said[side], "what is not passed on is kept");
+                assert!(driver.closed || all == *said, "what is not passed on is kept");
             }
         }
     }
