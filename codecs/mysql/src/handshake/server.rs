@@ -6,7 +6,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::{ChangeUser, Denial, Greeting, HandshakeError, Login, is_ssl_request};
 use crate::auth::{
-    Channel, ED25519_SALT, Learnt, Plugin, PrivateKey, SALT, ServerAuth, Verdict, Verifier,
+    Channel, ED25519_SALT, Learnt, Plugin, PrivateKey, ServerAuth, Verdict, Verifier,
 };
 use crate::wire::put_packet;
 use crate::{Capabilities, StatusFlags};
@@ -52,7 +52,7 @@ pub struct ServerHandshake {
     channel: Channel,
     login: Option<Box<Login>>,
     agreed: Capabilities,
-    /// `COM_CHANGE_USER`: what is shown answers a salt that was shown before.
+    /// `COM_CHANGE_USER`: which salt it answers to is not known, and the client is asked again.
     again: bool,
 }
 
@@ -123,7 +123,8 @@ impl ServerHandshake {
         (handshake, greeting)
     }
 
-    /// Another login on a connection whose first one agreed on these: `body` is the command's, with its code.
+    /// Another login on a connection whose first one agreed on these: `body` is the command's, with its code, and the
+    /// configuration's greeting the one that the client was shown.
     ///
     /// # Errors
     /// [`HandshakeError::Decode`].
@@ -204,7 +205,7 @@ impl ServerHandshake {
     }
 
     /// What to do now that the account is known: where there is none, it is [`Verifier::Nobody`]. A client that answered to
-    /// another plugin than the account's is asked again, with a salt of these random bytes.
+    /// another plugin than the account's is asked again; for [`Plugin::ClientEd25519`] with a salt of these random bytes.
     ///
     /// # Errors
     /// No account was asked for.
@@ -231,18 +232,21 @@ impl ServerHandshake {
             let text = format!("The client does not know of {}", plugin.name());
             return Ok(self.deny(Denial { number: 1251, sqlstate: *b"08004", text }));
         }
-        let random = crate::auth::salt_of(random);
-        let len = if plugin == Plugin::ClientEd25519 { ED25519_SALT } else { SALT };
-        let salt = random.get(..len).unwrap_or_default();
+        // The salt stays the connection's, as with MySQL: after `COM_CHANGE_USER`, clients of its library go by the one they
+        // were shown first, whatever they are sent.
+        let salt = match plugin {
+            Plugin::ClientEd25519 => crate::auth::salt_of(random).to_vec(),
+            _ => self.config.greeting.salt.clone(),
+        };
         let mut body = BytesMut::new();
         body.put_u8(0xfe);
         body.put_slice(plugin.name().as_bytes());
         body.put_u8(0);
-        body.put_slice(salt);
+        body.put_slice(&salt);
         if plugin != Plugin::ClientEd25519 {
             body.put_u8(0);
         }
-        self.state = State::Auth(self.auth(verifier, salt));
+        self.state = State::Auth(self.auth(verifier, &salt));
         Ok(ServerStep::Send(self.packet(&body)))
     }
 

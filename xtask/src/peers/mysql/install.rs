@@ -50,6 +50,7 @@ pub(super) fn servers(direct: bool) -> Vec<(&'static str, Step)> {
         ("mysql: programs", Box::pin(tools())),
         ("mysql: MySQL", Box::pin(unpack_mysql())),
         ("mysql: MariaDB", Box::pin(unpack_mariadb())),
+        ("mysql: check", Box::pin(build_check())),
     ];
     if !direct {
         steps.push(("mysql: the proxy", Box::pin(build_proxy())));
@@ -152,6 +153,12 @@ async fn unpack_mariadb() -> anyhow::Result<Outcome> {
         run("unpack-mariadb", dpkg.arg("-x").arg(&package).arg(&plugins)).await
     })
     .await
+}
+
+async fn build_check() -> anyhow::Result<Outcome> {
+    let args = ["build", "--locked", "--package", "mysql-check"];
+    run("mysql-check", command("cargo").args(args).current_dir(root())).await?;
+    Ok(Outcome::pass("built"))
 }
 
 async fn build_python() -> anyhow::Result<Outcome> {

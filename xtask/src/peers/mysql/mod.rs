@@ -3,6 +3,7 @@
 mod client;
 mod install;
 mod load;
+mod login;
 mod record;
 mod server;
 mod tools;
@@ -19,11 +20,14 @@ pub(super) async fn run_all(report: &mut Report, direct: bool) {
     let others: Vec<_> = load::NAMES.into_iter().filter(|name| report.wants(name)).collect();
     let mut tools = tools::Cell::all();
     tools.retain(|cell| report.wants(&cell.name()));
-    if cells.is_empty() && tools.is_empty() && others.is_empty() {
+    let mut logins = login::Cell::all();
+    logins.retain(|cell| report.wants(&cell.name()));
+    if cells.is_empty() && tools.is_empty() && others.is_empty() && logins.is_empty() {
         return;
     }
     let mut languages: Vec<_> = cells.iter().map(Cell::language).collect();
     languages.extend(others.iter().map(|_| load::LANGUAGE));
+    languages.extend(logins.iter().map(|_| login::LANGUAGE));
     languages.sort_unstable();
     languages.dedup();
     let mut ready = true;
@@ -40,6 +44,9 @@ pub(super) async fn run_all(report: &mut Report, direct: bool) {
         report.check(&cell.name(), bench.run(&cell, direct)).await;
     }
     for cell in tools {
+        report.check(&cell.name(), cell.run(&mut bench, direct)).await;
+    }
+    for cell in logins {
         report.check(&cell.name(), cell.run(&mut bench, direct)).await;
     }
     for name in others {

@@ -248,7 +248,7 @@ fn settings(kind: Kind, folder: &Path, address: SocketAddr) -> anyhow::Result<St
 }
 
 /// A CA and a certificate for 127.0.0.1 that it has signed.
-async fn certificates(folder: &Path) -> anyhow::Result<()> {
+pub(super) async fn certificates(folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder)?;
     let openssl = |args: &[&str]| {
         let mut openssl = command("openssl");
