@@ -1,10 +1,12 @@
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use bytes::BytesMut;
 use wiremesh::{Frame, HeaderView, Kind, Status};
 
 use crate::{
-    Command, error,
+    Command,
+    digest::{Dialect, digest},
+    error,
     identity::Identity,
     reply::{ErrPacket, Shape},
 };
@@ -18,10 +20,45 @@ pub struct MysqlFrame {
     pub(crate) identity: Option<Arc<Identity>>,
     /// Of a request: the sequence number that the reply begins with, where it can be known.
     pub(crate) reply_seq: Option<u8>,
+    /// Of a request: which statement it is about.
+    pub(crate) statement: Statement,
     /// Of a reply: the error that it has ended with.
     pub(crate) error: Option<ErrPacket>,
     /// Of a reply: how many rows end in it.
     pub(crate) rows: u64,
+}
+
+/// The statement that a request is about.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Statement {
+    /// There is none, or it is not known.
+    #[default]
+    None,
+    /// It is in the frame.
+    Text {
+        /// Where it begins and ends.
+        at: Range<usize>,
+        /// It is all there.
+        whole: bool,
+        /// How it is to be read.
+        dialect: Dialect,
+    },
+    /// It was prepared, and has this digest.
+    Prepared(Arc<[u8]>),
+}
+
+impl Statement {
+    /// Appends its digest, where there is one; `frame` are the bytes that it may be in.
+    pub(crate) fn digest(&self, frame: &[u8], out: &mut Vec<u8>) -> bool {
+        match self {
+            Self::None => return false,
+            Self::Text { at, whole, dialect } => {
+                digest(frame.get(at.clone()).unwrap_or_default(), *dialect, *whole, out);
+            }
+            Self::Prepared(digest) => out.extend_from_slice(digest),
+        }
+        true
+    }
 }
 
 /// What a frame is.
@@ -48,7 +85,15 @@ pub enum What {
 
 impl MysqlFrame {
     pub(crate) fn new(what: What, bytes: BytesMut) -> Self {
-        Self { bytes, what, identity: None, reply_seq: None, error: None, rows: 0 }
+        Self {
+            bytes,
+            what,
+            identity: None,
+            reply_seq: None,
+            statement: Statement::None,
+            error: None,
+            rows: 0,
+        }
     }
 
     /// What it is.
@@ -59,6 +104,11 @@ impl MysqlFrame {
     /// Its bytes, packets' heads included.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Appends the digest of the statement that a request is about, and answers whether there is one.
+    pub fn digest(&self, out: &mut Vec<u8>) -> bool {
+        self.statement.digest(&self.bytes, out)
     }
 
     /// Who sent it, if it is a request.

@@ -3,7 +3,7 @@ use std::{borrow::Cow, sync::Arc};
 use bytes::BytesMut;
 use wiremesh::{
     DecodeError, Detection, Failure, Frame, HeaderSupport, Limits, OptionError, Peer, Protocol,
-    Status, WriteBuf,
+    Status, Summary, WriteBuf,
     correlation::{Handshake, Progress, Session, Sessioned},
 };
 
@@ -123,6 +123,23 @@ impl Protocol for Mysql {
             _ if login => Some(refused(Refusal::Login, request.seq, failure)),
             _ => Some(refused(Refusal::Command, request.seq, failure)),
         }
+    }
+
+    /// That of a query, and of what is done with a prepared statement; to prepare one is not to execute it, and has none.
+    fn digest(&self, request: &MysqlFrame, out: &mut Vec<u8>) -> bool {
+        request.what != What::Command(Some(Command::StmtPrepare)) && request.digest(out)
+    }
+
+    fn summarize(&self, request: &MysqlFrame, summary: &mut Summary) {
+        for word in [request.service(), request.method()].into_iter().flatten() {
+            summary.word(word.as_bytes());
+        }
+        let mut digest = Vec::new();
+        request.digest(&mut digest);
+        digest
+            .split(|byte| *byte == b' ')
+            .filter(|word| !word.is_empty())
+            .for_each(|word| summary.word(word));
     }
 
     fn method_of<'a>(&self, request: &'a RequestHead) -> Option<Cow<'a, str>> {

@@ -7,9 +7,11 @@ use wiremesh::{DecodeError, Limits};
 
 use super::{Change, Sending, Stage, Transparent};
 use crate::{
-    Command, MysqlFrame,
-    frame::What,
+    Command, MysqlFrame, StatusFlags,
+    digest::{Charset, Dialect},
+    frame::{Statement, What},
     handshake::{ChangeUser, Login, MAX_HANDSHAKE, is_ssl_request},
+    statement::text_offset,
     wire::{HEAD, Head},
 };
 
@@ -74,7 +76,15 @@ impl Transparent {
         let whole = input.len() >= end && !head.is_continued();
         let bytes = input.split_to(end.min(input.len()));
         let body = bytes.get(HEAD.saturating_add(1)..).unwrap_or_default();
-        self.change = self.change_by(command, whole, body, limits)?;
+        let statement = self.statement(command, whole, body);
+        self.change = match command {
+            Some(Command::StmtPrepare) => {
+                let mut digest = Vec::new();
+                statement.digest(&bytes, &mut digest);
+                Change::Prepared(digest.into())
+            }
+            _ => self.change_by(command, whole, body, limits)?,
+        };
         // Of one that does not begin at 0 servers complain in their own way.
         let mut reply_seq = (whole && head.seq == 0).then_some(1);
         if !whole {
@@ -85,7 +95,41 @@ impl Transparent {
         }
         let identity = Some(Arc::clone(&self.identity));
         let frame = MysqlFrame::new(What::Command(command), bytes);
-        Ok(Some(MysqlFrame { identity, reply_seq, ..frame }))
+        Ok(Some(MysqlFrame { identity, reply_seq, statement, ..frame }))
+    }
+
+    /// Which statement a command is about. Of a long one the beginning counts, however much of it has come.
+    fn statement(&mut self, command: Option<Command>, whole: bool, body: &[u8]) -> Statement {
+        const BEFORE: usize = HEAD + 1;
+        let text = |from: usize| {
+            let end = body.len().min(FIRST - 1);
+            let at = from.min(end).saturating_add(BEFORE)..end.saturating_add(BEFORE);
+            let whole = whole && end == body.len();
+            Statement::Text { at, whole, dialect: self.dialect() }
+        };
+        match command {
+            Some(Command::Query) => {
+                let first = body.get(..FIRST - 1).unwrap_or(body);
+                text_offset(first, self.capabilities).map_or(Statement::None, text)
+            }
+            Some(Command::StmtPrepare) => text(0),
+            Some(Command::StmtExecute | Command::StmtBulkExecute | Command::StmtFetch) => {
+                self.prepared.get(body).map_or(Statement::None, Statement::Prepared)
+            }
+            Some(Command::StmtClose) => {
+                self.prepared.remove(body);
+                Statement::None
+            }
+            _ => Statement::None,
+        }
+    }
+
+    fn dialect(&self) -> Dialect {
+        Dialect {
+            ansi_quotes: self.status.has(StatusFlags::ANSI_QUOTES),
+            no_backslash_escapes: self.status.has(StatusFlags::NO_BACKSLASH_ESCAPES),
+            charset: Charset::of_collation(self.identity.collation),
+        }
     }
 
     /// What a command will have changed when it was done.
@@ -98,8 +142,9 @@ impl Transparent {
     ) -> Result<Change, DecodeError> {
         Ok(match command {
             Some(Command::InitDb) if whole => {
-                Change::Identity(Arc::new(self.identity.with_schema(body)))
+                Change::Schema(Arc::new(self.identity.with_schema(body)))
             }
+            Some(Command::ResetConnection) => Change::Reset,
             Some(Command::ChangeUser) => match ChangeUser::parse(body, self.capabilities) {
                 Ok(change) => {
                     check_attributes(change.attributes.len(), limits)?;

@@ -21,6 +21,7 @@ use crate::{
     identity::Identity,
     protocol::refused,
     reply::{Shape, Tracker},
+    statement::Prepared,
     wire::Scanner,
 };
 
@@ -45,6 +46,7 @@ pub struct Transparent {
     /// The client has spoken since the upstream last did, in an exchange.
     client_spoke: bool,
     change: Change,
+    prepared: Prepared,
 }
 
 /// How far the session is.
@@ -79,8 +81,14 @@ enum Sending {
 enum Change {
     #[default]
     Nothing,
-    /// Who the client is, or its schema.
+    /// Its schema.
+    Schema(Arc<Identity>),
+    /// Who the client is; statements that were prepared are not any more.
     Identity(Arc<Identity>),
+    /// There is another statement, with this digest.
+    Prepared(Arc<[u8]>),
+    /// The session is as after the login.
+    Reset,
 }
 
 impl SessionMachine<Mysql> for Transparent {

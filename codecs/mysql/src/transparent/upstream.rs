@@ -80,10 +80,8 @@ impl Transparent {
             self.status = ok.status;
         }
         let change = mem::take(&mut self.change);
-        if outcome.error.is_none()
-            && let Change::Identity(identity) = change
-        {
-            self.identity = identity;
+        if outcome.error.is_none() {
+            self.apply(change, outcome.statement);
         }
         if self.stage == Stage::Login {
             self.stage = match outcome.error {
@@ -92,6 +90,19 @@ impl Transparent {
                 None if self.capabilities.is_compressed() => Stage::Relay,
                 None => Stage::Commands,
             };
+        }
+    }
+
+    fn apply(&mut self, change: Change, statement: Option<u32>) {
+        match (change, statement) {
+            (Change::Schema(identity), _) => self.identity = identity,
+            (Change::Identity(identity), _) => {
+                self.identity = identity;
+                self.prepared.clear();
+            }
+            (Change::Prepared(digest), Some(id)) => self.prepared.insert(id, digest),
+            (Change::Reset, _) => self.prepared.clear(),
+            (Change::Prepared(_), None) | (Change::Nothing, _) => {}
         }
     }
 

@@ -79,6 +79,7 @@ fn any_pieces_give_the_same() {
         let same = |sizes: &[usize]| {
             let driver = pass_on(&conversation, sizes);
             assert_eq!(driver.seen, expected.seen, "{name} in pieces of {sizes:?}");
+            assert_eq!(driver.digests, expected.digests, "{name} in pieces of {sizes:?}");
             assert!(driver.passed == expected.passed, "{name} in pieces of {sizes:?}");
         };
         same(&[1]);
@@ -109,4 +110,19 @@ fn who_they_are_is_known() {
         assert!(is_relayed(&driver) || driver.methods().contains(&"LOGIN"), "{name}");
     }
     assert!(logins > 10);
+}
+
+#[test]
+fn statements_are_found_behind_attributes_and_by_their_number() {
+    let recorded = Recorded::in_folder(FOLDER);
+    for name in recorded.connections() {
+        let driver = pass_on(&conversation(&recorded, &name), &[usize::MAX]);
+        for digest in &driver.digests {
+            assert!(digest.starts_with(|c: char| c.is_ascii_alphabetic()), "{name}: {digest:?}");
+        }
+        let known = ["COM_QUERY", "COM_STMT_EXECUTE", "COM_STMT_BULK_EXECUTE", "COM_STMT_FETCH"];
+        let all = driver.methods().into_iter().filter(|method| known.contains(method)).count();
+        // Some handles are made up.
+        assert!(driver.digests.len() + 3 >= all, "{name}: {:?}", driver.digests);
+    }
 }

@@ -23,6 +23,8 @@ pub struct Driver {
     /// The session could end without a loss.
     pub clean: bool,
     pub seen: Vec<Seen>,
+    /// Those of the requests, where they have one.
+    pub digests: Vec<String>,
     /// Of the reply in progress.
     rows: u64,
 }
@@ -48,6 +50,7 @@ impl Default for Driver {
             closed: false,
             clean: true,
             seen: Vec::new(),
+            digests: Vec::new(),
             rows: 0,
         }
     }
@@ -93,6 +96,10 @@ impl Driver {
             return;
         }
         assert!(!self.busy, "{frame:?} while another is in progress");
+        let mut digest = Vec::new();
+        if self.protocol.digest(frame, &mut digest) {
+            self.digests.push(String::from_utf8_lossy(&digest).into_owned());
+        }
         self.busy = attachment == Attachment::Upstream;
         self.closed = attachment == Attachment::Quit;
         let text = |text: Option<std::borrow::Cow<'_, str>>| text.map(std::borrow::Cow::into_owned);

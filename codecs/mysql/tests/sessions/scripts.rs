@@ -316,3 +316,41 @@ fn what_the_proxy_answers_itself_is_not_answered_again() {
     let schema = "shop";
     assert_eq!(driver.seen, [request("COM_INIT_DB", schema), request("COM_PING", schema), DONE]);
 }
+
+#[test]
+fn statements_have_digests_prepared_ones_too() {
+    let mut driver = logged_in();
+    let prepared = packet(1, b"\0\x2a\0\0\0\0\0\0\0\0\0\0");
+    let steps: [(&[u8], Option<Vec<u8>>); 8] = [
+        (b"\x03select a from t where b = 'secret'", Some(ok(1, 2))),
+        (b"\x16delete from t where a = 7 and b = ?", Some(prepared)),
+        (b"\x17\x2a\0\0\0\0\x01\0\0\0", Some(ok(1, 2))),
+        (b"\x17\xff\xff\xff\xff\0\x01\0\0\0", Some(ok(1, 2))),
+        (b"\x17\x2b\0\0\0\0\x01\0\0\0", Some(ok(1, 2))),
+        (b"\x19\x2a\0\0\0", None),
+        (b"\x17\x2a\0\0\0\0\x01\0\0\0", Some(ok(1, 2))),
+        (b"\x0e", Some(ok(1, 2))),
+    ];
+    for (command, reply) in &steps {
+        driver.receive(Peer::Client, &packet(0, command)).unwrap();
+        driver.receive(Peer::Upstream, &reply.clone().unwrap_or_default()).unwrap();
+    }
+    let delete = "delete from t where a = ? and b = ?";
+    assert_eq!(driver.digests, ["select a from t where b = ?", delete, delete]);
+}
+
+#[test]
+fn of_long_statements_the_beginning_counts() {
+    let mut digests = Vec::new();
+    for size in [1000, 20_000, 1 << 20] {
+        let mut driver = logged_in();
+        let query = format!("\x03insert into t values {}(1, 'x')", "(1, 'x'), ".repeat(9_000));
+        for piece in packet(0, query.as_bytes()).chunks(size) {
+            driver.receive(Peer::Client, piece).unwrap();
+        }
+        digests.extend(driver.digests);
+    }
+    digests.dedup();
+    assert_eq!(digests.len(), 1, "{digests:?}");
+    assert!(digests[0].starts_with("insert into t values (...)") && digests[0].ends_with(" ..."));
+}

@@ -1,0 +1,156 @@
+//! Where in a command the statement stands, and which statement an execution is of.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    Capabilities,
+    wire::{Reader, Short},
+};
+
+/// Digests of so many prepared statements are kept for a connection; of those prepared beyond it none is known.
+const MAX_PREPARED: usize = 1024;
+
+/// By this id MariaDB's clients mean the statement that was prepared last.
+const LAST: u32 = u32::MAX;
+
+/// More attributes than that nobody gives a query.
+const MAX_ATTRIBUTES: u64 = 4096;
+
+/// Where the text begins in what follows the code of a `COM_QUERY`: behind the query's attributes, where there are any.
+///
+/// # Errors
+/// They are not all there, or of a type that there is not.
+pub fn text_offset(body: &[u8], capabilities: Capabilities) -> Result<usize, Short> {
+    if !capabilities.has(Capabilities::QUERY_ATTRIBUTES) {
+        return Ok(0);
+    }
+    let mut rest = Reader::new(body);
+    let count = rest.lenenc_int()?;
+    // How many sets of values follow: always one.
+    rest.lenenc_int()?;
+    if count > 0 {
+        skip_attributes(&mut rest, count)?;
+    }
+    Ok(body.len().saturating_sub(rest.rest().len()))
+}
+
+fn skip_attributes(rest: &mut Reader<'_>, count: u64) -> Result<(), Short> {
+    if count > MAX_ATTRIBUTES {
+        return Err(Short);
+    }
+    let count = usize::try_from(count).map_err(|_| Short)?;
+    let nulls = rest.take(count.div_ceil(8))?;
+    if rest.u8()? != 1 {
+        return Err(Short);
+    }
+    let mut types = Vec::with_capacity(count);
+    for _ in 0..count {
+        let [kind, _sign] = rest.u16()?.to_le_bytes();
+        rest.lenenc_bytes()?;
+        types.push(kind);
+    }
+    for (n, kind) in types.into_iter().enumerate() {
+        let null = nulls.get(n / 8).is_some_and(|byte| byte >> (n % 8) & 1 == 1);
+        if !null {
+            skip_value(rest, kind)?;
+        }
+    }
+    Ok(())
+}
+
+/// Values as in executions of prepared statements.
+fn skip_value(rest: &mut Reader<'_>, kind: u8) -> Result<(), Short> {
+    let len = match kind {
+        // NULL.
+        0x06 => 0,
+        // TINY; SHORT and YEAR; LONG, FLOAT and INT24; DOUBLE and LONGLONG.
+        0x01 => 1,
+        0x02 | 0x0d => 2,
+        0x03 | 0x04 | 0x09 => 4,
+        0x05 | 0x08 => 8,
+        // TIMESTAMP, DATE, TIME and DATETIME tell their length.
+        0x07 | 0x0a..=0x0c => rest.u8()?.into(),
+        // All others are strings.
+        _ => return rest.lenenc_bytes().map(drop),
+    };
+    rest.take(len).map(drop)
+}
+
+/// The digests of a connection's prepared statements, by id.
+#[derive(Debug, Default)]
+pub(crate) struct Prepared {
+    digests: HashMap<u32, Arc<[u8]>>,
+    last: Option<Arc<[u8]>>,
+}
+
+impl Prepared {
+    /// A statement was prepared.
+    pub(crate) fn insert(&mut self, id: u32, digest: Arc<[u8]>) {
+        if self.digests.len() < MAX_PREPARED || self.digests.contains_key(&id) {
+            self.digests.insert(id, Arc::clone(&digest));
+        }
+        self.last = Some(digest);
+    }
+
+    /// The digest of the statement that a command's bytes behind its code begin with.
+    pub(crate) fn get(&self, body: &[u8]) -> Option<Arc<[u8]>> {
+        match Reader::new(body).u32() {
+            Ok(LAST) => self.last.clone(),
+            Ok(id) => self.digests.get(&id).cloned(),
+            Err(Short) => None,
+        }
+    }
+
+    /// It is closed.
+    pub(crate) fn remove(&mut self, body: &[u8]) {
+        if let Ok(id) = Reader::new(body).u32() {
+            self.digests.remove(&id);
+        }
+    }
+
+    /// All are.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ATTRIBUTES: Capabilities = Capabilities::QUERY_ATTRIBUTES;
+
+    #[test]
+    fn the_text_is_behind_the_attributes() {
+        assert_eq!(text_offset(b"select 1", Capabilities(0)), Ok(0));
+        assert_eq!(text_offset(b"\0\x01select 1", ATTRIBUTES), Ok(2));
+        // A string, a NULL, an eight-byte number, and a date.
+        let mut body = b"\x04\x01\x02\x01\xfe\0\x01a\x03\0\x01b\x08\x80\x01c\x0a\0\0".to_vec();
+        body.extend(b"\x02hi\x01\0\0\0\0\0\0\0\x04\xea\x07\x0b\x15select 1");
+        let offset = text_offset(&body, ATTRIBUTES).unwrap();
+        assert_eq!(&body[offset..], b"select 1");
+        for len in 0..offset {
+            assert_eq!(text_offset(&body[..len], ATTRIBUTES), Err(Short), "{len} bytes");
+        }
+        assert_eq!(text_offset(b"\xfd\xff\xff\xff\x01", ATTRIBUTES), Err(Short));
+    }
+
+    #[test]
+    fn prepared_statements_are_bounded() {
+        let mut prepared = Prepared::default();
+        let digest = |n: u32| Arc::from(n.to_string().as_bytes());
+        for id in 0..=1024 {
+            prepared.insert(id, digest(id));
+        }
+        let get = |prepared: &Prepared, id: u32| prepared.get(&id.to_le_bytes());
+        assert_eq!(get(&prepared, 1023), Some(digest(1023)));
+        assert_eq!(get(&prepared, 1024), None);
+        assert_eq!(get(&prepared, LAST), Some(digest(1024)));
+        prepared.remove(&7_u32.to_le_bytes());
+        assert_eq!(get(&prepared, 7), None);
+        prepared.insert(1024, digest(0));
+        assert_eq!(get(&prepared, 1024), Some(digest(0)));
+        prepared.clear();
+        assert_eq!((get(&prepared, 1024), get(&prepared, LAST)), (None, None));
+    }
+}
