@@ -4,7 +4,12 @@ mod common;
 
 use std::time::{Duration, Instant};
 
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 use wiremesh::Status;
+use wiremesh_toys::end_to_end::packet;
 
 use common::{
     NAME, address, block_on,
@@ -245,4 +250,101 @@ fn clients_of_a_listener_that_is_gone_finish_what_they_hold() {
         holder.check("COMMIT", "").await;
         holder.bye("wiremesh DR").await;
     });
+}
+
+/// A conversation: what the client sends, and what the server does.
+fn conversation() -> [Vec<u8>; 2] {
+    let said = |packets: &[(u8, &str)]| {
+        let said =
+            packets.iter().map(|(code, text)| packet(*code, Status::Ok, text.as_bytes()).bytes);
+        said.flatten().collect()
+    };
+    [
+        said(&[
+            (b'L', "me"),
+            (b'P', "the word of me"),
+            (b'P', ""),
+            (b'N', "a note"),
+            (b'Q', "a question that is longer than what tells its method"),
+        ]),
+        said(&[
+            (b'G', "welcome"),
+            (b'W', "what is the word?"),
+            (b'I', ""),
+            (b'R', "row"),
+            (b'R', "another"),
+            (b'I', ""),
+        ]),
+    ]
+}
+
+#[test]
+fn an_upstream_cut_off_anywhere_gives_no_more_than_it_had_given() {
+    let [client_says, server_says] = conversation();
+    for cut in 0..server_says.len() {
+        block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let proxy = start(call_config(&[listener.local_addr().expect("bound")]));
+            let server = tokio::task::spawn_local({
+                let said = server_says[..cut].to_vec();
+                async move {
+                    let (mut stream, _) = listener.accept().await.expect("accept");
+                    stream.write_all(&said).await.expect("written");
+                    stream.shutdown().await.expect("shutdown");
+                    let _ = stream.read_to_end(&mut Vec::new()).await;
+                }
+            });
+            let mut client = CallClient::open(address(&proxy)).await;
+            client.send_bytes(&client_says).await;
+            let got = client.rest().await;
+            server.await.expect("the server has not failed");
+            let same = got.iter().zip(&server_says[..cut]).take_while(|(a, b)| a == b).count();
+            // Of the head of a packet that does not come, nothing is passed on.
+            assert!(same + 5 > cut, "{same} of {cut} bytes have come");
+            let bye = &got[same..];
+            let boundary = is_boundary(&server_says, same);
+            assert!(bye.is_empty() || boundary && bye[0] == b'B', "{cut}: {bye:?}");
+            let rows = server_says.len() - 5 - 12 - 8..=server_says.len() - 5;
+            assert_eq!(
+                bye.is_empty(),
+                !boundary || rows.contains(&same) && same != *rows.start(),
+                "{cut}"
+            );
+        });
+    }
+}
+
+/// Whether a packet begins here, or would.
+fn is_boundary(packets: &[u8], at: usize) -> bool {
+    let mut start = 0;
+    while start < at {
+        start += 5 + usize::from(packets[start + 2]);
+    }
+    start == at
+}
+
+#[test]
+fn a_client_cut_off_anywhere_asks_for_no_more_than_it_had_asked_for() {
+    let [client_says, _] = conversation();
+    let server = CallServer::start();
+    let proxy = start(call_config(&[server.address]));
+    let mut before = 0;
+    for cut in 0..=client_says.len() {
+        block_on(async {
+            let mut client = CallClient::open(address(&proxy)).await;
+            client.send_bytes(&client_says[..cut]).await;
+            client.finish().await;
+            client.rest().await;
+            eventually("the server has seen the end", || server.seen.open() == 0).await;
+        });
+        let ends = |packets: usize| {
+            (0..=cut).filter(|at| is_boundary(&client_says, *at)).count() > packets
+        };
+        let packets = ["L me", "P", "P", "N a note", "Q a question that is longer than what tell"];
+        let whole = packets.iter().enumerate().filter(|(n, what)| ends(n + 1) && **what != "P");
+        let whole: Vec<_> = whole.map(|(_, what)| *what).collect();
+        let said = server.seen.said();
+        assert_eq!(said[before..], whole, "{cut} of {} bytes", client_says.len());
+        before = said.len();
+    }
 }

@@ -6,7 +6,7 @@ use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     sync::{
-        Mutex,
+        Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     thread,
@@ -52,7 +52,7 @@ fn expect(stream: &mut TcpStream, bytes: &[u8]) {
 
 #[test]
 fn a_slow_reader_of_a_long_answer() {
-    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let upstream = listener.local_addr().expect("bound");
     let sent = AtomicU64::new(0);
@@ -101,7 +101,7 @@ fn a_slow_reader_of_a_long_answer() {
 
 #[test]
 fn a_slow_upstream_of_one_that_sends_much() {
-    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let upstream = listener.local_addr().expect("bound");
     let (sent, reads) = (AtomicU64::new(0), AtomicBool::new(false));

@@ -3,6 +3,7 @@
 use wiremesh::{Frame, Kind, Peer, Protocol, Status, kit::Samples};
 
 use crate::{
+    end_to_end::{self, Call},
     inorder::{Kv, Line},
     multiplexed::{Message, Mx},
     session::{Desk, packet},
@@ -84,5 +85,38 @@ pub fn desk() -> Samples {
         .client("session", session)
         .client("query", said(b'Q', Status::Ok, "GET k"))
         .upstream("answers", answers.concat())
+        .foreign("http", HTTP)
+}
+
+/// Of [`Call`].
+pub fn call() -> Samples {
+    let said = |packets: &[(u8, Status, &str)]| {
+        let mut out = wiremesh::WriteBuf::default();
+        for (code, status, text) in packets {
+            Call.encode(end_to_end::packet(*code, *status, text.as_bytes()), &mut out);
+        }
+        out.to_bytes().to_vec()
+    };
+    let ok = Status::Ok;
+    let session = [
+        (b'L', ok, "me"),
+        (b'P', ok, "the word"),
+        (b'P', ok, ""),
+        (b'Q', ok, "ECHO hello"),
+        (b'N', ok, "a note"),
+        (b'X', ok, ""),
+    ];
+    let answers = [
+        (b'G', ok, "welcome"),
+        (b'W', ok, "what is the word?"),
+        (b'I', ok, ""),
+        (b'R', ok, "row"),
+        (b'T', Status::BadRequest, "no"),
+        (b'B', Status::Unavailable, "bye"),
+    ];
+    Samples::new()
+        .client("session", said(&session))
+        .client("query", said(&[(b'Q', ok, "ECHO hello")]))
+        .upstream("answers", said(&answers))
         .foreign("http", HTTP)
 }

@@ -26,6 +26,7 @@ mod report;
 mod rules;
 mod samples;
 mod shape;
+mod talk;
 
 #[cfg(feature = "bench")]
 pub use bench::bench;
@@ -35,6 +36,7 @@ pub use recorded::{Decoder, Recorded};
 pub use report::{Breach, Report, Rule};
 pub use samples::{Sample, Samples};
 pub use shape::Shape;
+pub use talk::{fuzz_talk, replay_talks, talk};
 
 use crate::Protocol;
 
