@@ -100,7 +100,8 @@ fn they_are_those_of_the_server_but_for_a_list() {
         if same && listed {
             writeln!(wrong, "no difference: {sql}").expect("a String takes it");
         } else if ours.map_or(!same, |ours| ours != own) {
-            writeln!(wrong, "{sql}\n  ours    {own}\n  server  {server}").expect("a String takes it");
+            writeln!(wrong, "{sql}\n  ours    {own}\n  server  {server}")
+                .expect("a String takes it");
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
