@@ -12,8 +12,9 @@ use self::{scan::Scanner, text::Text};
 /// A digest is about this long at most, in bytes; the server's own default.
 pub const DIGEST_MAX: usize = 1024;
 
-/// So much of a statement is looked at.
-const LOOKED_AT: usize = 64 << 10;
+/// So much of a statement is looked at. Of a long one the first 16 KiB are waited for, what its attributes take included, and more
+/// may be there or not: the digest must not depend on that.
+const LOOKED_AT: usize = 15 << 10;
 
 /// What of a session's state says how its statements are to be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -78,8 +78,31 @@ const fn class_of(byte: u8) -> Class {
     }
 }
 
+static CLASSES: [Class; 256] = classes();
+
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "evaluated by the compiler, which finds mistakes"
+)]
+const fn classes() -> [Class; 256] {
+    let mut classes = [Class::Other; 256];
+    let mut byte = 0;
+    while byte < classes.len() {
+        classes[byte] = class_of(byte as u8);
+        byte += 1;
+    }
+    classes
+}
+
+#[inline(always)]
+fn class(byte: u8) -> Class {
+    CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Other)
+}
+
+#[inline(always)]
 fn is_word(byte: u8) -> bool {
-    matches!(class_of(byte), Class::Letter | Class::Digit)
+    matches!(class(byte), Class::Letter | Class::Digit)
 }
 
 /// Takes a statement apart.
@@ -107,13 +130,17 @@ impl<'a> Scanner<'a> {
     pub(super) fn next(&mut self) -> Option<Token<'a>> {
         loop {
             let (&first, after) = self.rest.split_first()?;
+            let class = class(first);
+            // Most are these two; a jump by class is hard to predict.
+            if class == Class::Blank {
+                self.rest = after;
+                continue;
+            }
+            if class == Class::Letter {
+                return Some(self.word());
+            }
             let joined = self.joint == self.rest.len();
-            let token = match class_of(first) {
-                Class::Blank => {
-                    self.rest = after;
-                    continue;
-                }
-                Class::Letter => return Some(self.word()),
+            let token = match class {
                 // Behind `t.` there is a name, whatever it looks like.
                 Class::Digit if joined => return Some(self.word()),
                 Class::Digit => self.number(),
@@ -161,7 +188,7 @@ impl<'a> Scanner<'a> {
                     self.rest = line_end(after);
                     continue;
                 }
-                Class::Other => self.operator(),
+                Class::Blank | Class::Letter | Class::Other => self.operator(),
             };
             self.hintable = false;
             return Some(token);
