@@ -76,6 +76,21 @@ fn skip_value(rest: &mut Reader<'_>, kind: u8) -> Result<(), Short> {
     rest.take(len).map(drop)
 }
 
+/// The schema that a statement makes the session's, if it is nothing but a `USE`.
+pub(crate) fn used_schema(text: &[u8]) -> Option<&[u8]> {
+    let (word, rest) = text.trim_ascii().split_at_checked(3)?;
+    if !word.eq_ignore_ascii_case(b"use") {
+        return None;
+    }
+    let rest = rest.strip_suffix(b";").unwrap_or(rest);
+    let name = rest.trim_ascii();
+    if let Some(quoted) = name.strip_prefix(b"`") {
+        return quoted.strip_suffix(b"`").filter(|name| !name.contains(&b'`'));
+    }
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte >= 0x80 || b"_$".contains(byte);
+    (rest.len() > name.len() && !name.is_empty() && name.iter().all(plain)).then_some(name)
+}
+
 /// The digests of a connection's prepared statements, by id.
 #[derive(Debug, Default)]
 pub(crate) struct Prepared {
@@ -133,6 +148,16 @@ mod tests {
             assert_eq!(text_offset(&body[..len], ATTRIBUTES), Err(Short), "{len} bytes");
         }
         assert_eq!(text_offset(b"\xfd\xff\xff\xff\x01", ATTRIBUTES), Err(Short));
+    }
+
+    #[test]
+    fn what_is_used() {
+        for text in ["use shop", " USE\n shop ; ", "Use`shop`", "use `shop`;"] {
+            assert_eq!(used_schema(text.as_bytes()), Some(&b"shop"[..]), "{text}");
+        }
+        for text in ["useshop", "use", "use ", "use a b", "use a; select 1", "use `a``b`", "us"] {
+            assert_eq!(used_schema(text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]

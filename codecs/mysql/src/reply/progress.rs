@@ -197,6 +197,11 @@ impl Progress {
                 let status = self.note(OkPacket::parse(packet.start)?);
                 Ok(self.after_result(status))
             }
+            // Some servers answer so where there are neither rows nor counts.
+            Some(EOF) if self.is_end(packet) => {
+                let status = self.note_end(packet)?;
+                Ok(self.after_result(status))
+            }
             Some(INFILE) => {
                 self.outcome.files = self.outcome.files.saturating_add(1);
                 Ok(Phase::Upload)

@@ -11,7 +11,7 @@ use crate::{
     digest::{Charset, Dialect},
     frame::{Statement, What},
     handshake::{ChangeUser, Login, MAX_HANDSHAKE, is_ssl_request},
-    statement::text_offset,
+    statement::{text_offset, used_schema},
     wire::{HEAD, Head},
 };
 
@@ -83,6 +83,10 @@ impl Transparent {
                 statement.digest(&bytes, &mut digest);
                 Change::Prepared(digest.into())
             }
+            Some(Command::Query) => match &statement {
+                Statement::Text { at, whole: true, .. } => self.use_by(bytes.get(at.clone())),
+                _ => Change::Nothing,
+            },
             _ => self.change_by(command, whole, body, limits)?,
         };
         // Of one that does not begin at 0 servers complain in their own way.
@@ -129,6 +133,14 @@ impl Transparent {
             ansi_quotes: self.status.has(StatusFlags::ANSI_QUOTES),
             no_backslash_escapes: self.status.has(StatusFlags::NO_BACKSLASH_ESCAPES),
             charset: Charset::of_collation(self.identity.collation),
+        }
+    }
+
+    /// What a statement will have changed when it was done.
+    fn use_by(&self, text: Option<&[u8]>) -> Change {
+        match text.and_then(used_schema) {
+            Some(schema) => Change::Schema(Arc::new(self.identity.with_schema(schema))),
+            None => Change::Nothing,
         }
     }
 

@@ -216,3 +216,16 @@ fn shapes_of_commands() {
     let mut relay = tracker(Capabilities(0), Shape::Relay);
     assert!(relay.feed(b"anything") == Ok(8) && !relay.is_done() && !relay.is_between_packets());
 }
+
+#[test]
+fn a_statement_may_be_answered_by_an_end_alone() {
+    for (flags, end) in [
+        (Capabilities(0), &b"\xfe\0\0\x02\0"[..]),
+        (Capabilities::DEPRECATE_EOF, b"\xfe\0\0\x02\0\0\0"),
+    ] {
+        let mut tracker = tracker(flags, Shape::Results);
+        assert!(tracker.feed(&packets(&[end])).is_ok() && tracker.is_done());
+        let status = tracker.outcome().ok.map(|ok| ok.status);
+        assert_eq!(status, Some(StatusFlags::AUTOCOMMIT));
+    }
+}

@@ -146,7 +146,7 @@ fn clients_from_before_4_1_and_too_many_attributes_are_refused() {
 fn schema_and_user_are_those_of_now() {
     let mut driver = logged_in();
     let steps: [(&[u8], Vec<u8>); 4] = [
-        (b"\x02stock", ok(1, 2)),
+        (b"\x03use `stock`;", ok(1, 2)),
         (b"\x02nowhere", packet(1, b"\xff\x19\x04#42000Unknown database")),
         (b"\x0e", ok(1, 2)),
         (b"\x11eve\0\0cellar\0\x2d\0plugin\0\0", ok(1, 2)),
@@ -162,7 +162,7 @@ fn schema_and_user_are_those_of_now() {
     assert_eq!(
         driver.seen,
         [
-            request("COM_INIT_DB", "shop"),
+            request("COM_QUERY", "shop"),
             DONE,
             request("COM_INIT_DB", "stock"),
             Seen::Reply { status: Status::NotFound, error: unknown, rows: 0 },
