@@ -201,6 +201,19 @@ fn shard_channels_of_all_nodes_on_one_connection() {
                 assert_eq!(client.ask_all(&["PING", "PING x"]).await, ["[pong ]", "[pong x]"]);
                 let refused = client.ask("GET k").await;
                 assert!(refused.starts_with("-ERR Can't execute 'get': only "), "{refused}");
+                // What is wrong with a command comes before that.
+                for (line, said) in [
+                    ("GET", "wrong number of arguments for 'get' command"),
+                    ("RESET x", "wrong number of arguments for 'reset' command"),
+                    ("NOSUCH a b", "unknown command 'NOSUCH', with args beginning with: 'a' 'b' "),
+                    ("client nosuch", "unknown subcommand 'nosuch'. Try CLIENT HELP."),
+                    (
+                        "CLIENT LIST",
+                        "Can't execute 'client|list': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+                    ),
+                ] {
+                    assert_eq!(client.ask(line).await, format!("-ERR {said}"), "{line}");
+                }
             } else {
                 assert_eq!(client.ask_all(&["SET k 1", "PING"]).await, ["+OK", "+PONG"]);
                 assert!(client.ask("HELLO 2").await.starts_with("-ERR wiremesh: the version"));

@@ -74,7 +74,7 @@ enum Silent {
 pub(crate) const MOVED: &str = "TRYAGAIN wiremesh: the slot has moved to another shard meanwhile";
 
 /// What a client is told in RESP2 while it has subscriptions.
-const LIMITED: &str =
+pub(super) const LIMITED: &str =
     "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context";
 
 /// What is said to a command that the proxy cannot follow within a transaction.

@@ -9,7 +9,7 @@ use wiremesh::{
     correlation::{Access, Expect, Own, Release, Step, Target, View},
 };
 
-use super::attached::MOVED;
+use super::attached::{LIMITED, MOVED};
 use crate::{
     Message, Redis,
     lane::Setting,
@@ -168,6 +168,9 @@ impl Sharded {
         elsewhere: bool,
         request: Message,
     ) -> Result<Step<Redis>, Message> {
+        if request.command().is_some_and(|command| !command.takes(request.argc())) {
+            return Err(request);
+        }
         let name = request.command().map_or("", |command| command.name);
         if name == "reset" {
             if self.is_owed() {
@@ -186,10 +189,9 @@ impl Sharded {
             return Err(request);
         }
         if name != "ping" {
-            let name = name.replace('|', " ");
-            return Ok(Step::Answer(Message::error(&format!(
-                "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
-            ))));
+            let text =
+                unknown(&request).unwrap_or_else(|| format!("Can't execute '{name}': {LIMITED}"));
+            return Ok(Step::Answer(Message::error(&format!("ERR {text}"))));
         }
         if elsewhere || request.argc() > 2 {
             return Err(request);
@@ -264,6 +266,31 @@ impl Sharded {
             (false, _) => Release::Clean(self.lines.swap_remove(at).lane),
         }
     }
+}
+
+/// What a server says of a request that names no command, or no subcommand of one, whoever sends it. (A command of a module
+/// that is not known here is refused as well, in the wrong words.)
+fn unknown(request: &Message) -> Option<String> {
+    const LONGEST: usize = 128;
+    let shown = |text: &[u8], most: usize| {
+        let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(text.get(..most).unwrap_or(text)).into_owned()
+    };
+    let mut args = request.args();
+    let name = shown(args.next()?, LONGEST);
+    let Some(command) = request.command() else {
+        let mut list = String::new();
+        for arg in args {
+            let Some(left) = LONGEST.checked_sub(list.len()).filter(|left| *left > 0) else {
+                break;
+            };
+            list += &format!("'{}' ", shown(arg, left));
+        }
+        return Some(format!("unknown command '{name}', with args beginning with: {list}"));
+    };
+    let contains = !command.subcommands.is_empty() && !command.name.contains('|');
+    let sub = shown(args.next().filter(|_| contains)?, LONGEST);
+    Some(format!("unknown subcommand '{sub}'. Try {} HELP.", name.to_uppercase()))
 }
 
 /// What a message about shard channels says, and of which.
