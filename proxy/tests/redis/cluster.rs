@@ -122,6 +122,30 @@ fn transactions_go_to_the_node_of_their_keys() {
 }
 
 #[test]
+fn what_a_transaction_would_do_to_a_connection_is_refused_and_leaves_nothing_behind() {
+    let (servers, _) = RedisServer::cluster(3);
+    let proxy = start(cluster_config(servers[0].address));
+    block_on(async {
+        let mut client = RedisClient::connect(address(&proxy)).await;
+        for (n, other) in
+            ["AUTH nobody x", "SELECT 0", "AUTH x"].into_iter().cycle().take(9).enumerate()
+        {
+            let key = key(n % 3, 3, 0);
+            let get = format!("GET {key}");
+            let answers = client.ask_all(&["MULTI", other, "DISCARD", &get]).await;
+            assert!(
+                answers[1].starts_with("-ERR wiremesh: this is about one server"),
+                "{answers:?}"
+            );
+            assert_eq!([&answers[0], &answers[2], &answers[3]], ["+OK", "+OK", "nil"], "{other}");
+            let answers = client.ask_all(&["MULTI", &get, other, "EXEC", &get]).await;
+            assert!(answers[3].starts_with("-EXECABORT "), "{answers:?}");
+            assert_eq!(answers[4], "nil");
+        }
+    });
+}
+
+#[test]
 fn redirections_are_followed_and_the_order_is_kept() {
     let (servers, cluster) = RedisServer::cluster(3);
     let proxy = start(cluster_config(servers[0].address));

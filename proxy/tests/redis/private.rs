@@ -1,12 +1,55 @@
 //! Transactions, watched keys and blocking commands: on connections of their own, which go back.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
+};
 
 use crate::common::{
     address, block_on, eventually, millis,
     redis::{RedisClient, RedisServer, redis_config},
     seed, start,
 };
+
+#[test]
+fn what_comes_right_behind_a_reset_is_not_forgotten_with_it() {
+    let server = RedisServer::start();
+    let proxy = start(redis_config(&[server.address]));
+    block_on(async {
+        let mut client = RedisClient::connect(address(&proxy)).await;
+        server.habits.delay.store(5, Relaxed);
+        let lines = ["WATCH k", "RESET", "MULTI", "SUBSCRIBE c", "SET k 1", "EXEC", "GET k"];
+        let answers = client.ask_all(&lines).await;
+        assert!(answers[3].starts_with("-ERR wiremesh: not within"), "{answers:?}");
+        assert!(answers[5].starts_with("-EXECABORT "), "{answers:?}");
+        assert_eq!(answers[6], "nil");
+        let lines = ["WATCH k", "RESET", "CLIENT REPLY OFF", "SET k 2", "CLIENT REPLY ON", "GET k"];
+        client.send(&lines).await;
+        for want in ["+OK", "+RESET", "+OK", "2"] {
+            assert_eq!(client.next().await.as_deref(), Some(want));
+        }
+    });
+}
+
+#[test]
+fn what_was_discarded_has_changed_nothing() {
+    let server = RedisServer::start();
+    let proxy = start(redis_config(&[server.address]));
+    block_on(async {
+        let mut clients = Vec::new();
+        for _ in 0..10 {
+            let mut client = RedisClient::connect(address(&proxy)).await;
+            let lines = ["MULTI", "SELECT 1", "SET k 1", "DISCARD", "GET k"];
+            let wants = ["+OK", "+QUEUED", "+QUEUED", "+OK", "nil"];
+            assert_eq!(client.ask_all(&lines).await, wants);
+            // Nor has what failed.
+            let answers = client.ask_all(&["MULTI", "SELECT 1", "NOSUCH", "EXEC", "GET k"]).await;
+            assert!(answers[3].starts_with("-EXECABORT "), "{answers:?}");
+            clients.push(client);
+        }
+        assert!(server.connections() <= 3, "{} connections", server.connections());
+    });
+}
 
 #[test]
 fn transactions_share_few_connections() {

@@ -18,7 +18,13 @@ use super::{
     connection::{Asked, Change, changed, is_name},
     number::{self, Numbers},
 };
-use crate::{Message, Redis, command::Class, lane::Setting, resp::Version, spread};
+use crate::{
+    Message, Redis,
+    command::{Class, Command},
+    lane::Setting,
+    resp::Version,
+    spread,
+};
 
 /// What is on a connection that a client has for itself.
 #[derive(Debug, Default)]
@@ -47,8 +53,7 @@ pub(super) struct Attached {
     subscribes_silently: bool,
     /// The connection has the client's name.
     named: bool,
-    /// The name that the transaction gives the client, if it is executed.
-    queued_name: Option<Box<[u8]>>,
+    queued: Queued,
     /// Where there are several: the shard that the connection goes to; `None`: to any.
     spot: Option<Spot>,
     /// Where there are several shards: what was said since `MULTI`, as long as no key has told where to; the server has seen none of it.
@@ -58,6 +63,15 @@ pub(super) struct Attached {
     /// Nothing is on a connection, since none was taken.
     over: bool,
     /// Something is on the connection that cannot be followed or undone: it is the client's to its end.
+    stuck: bool,
+}
+
+/// What comes of the transaction beyond its answers, if it is executed.
+#[derive(Debug, Default)]
+struct Queued {
+    /// The client has this name from then on.
+    name: Option<Box<[u8]>>,
+    /// The connection is [stuck](Attached::stuck).
     stuck: bool,
 }
 
@@ -92,9 +106,8 @@ enum Pending {
     Limited(&'static str),
     /// A transaction is open, if it is no error.
     Multi,
-    /// The transaction is over, whatever it says, and no key is watched. If it was executed, the client has this name
-    /// from then on.
-    Exec(Option<Box<[u8]>>),
+    /// The transaction is over, whatever it says, and no key is watched. If it was executed, this comes of it.
+    Exec(Queued),
     /// As [`Exec`](Self::Exec); it was asked for in the place of an `EXEC` that must not be.
     Spoilt,
     /// Keys are watched, if it is no error.
@@ -132,6 +145,13 @@ impl Attached {
     /// A command was refused by the proxy: a transaction that is open must not be executed.
     pub(super) fn spoil(&mut self) {
         self.spoilt |= self.in_multi;
+    }
+
+    /// Whether a command would change, at the end of a transaction, what the connection is to its client.
+    pub(super) fn is_to_change(&self, command: &Command) -> bool {
+        // Others have words of their own.
+        let other = matches!(command.name, "client|setname" | "hello" | "reset" | "quit");
+        self.in_multi && command.class == Class::Connection && !other && !is_harmless(command.name)
     }
 
     /// Whether answers are owed on the connection.
@@ -248,15 +268,16 @@ impl Attached {
                     request.set_lane(lane);
                     return Ok(Pending::Spoilt);
                 }
-                return Ok(Pending::Exec(self.queued_name.take()));
+                return Ok(Pending::Exec(std::mem::take(&mut self.queued)));
             }
             ("discard", true) => {
-                (self.in_multi, self.spoilt, self.queued_name) = (false, false, None);
-                return Ok(Pending::Exec(None));
+                (self.in_multi, self.spoilt) = (false, false);
+                self.queued = Queued::default();
+                return Ok(Pending::Exec(Queued::default()));
             }
             ("client|setname", true) => {
                 let name = request.arg(2).filter(|name| is_name(name)).map(Box::from);
-                self.queued_name = name.or_else(|| self.queued_name.take());
+                self.queued.name = name.or_else(|| self.queued.name.take());
                 self.named = true;
                 return Ok(Pending::Plain);
             }
@@ -274,7 +295,7 @@ impl Attached {
                         self.spoilt = true;
                         return answer(Message::error(NOT_IN_MULTI));
                     }
-                    Class::Connection => self.stuck = true,
+                    Class::Connection => self.queued.stuck = true,
                     Class::Subscription | Class::Monitor | Class::Replication | Class::Unknown => {
                         self.spoilt = true;
                         return answer(Message::error(NOT_IN_MULTI));
@@ -399,9 +420,10 @@ impl Attached {
             Pending::Plain => {}
             Pending::Limited(name) => self.watching |= !failed && name == "watch",
             Pending::Multi => {}
-            Pending::Exec(name) => {
+            Pending::Exec(Queued { name, stuck }) => {
                 self.watching = false;
                 let executed = !failed && !matches!(reply.bytes(), b"*-1\r\n" | b"_\r\n");
+                self.stuck |= executed && stuck;
                 return name.filter(|_| executed).map(Change::Name);
             }
             Pending::Spoilt => {
@@ -461,7 +483,11 @@ impl Attached {
     /// Whether the server is to answer what the proxy otherwise would: it queues it, refuses it, has forgotten it,
     /// or knows what the proxy does not.
     pub(super) fn asks_server(&self, setting: &Setting) -> bool {
-        let resets = |pending: &Pending| matches!(pending, Pending::Reset | Pending::Exec(Some(_)));
+        let resets = |pending: &Pending| match pending {
+            Pending::Reset => true,
+            Pending::Exec(queued) => queued.name.is_some() || queued.stuck,
+            _ => false,
+        };
         self.in_multi || self.stuck || self.is_limited(setting) || self.pending.iter().any(resets)
     }
 

@@ -215,7 +215,7 @@ impl Client {
         }
         let takes = command.takes(request.argc());
         if view.shards > 0 && takes && !attached.is_to_be_refused(&self.setting) {
-            if is_of_one_server(command, &request) {
+            if is_of_one_server(command, &request) || attached.is_to_change(command) {
                 return attached.across(request, spread::ONE_SERVER);
             }
             if spread::is_of_all(command, &request) {
