@@ -175,6 +175,17 @@ impl Conn {
         cmds.iter().map(|cmd| self.answer(cmd)).collect()
     }
 
+    /// Waits until all that was sent has been carried out, in whatever state the connection is.
+    pub(crate) fn settle(&mut self) {
+        const LAST: &str = "the last that is sent here";
+        self.send(&[Cmd::new(&["RESET"]), Cmd::new(&["ECHO", LAST])]);
+        while let Ok(value) = self.value() {
+            if value.text() == Some(LAST.as_bytes()) {
+                break;
+            }
+        }
+    }
+
     /// Waits until this many pushes have come, or for a second.
     pub(crate) fn await_pushes(&mut self, count: usize) {
         let before = self.stream.read_timeout().unwrap_or_default();

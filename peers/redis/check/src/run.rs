@@ -49,6 +49,13 @@ pub(crate) fn compare(
 ) -> anyhow::Result<Option<Difference>> {
     let mut a = Side::new(control).context("direct")?;
     let mut b = Side::new(subject).context("proxied")?;
+    let found = compare_sides(&mut a, &mut b, steps);
+    a.settle();
+    b.settle();
+    found
+}
+
+fn compare_sides(a: &mut Side, b: &mut Side, steps: &[Step]) -> anyhow::Result<Option<Difference>> {
     let mut queues = vec![Vec::new(); CONNECTIONS];
     for (n, step) in steps.iter().enumerate() {
         let (left, right) = (a.step(step)?, b.step(step)?);
@@ -83,7 +90,7 @@ pub(crate) fn compare(
             }
         }
     }
-    Ok(b.pushes_differ(&mut a, steps.len().saturating_sub(1)))
+    Ok(b.pushes_differ(a, steps.len().saturating_sub(1)))
 }
 
 fn is_queued(value: &Value) -> bool {
@@ -209,6 +216,14 @@ impl Side {
             }
         }
         None
+    }
+
+    /// Waits until all that was sent has been carried out: a sequence may end before all of it is answered, and the next
+    /// begins with nothing.
+    fn settle(&mut self) {
+        for conn in self.conns.iter_mut().flatten().filter(|conn| !conn.closed) {
+            conn.settle();
+        }
     }
 
     fn pushed(&self, n: usize) -> Vec<Value> {

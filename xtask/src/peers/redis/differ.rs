@@ -5,12 +5,15 @@ use std::net::SocketAddr;
 use anyhow::bail;
 
 use super::proxy::Proxy;
-use super::server::Server;
+use super::server::{Cluster, Server};
 use crate::process::{command, finish};
 use crate::report::Outcome;
 use crate::target;
 
 pub(super) const NAME: &str = "redis-differ";
+
+/// The cell with a cluster behind the proxy.
+pub(super) const CLUSTER: &str = "redis-differ-cluster";
 
 /// First two bare servers, which shows that the comparison is sound.
 pub(super) async fn run(direct: bool) -> anyhow::Result<Outcome> {
@@ -25,6 +28,25 @@ pub(super) async fn run(direct: bool) -> anyhow::Result<Outcome> {
     proxy.check()?;
     outcome.passed += proxied.passed;
     outcome.detail = format!("bare: {}; proxied: {}", outcome.detail, proxied.detail);
+    Ok(outcome)
+}
+
+/// A cluster that looks like one server, and keys of one slot: what one server answers.
+pub(super) async fn run_cluster(direct: bool) -> anyhow::Result<Outcome> {
+    if direct {
+        return Ok(Outcome { passed: 0, failed: 0, detail: "needs the proxy".into() });
+    }
+    let control = Server::start(&[]).await?;
+    // No failovers, however busy the machine is: what they lose would be missed.
+    let cluster = Cluster::start_with(&["--cluster-node-timeout", "60000"]).await?;
+    let mut primaries = Vec::new();
+    for n in cluster.primaries().await? {
+        primaries.push(cluster.nodes[n].address);
+    }
+    let mut proxy = Proxy::start(&cluster.seeds()[..2], &["--cluster"]).await?;
+    let options = ["300", "--one-slot"];
+    let outcome = differ("cluster", control.address, proxy.address, &primaries, &options).await?;
+    proxy.check()?;
     Ok(outcome)
 }
 

@@ -23,12 +23,15 @@ use crate::report::Report;
 pub(super) async fn run_all(report: &mut Report, direct: bool) {
     let mut cells = Cell::all(direct);
     cells.retain(|cell| report.wants(&cell.name()));
-    const OTHERS: [&str; 12] = [
+    const OTHERS: [&str; 15] = [
         "redis-cli",
         "redis-benchmark",
         differ::NAME,
+        differ::CLUSTER,
         "redis-load-planned",
         "redis-load-killed",
+        "redis-load-transparent",
+        tools::TRANSPARENT,
         "redis-pair",
         "redis-sentinel",
         bulk::NAME,
@@ -62,10 +65,13 @@ pub(super) async fn run_all(report: &mut Report, direct: bool) {
         tools::benchmark(direct, proxied).await
     };
     report.check("redis-benchmark", tools).await;
+    report.check(tools::TRANSPARENT, tools::transparent(direct)).await;
     report.check(differ::NAME, differ::run(direct)).await;
+    report.check(differ::CLUSTER, differ::run_cluster(direct)).await;
     report.check(bulk::NAME, bulk::run(direct)).await;
     report.check("redis-load-planned", load::planned(direct)).await;
     report.check("redis-load-killed", load::killed(direct)).await;
+    report.check("redis-load-transparent", load::transparent(direct)).await;
     report.check(module::NAME, module::run(direct)).await;
     report.check(watch::NAME, watch::run(direct)).await;
     report.check("redis-pair", replicas::pair(direct)).await;

@@ -4,10 +4,13 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
+use super::proxy::Proxy;
+use super::server::{Cluster, Server};
+use crate::peers::proxy::free_address;
 use crate::process::{command, finish};
 use crate::report::Outcome;
 
@@ -175,6 +178,91 @@ pub(super) async fn benchmark_with(address: SocketAddr, flags: &[&str]) -> anyho
         passed += results.saturating_sub(1);
     }
     Ok(Outcome { passed, failed: complaints.len(), detail: detail(&complaints, passed) })
+}
+
+/// The cell with the tools before what looks like a cluster of one node.
+pub(super) const TRANSPARENT: &str = "redis-tools-transparent";
+
+/// What redis-cli says of a cluster, and in its cluster mode; each line is typed as it stands, with the node's address and
+/// port.
+const CLUSTER_USES: &[&str] = &[
+    "-c -p PORT flushall",
+    "-c -p PORT set foo bar",
+    "-c -p PORT mget foo {foo}a",
+    "-c -p PORT eval return(redis.call('incr',KEYS[1])) 1 n",
+    "-c -p PORT evalsha a79a73d4efb6d4d8861290b54f6770d6422c2144 1 m",
+    "-c -p PORT rename foo a",
+    "-c -p PORT select 1",
+    "-c -p PORT cluster info",
+    "-c -p PORT cluster keyslot foo",
+    "--cluster info ADDRESS",
+    "--cluster check ADDRESS",
+    "--cluster check ADDRESS --cluster-search-multiple-owners",
+    "--cluster call ADDRESS ping",
+    "--cluster call ADDRESS dbsize",
+    "--cluster call ADDRESS get foo --cluster-only-masters",
+    "--cluster call ADDRESS get foo --cluster-only-replicas",
+    "--cluster rebalance ADDRESS",
+    "--cluster fix ADDRESS",
+    "--cluster del-node ADDRESS ID",
+];
+
+/// A cluster behind the proxy is to the tools what a cluster of one node is without it.
+pub(super) async fn transparent(direct: bool) -> anyhow::Result<Outcome> {
+    let bus = free_address()?.port().to_string();
+    let one = Server::start(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await?;
+    one.ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await?;
+    one.wait(&["CLUSTER", "INFO"], |seen| seen.contains("cluster_state:ok")).await?;
+    let bare = cluster_all(one.address).await?;
+    if direct {
+        return Ok(Outcome { passed: bare.len(), failed: 0, detail: detail(&[], bare.len()) });
+    }
+    let cluster = Cluster::start().await?;
+    let options = ["--cluster", "--option", "face=transparent"];
+    let mut proxy = Proxy::start(&cluster.seeds()[..2], &options).await?;
+    let proxied = cluster_all(proxy.address).await?;
+    let mut complaints = Vec::new();
+    for ((line, bare), through) in CLUSTER_USES.iter().zip(&bare).zip(&proxied) {
+        if bare != through {
+            complaints.push(format!("{line}\ndirect:  {bare}\nproxied: {through}"));
+        }
+    }
+    // Of one node, whoever it is, it wants no cluster mode. It needs none: the proxy follows.
+    for address in [one.address, proxy.address] {
+        let mut tool = command("redis-benchmark");
+        tool.args(["--cluster", "-h", "127.0.0.1", "-p", &address.port().to_string()]);
+        let said = finish("redis-benchmark-cluster", &mut tool).await?;
+        ensure!(said.text.contains("Invalid cluster: 1 node(s)."), "{:#}", said.error(""));
+    }
+    let mut outcome = benchmark(proxy.address, None).await?;
+    proxy.check()?;
+    outcome.passed += CLUSTER_USES.len() - complaints.len();
+    outcome.failed += complaints.len();
+    outcome.detail = detail(&complaints, outcome.passed);
+    Ok(outcome)
+}
+
+/// One use after the other, and what came out, whatever the node is called.
+async fn cluster_all(address: SocketAddr) -> anyhow::Result<Vec<String>> {
+    let (text, port) = (address.to_string(), address.port().to_string());
+    let id = cli_once(address, &["cluster", "myid"], "", All).await?;
+    let mut seen = Vec::new();
+    for line in CLUSTER_USES {
+        let words = line.split(' ').map(|word| match word {
+            "ADDRESS" => &text,
+            "PORT" => &port,
+            "ID" => &id,
+            word => word,
+        });
+        let mut cli = command("redis-cli");
+        let output = timeout(LONGEST, cli.args(words).output()).await;
+        let output = output.with_context(|| format!("redis-cli {line} does not end"))??;
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        let short = id.get(..8).context("an id is long")?;
+        let said = said.replace(&text, "NODE").replace(&id, "ID").replace(short, "ID");
+        seen.push(said.trim_end().to_owned());
+    }
+    Ok(seen)
 }
 
 fn detail(complaints: &[String], passed: usize) -> String {

@@ -363,7 +363,8 @@ fn is_sticky(cmd: &Cmd) -> bool {
 
 /// Is about the node, about databases or about keys that need not be of the same slot?
 fn differs_in_a_cluster(cmd: &Cmd) -> bool {
-    const NAMES: [&str; 21] = [
+    const NAMES: [&str; 22] = [
+        "DEBUG",
         "SELECT",
         "SWAPDB",
         "MOVE",
