@@ -16,7 +16,30 @@ fn main() -> io::Result<()> {
     write("session", &samples::desk())?;
     write("bolt", &captures("bolt", 4096)?)?;
     write("mysql", &captures("mysql", 1024)?)?;
+    logins()?;
     write("redis", &captures("redis", 1024)?)
+}
+
+/// Each side of recorded logins, behind the byte that chooses who hears it; of compressed ones what follows, too.
+fn logins() -> io::Result<()> {
+    let corpus = Path::new("corpus/mysql_login");
+    fs::create_dir_all(corpus)?;
+    for name in ["mysql8-sha2-full", "mysql8-s256", "mariadb10-ed25519", "mysql8-zlib", "mysql8-zstd"] {
+        for (direction, how) in [("s2c", &[2][..]), ("c2s", &[4, 2])] {
+            let mut bytes = fs::read(format!("../testdata/mysql/{name}.{direction}.bin"))?;
+            bytes.truncate(2048);
+            fs::write(corpus.join(format!("{name}-{direction}")), [how, &bytes].concat())?;
+            // The OK of the login is the last packet that is not compressed.
+            let ok = bytes.windows(7).position(|ok| ok[1..] == *b"\x04\0\0\0\x02@");
+            if let (Some(ok), "s2c") = (ok, direction) {
+                let end = ok + 2 + usize::from(bytes[ok - 2]);
+                let how = [u8::from(name.ends_with("zstd"))];
+                let frames = bytes.get(end..).unwrap_or_default();
+                fs::write(corpus.join(format!("{name}-frames")), [&how, frames].concat())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn write(target: &str, samples: &Samples) -> io::Result<()> {

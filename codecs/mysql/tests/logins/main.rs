@@ -1,5 +1,7 @@
 //! Logins and compressed connections as real servers and clients recorded them.
 
+mod hostile;
+
 use std::path::Path;
 
 use bytes::{Buf, BytesMut};
@@ -165,4 +167,38 @@ fn unpacked(algorithm: Algorithm, frames: &[u8], chunk: usize) -> Vec<BytesMut> 
     let bodies: Vec<_> = std::iter::from_fn(|| plain.packet()).collect();
     assert!(plain.0.is_empty());
     bodies
+}
+
+/// Recorded bytes, some of them changed, to whoever may be at the other end.
+#[test]
+fn anything_is_survived() {
+    let [told, asked] = ["s2c", "c2s"].map(|direction| Said::of("mysql8-sha2-full", direction).0);
+    let (zlib, zstd) = (recorded("mysql8-zlib").server.0, recorded("mysql8-zstd").server.0);
+    let ok = b"\x1c\0\0\x01\0\0\0\x02\x40\0\0\0\x13\0\x0e\x0aautocommit\x02ON\x02\x011";
+    let pem = recorded("mysql8-sha2-full").more.swap_remove(1).0;
+    let seeds: [&[u8]; 8] = [&zlib, &zstd, &told, &told, &asked, &asked, ok, &pem];
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = |bound: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % bound as u64).expect("it is below the bound")
+    };
+    for (how, seed) in (0_u8..).zip(seeds) {
+        let mut data = vec![how];
+        if matches!(how, 4 | 5) {
+            data.push(2);
+        }
+        data.extend_from_slice(seed);
+        hostile::survive(&data);
+        for _ in 0..300 {
+            let mut data = data.clone();
+            for _ in 0..=next(3) {
+                let at = 1 + next(data.len() - 1);
+                data[at] = next(256).to_le_bytes()[0];
+            }
+            data.truncate(data.len() - next(data.len()) * next(2));
+            hostile::survive(&data);
+        }
+    }
 }
