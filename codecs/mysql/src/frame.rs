@@ -20,6 +20,8 @@ pub struct MysqlFrame {
     pub(crate) identity: Option<Arc<Identity>>,
     /// Of a request: the sequence number that the reply begins with, where it can be known.
     pub(crate) reply_seq: Option<u8>,
+    /// Of a request that came compressed: the number that the reply's first frame has in the layer that compresses.
+    pub(crate) layer_seq: Option<u8>,
     /// Of a request: which statement it is about.
     pub(crate) statement: Statement,
     /// Of a reply: the error that it has ended with.
@@ -90,6 +92,7 @@ impl MysqlFrame {
             what,
             identity: None,
             reply_seq: None,
+            layer_seq: None,
             statement: Statement::None,
             error: None,
             rows: 0,

@@ -9,6 +9,7 @@ use wiremesh::{
 
 use crate::{
     Capabilities, Command, MysqlFrame,
+    compress::FRAME_HEAD,
     error::{self, Refusal, refusal},
     frame::{What, method},
     handshake::{Greeting, Login, is_ssl_request},
@@ -37,6 +38,7 @@ pub enum Mode {
 pub struct RequestHead {
     what: What,
     seq: u8,
+    layer_seq: Option<u8>,
 }
 
 impl Protocol for Mysql {
@@ -109,7 +111,8 @@ impl Protocol for Mysql {
     }
 
     fn head(&self, request: &MysqlFrame) -> RequestHead {
-        RequestHead { what: request.what, seq: request.reply_seq.unwrap_or(1) }
+        let seq = request.reply_seq.unwrap_or(1);
+        RequestHead { what: request.what, seq, layer_seq: request.layer_seq }
     }
 
     fn reply(&self, request: &RequestHead, failure: &Failure) -> Option<MysqlFrame> {
@@ -118,10 +121,11 @@ impl Protocol for Mysql {
             // Nobody is let in but by the server.
             Status::Ok if login => None,
             Status::Ok => {
-                Some(MysqlFrame::new(What::Reply { last: true }, error::done(request.seq)))
+                let bytes = stored(error::done(request.seq), request.layer_seq);
+                Some(MysqlFrame::new(What::Reply { last: true }, bytes))
             }
-            _ if login => Some(refused(Refusal::Login, request.seq, failure)),
-            _ => Some(refused(Refusal::Command, request.seq, failure)),
+            _ if login => Some(refused(Refusal::Login, request.seq, request.layer_seq, failure)),
+            _ => Some(refused(Refusal::Command, request.seq, request.layer_seq, failure)),
         }
     }
 
@@ -157,10 +161,25 @@ impl Protocol for Mysql {
 }
 
 /// The proxy's own error, as a frame.
-pub(crate) fn refused(to: Refusal, seq: u8, failure: &Failure) -> MysqlFrame {
+pub(crate) fn refused(
+    to: Refusal,
+    seq: u8,
+    layer_seq: Option<u8>,
+    failure: &Failure,
+) -> MysqlFrame {
     let bytes = refusal(to, seq, failure);
     let error = bytes.get(HEAD..).and_then(|body| ErrPacket::parse(body).ok());
-    MysqlFrame { error, ..MysqlFrame::new(What::Reply { last: true }, bytes) }
+    MysqlFrame { error, ..MysqlFrame::new(What::Reply { last: true }, stored(bytes, layer_seq)) }
+}
+
+/// A packet as the layer that compresses has it, where there is one: stored, in a frame of this number.
+fn stored(packet: BytesMut, layer_seq: Option<u8>) -> BytesMut {
+    let Some(seq) = layer_seq else { return packet };
+    let mut frame = BytesMut::with_capacity(packet.len().saturating_add(FRAME_HEAD));
+    frame.extend_from_slice(&Head { len: packet.len(), seq }.bytes());
+    frame.extend_from_slice(&[0; 3]);
+    frame.extend_from_slice(&packet);
+    frame
 }
 
 impl Sessioned for Mysql {

@@ -26,7 +26,7 @@ impl Tracker {
     /// For a connection on which these capabilities were agreed on.
     pub fn new(capabilities: Capabilities) -> Self {
         let progress = Progress::new(capabilities);
-        Self { scanner: Scanner::default(), progress, begun: false }
+        Self { scanner: Scanner::lenient(capabilities.is_compressed()), progress, begun: false }
     }
 
     /// A reply of this shape is to come, whose first packet has this sequence number: the one after the request's last,

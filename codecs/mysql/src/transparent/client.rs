@@ -22,6 +22,14 @@ type Taken = Result<Option<MysqlFrame>, DecodeError>;
 
 impl Transparent {
     pub(super) fn take_client(&mut self, limits: &Limits, input: &mut BytesMut) -> Taken {
+        match self.stage {
+            Stage::Commands if self.layer.is_some() => self.take_packed_client(limits, input),
+            _ => self.take_stage(limits, input),
+        }
+    }
+
+    /// Takes packets off, at whatever point the session is.
+    pub(super) fn take_stage(&mut self, limits: &Limits, input: &mut BytesMut) -> Taken {
         match (self.stage, self.sending) {
             (Stage::Relay, _) => Ok(Some(MysqlFrame::new(What::Rest, input.split()))),
             // What it says before the greeting waits for it.

@@ -4,6 +4,7 @@
 //! replies what tells where they end.
 
 mod client;
+mod packed;
 mod upstream;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use wiremesh::{
     correlation::{Attachment, Hold, SessionMachine},
 };
 
+use self::packed::Layer;
 use crate::{
     Capabilities, Command, Mysql, MysqlFrame, StatusFlags,
     error::Refusal,
@@ -47,6 +49,12 @@ pub struct Transparent {
     client_spoke: bool,
     change: Change,
     prepared: Prepared,
+    /// Where packets are within compressed frames.
+    layer: Option<Box<Layer>>,
+    /// A reply is due or has not been passed on to its end.
+    asks: bool,
+    /// A compressed session cannot be followed any more.
+    lost: bool,
 }
 
 /// How far the session is.
@@ -104,7 +112,12 @@ impl SessionMachine<Mysql> for Transparent {
             }
             What::Command(Some(Command::Quit)) => Attachment::Quit,
             What::Command(command) => match Shape::of(command) {
-                Shape::None => Attachment::UpstreamNoReply,
+                Shape::None => {
+                    if self.lost {
+                        self.stage = Stage::Relay;
+                    }
+                    Attachment::UpstreamNoReply
+                }
                 Shape::Relay => {
                     self.stage = Stage::Relay;
                     Attachment::UpstreamNoReply
@@ -151,6 +164,7 @@ impl SessionMachine<Mysql> for Transparent {
 
     fn on_failed(&mut self, _: &Mysql) {
         self.tracker.abandon();
+        self.asks = false;
         self.change = Change::Nothing;
         if self.stage == Stage::Login {
             // As where a server refuses it, there is no second try.
@@ -160,9 +174,15 @@ impl SessionMachine<Mysql> for Transparent {
 
     fn farewell(&mut self, _: &Mysql, failure: &Failure) -> Option<MysqlFrame> {
         let (to, seq) = self.may_say()?;
+        let layer_seq = match &self.layer {
+            Some(_) if self.lost => return None,
+            Some(layer) if self.asks => Some(layer.next_seq(self.tracker.has_begun())?),
+            Some(_) => Some(1),
+            None => None,
+        };
         self.stage = Stage::Over;
         self.tracker.abandon();
-        Some(refused(to, seq, failure))
+        Some(refused(to, seq, layer_seq, failure))
     }
 }
 
@@ -176,6 +196,7 @@ impl Transparent {
         self.tracker.begin(shape, seq);
         self.files = 0;
         self.client_spoke = true;
+        self.asks = true;
     }
 
     /// In which form the client can be told an error now, and by which sequence number; `None`: not at all.

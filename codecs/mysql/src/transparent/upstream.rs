@@ -5,9 +5,10 @@ use std::mem;
 use bytes::BytesMut;
 use wiremesh::{DecodeError, Limits};
 
-use super::{Change, Sending, Stage, Transparent, client::take_whole};
+use super::{Change, Sending, Stage, Transparent, client::take_whole, packed::Layer};
 use crate::{
     MysqlFrame,
+    compress::Algorithm,
     frame::What,
     handshake::Greeting,
     reply::ErrPacket,
@@ -23,6 +24,7 @@ impl Transparent {
         match self.stage {
             Stage::Relay => Ok(Some(reply(input.split(), false))),
             Stage::Greeting => self.take_greeting(input),
+            Stage::Commands if self.layer.is_some() => self.take_packed_reply(input),
             Stage::Login | Stage::Commands if !self.tracker.is_done() => self.take_reply(input),
             Stage::Login | Stage::Commands | Stage::Over => self.take_notice(input),
         }
@@ -59,13 +61,9 @@ impl Transparent {
         let done = self.tracker.is_done();
         self.client_spoke = false;
         let outcome = *self.tracker.outcome();
-        if outcome.files > self.files {
-            self.files = outcome.files;
-            self.sending = Sending::File;
-            self.client.begin(None);
-            self.tracker.expect(None);
-        }
+        self.ask_for_files(outcome.files);
         if done {
+            self.asks = false;
             self.conclude();
         }
         let frame = reply(input.split_to(len), done);
@@ -73,8 +71,18 @@ impl Transparent {
         Ok((len > 0).then_some(MysqlFrame { error: outcome.error, rows, ..frame }))
     }
 
+    /// The reply in progress has asked for so many files.
+    pub(super) fn ask_for_files(&mut self, files: u32) {
+        if files > self.files {
+            self.files = files;
+            self.sending = Sending::File;
+            self.client.begin(None);
+            self.tracker.expect(None);
+        }
+    }
+
     /// The reply is complete.
-    fn conclude(&mut self) {
+    pub(super) fn conclude(&mut self) {
         let outcome = *self.tracker.outcome();
         if let Some(ok) = outcome.ok {
             self.status = ok.status;
@@ -86,10 +94,10 @@ impl Transparent {
         if self.stage == Stage::Login {
             self.stage = match outcome.error {
                 Some(_) => Stage::Over,
-                // From here on packets are within others, which are not looked into.
-                None if self.capabilities.is_compressed() => Stage::Relay,
                 None => Stage::Commands,
             };
+            // From here on packets are within others.
+            self.layer = Algorithm::of(self.capabilities).map(|it| Box::new(Layer::new(it)));
         }
     }
 

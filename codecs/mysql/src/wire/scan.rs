@@ -21,6 +21,8 @@ pub struct Scanner {
     start: [u8; START],
     start_len: usize,
     next_seq: Option<u8>,
+    /// Gaps are none of ours.
+    lenient: bool,
 }
 
 /// A packet that has passed.
@@ -40,9 +42,14 @@ impl Passed<'_> {
 }
 
 impl Scanner {
+    /// Does not care for sequence numbers: where packets are compressed servers take some from the layer below.
+    pub fn lenient(lenient: bool) -> Self {
+        Self { lenient, ..Self::default() }
+    }
+
     /// Begins anew: the next part is to have this sequence number; any, where there is none to be had.
     pub fn begin(&mut self, next_seq: Option<u8>) {
-        *self = Self { next_seq, ..Self::default() };
+        *self = Self { next_seq, lenient: self.lenient, ..Self::default() };
     }
 
     /// The next part is to have this sequence number; any, where there is none to be had.
@@ -143,7 +150,7 @@ impl Scanner {
     }
 
     fn check(&mut self, seq: u8) -> Result<(), DecodeError> {
-        if self.next_seq.is_some_and(|due| due != seq) {
+        if !self.lenient && self.next_seq.is_some_and(|due| due != seq) {
             return Err(DecodeError::Malformed { what: "sequence number" });
         }
         self.next_seq = Some(seq.wrapping_add(1));

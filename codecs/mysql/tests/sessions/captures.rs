@@ -64,7 +64,9 @@ fn each_reply_ends_where_the_next_request_begins() {
         for side in [Peer::Client, Peer::Upstream] {
             assert!(driver.passed[side as usize] == all(&conversation, side), "{name}, {side:?}");
         }
-        println!("{name}: {:?}", driver.methods());
+        if name.ends_with("zlib") || name.ends_with("zstd") {
+            assert!(!is_relayed(&driver) && driver.methods().contains(&"COM_QUERY"), "{name}");
+        }
     }
 }
 

@@ -35,9 +35,13 @@ proptest! {
         packets in prop::collection::vec(
             (any::<bool>(), 0..4_u8, prop::collection::vec(telling(), 0..12)), 0..16),
     ) {
-        let mut data = vec![3, flags & 0x7f];
+        let mut data = vec![3, flags];
         for (upstream, seq, body) in packets {
-            let packet = packets::packet(seq, &body);
+            let mut packet = packets::packet(seq, &body);
+            if flags & 0x80 != 0 {
+                // As it is in a compressed session where it is short.
+                packet.splice(0..0, [u8::try_from(packet.len()).expect("short"), 0, 0, seq, 0, 0, 0]);
+            }
             data.push(u8::try_from(packet.len()).expect("short") << 1 | u8::from(upstream));
             data.extend(packet);
         }

@@ -3,6 +3,7 @@
 use wiremesh::{DecodeError, Failure, Kind, Peer, Reason, Status};
 use wiremesh_mysql::{
     Capabilities,
+    compress::{Algorithm, Compressor},
     wire::{HEAD, Head, MAX_BODY},
 };
 
@@ -99,24 +100,104 @@ fn behind_a_wish_for_tls_nothing_is_looked_into() {
     assert_eq!(driver.farewell(&draining()), None);
 }
 
+const LAYERS: [(u64, Algorithm); 2] =
+    [(Capabilities::COMPRESS.0, Algorithm::Zlib), (Capabilities::ZSTD.0, Algorithm::Zstd)];
+
+/// A session that is compressed, with what packs either side's packets.
+fn compressed(layer: u64, algorithm: Algorithm) -> (Driver, impl FnMut(u8, &[u8]) -> Vec<u8>) {
+    let mut driver = Driver::default();
+    driver.receive(Peer::Upstream, &greeting(CAPS | layer)).unwrap();
+    driver.receive(Peer::Client, &login(1, CAPS | layer, JOE)).unwrap();
+    driver.receive(Peer::Upstream, &ok(2, 2)).unwrap();
+    assert_eq!(driver.seen.last(), Some(&DONE), "the login is not compressed");
+    driver.seen.clear();
+    let pack = move |seq: u8, plain: &[u8]| {
+        let mut compressor = Compressor::new(algorithm, 3);
+        compressor.set_next(seq);
+        let mut out = bytes::BytesMut::new();
+        compressor.write(plain, &mut out);
+        out.to_vec()
+    };
+    (driver, pack)
+}
+
 #[test]
-fn behind_a_compressed_login_nothing_is_looked_into() {
-    for layer in [Capabilities::COMPRESS.0, Capabilities::ZSTD.0] {
-        let mut driver = Driver::default();
-        driver.receive(Peer::Upstream, &greeting(CAPS | layer)).unwrap();
-        driver.receive(Peer::Client, &login(1, CAPS | layer, JOE)).unwrap();
-        assert!(!driver.machine.is_relaying(), "the login is not compressed");
-        driver.receive(Peer::Upstream, &ok(2, 2)).unwrap();
-        assert_eq!(driver.seen.last(), Some(&DONE));
-        driver.receive(Peer::Client, b"\x05\0\0\0\0\0\0\x01\0\0\0\x0e").unwrap();
-        assert!(driver.is_even() && driver.machine.is_relaying());
+fn what_is_compressed_is_followed() {
+    for (layer, algorithm) in LAYERS {
+        for size in [usize::MAX, 1, 1000] {
+            let (mut driver, mut pack) = compressed(layer, algorithm);
+            let query = [b"\x03select '".as_slice(), &[b'x'; 40_000], b"'"].concat();
+            let rows: Vec<u8> = (3..60).flat_map(|seq| packet(seq, &[5; 3000])).collect();
+            let answer = [packet(1, b"\x01"), packet(2, b"\x03def"), packet(3, b"\xfe\0\0\x02\0")];
+            // Servers take numbers from the layer: a gap is none.
+            let end = packet(70, b"\xfe\0\0\x02\0");
+            let replies = [
+                pack(1, &answer.concat()),
+                pack(2, &rows[..99_999]),
+                pack(3, &rows[99_999..]),
+                pack(4, &end),
+            ];
+            let said = [
+                (Peer::Client, pack(0, &packet(0, &query))),
+                (Peer::Upstream, replies.concat()),
+                (Peer::Client, pack(0, &packet(0, b"\x19\x01\0\0\0"))),
+                (Peer::Client, pack(0, &packet(0, b"\x0e"))),
+                (Peer::Upstream, pack(1, &ok(1, 2))),
+            ];
+            for (from, bytes) in &said {
+                for piece in bytes.chunks(size.min(bytes.len())) {
+                    driver.receive(*from, piece).unwrap();
+                }
+                assert!(driver.is_even());
+            }
+            let found = Seen::Reply { status: Status::Ok, error: None, rows: 57 };
+            let close = request("COM_STMT_CLOSE", "shop");
+            let (query, ping) = (request("COM_QUERY", "shop"), request("COM_PING", "shop"));
+            assert_eq!(driver.seen, [query, found, close, ping, DONE]);
+            assert_eq!(driver.digests, ["select ? ..."]);
+            assert!(!driver.machine.is_relaying() && !driver.busy);
+        }
     }
+}
+
+#[test]
+fn commands_in_one_compressed_frame_are_passed_on_and_no_more_followed() {
+    let (layer, algorithm) = LAYERS[0];
+    for first in [&b"\x19\x01\0\0\0"[..], b"\x0e"] {
+        let (mut driver, mut pack) = compressed(layer, algorithm);
+        let both = [packet(0, first), packet(0, b"\x0e")].concat();
+        driver.receive(Peer::Client, &pack(0, &both)).unwrap();
+        driver.receive(Peer::Upstream, &pack(1, &ok(1, 2))).unwrap();
+        driver.receive(Peer::Upstream, &pack(1, &ok(1, 2))).unwrap();
+        assert!(driver.machine.is_relaying() && !driver.busy && !driver.closed);
+        driver.receive(Peer::Client, &pack(0, &packet(0, b"\x0e"))).unwrap();
+        assert!(driver.is_even());
+    }
+}
+
+#[test]
+fn errors_of_ours_are_in_a_frame_where_packets_are() {
+    let (layer, algorithm) = LAYERS[0];
+    let (mut driver, _) = compressed(layer, algorithm);
+    let told = driver.farewell(&draining()).unwrap();
+    assert_eq!(told[..7], [u8::try_from(told.len() - 7).unwrap(), 0, 0, 1, 0, 0, 0]);
+    assert_eq!(told[7 + HEAD..][..9], *b"\xff\x1d\x04#08S01");
+    let (mut driver, mut pack) = compressed(layer, algorithm);
+    driver.receive(Peer::Client, &pack(0, &packet(0, b"\x03select 1"))).unwrap();
+    driver.receive(Peer::Upstream, &pack(1, &packet(1, b"\x01"))).unwrap();
+    let told = driver.farewell(&draining()).unwrap();
+    assert_eq!((told[3], told[7 + 3]), (2, 2));
+}
+
+#[test]
+fn compression_is_agreed_on_by_both() {
     // What only one of them can do is not agreed on.
     let mut driver = Driver::default();
     driver.receive(Peer::Upstream, &greeting(CAPS)).unwrap();
     driver.receive(Peer::Client, &login(1, CAPS | Capabilities::COMPRESS.0, JOE)).unwrap();
     driver.receive(Peer::Upstream, &ok(2, 2)).unwrap();
-    assert!(!driver.machine.is_relaying());
+    driver.receive(Peer::Client, &packet(0, b"\x0e")).unwrap();
+    assert!(driver.busy && driver.is_even());
 }
 
 #[test]
