@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use curve25519_dalek::{EdwardsPoint, Scalar, scalar::clamp_integer};
 use zeroize::Zeroizing;
 
-use super::hash::sha512;
+use super::hash::{same, sha512};
 use super::{AuthError, Plugin};
 
 /// The public key of a password, shown as 43 characters of base64.
@@ -39,7 +39,7 @@ impl Ed25519Key {
 
     /// Whether this is the password.
     pub fn check_password(&self, password: &[u8]) -> bool {
-        Self::of(password) == *self
+        same(&Self::of(password).0, &self.0)
     }
 }
 

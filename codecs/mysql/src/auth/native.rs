@@ -52,6 +52,11 @@ impl NativeHash {
         same(&key.hash().0, &self.0).then_some(key)
     }
 
+    /// Whether this is the password.
+    pub fn check_password(&self, password: &[u8]) -> bool {
+        same(&NativeKey::of(password).hash().0, &self.0)
+    }
+
     fn hex(text: &str) -> Option<Self> {
         let digits = text.strip_prefix('*')?.as_bytes();
         if digits.len() != 40 {

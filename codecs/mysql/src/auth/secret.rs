@@ -2,8 +2,10 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use super::hash::same;
+
 /// A password. Never shown, and gone from memory when dropped.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
@@ -31,6 +33,15 @@ impl Secret {
     }
 }
 
+/// Takes a time that does not tell where two of one length differ.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        same(&self.0, &other.0)
+    }
+}
+
+impl Eq for Secret {}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret")
@@ -47,5 +58,6 @@ mod tests {
         assert_eq!(format!("{secret:?}"), "Secret");
         assert_eq!(secret.with_nul().bytes(), b"natpw\0");
         assert!(Secret::new("").is_empty() && !secret.is_empty());
+        assert!(secret == Secret::new("natpw") && secret != Secret::new("natpW"));
     }
 }

@@ -62,7 +62,7 @@ impl Verifier {
     /// Whether this is the password. May take milliseconds.
     pub fn check_password(&self, password: &[u8]) -> bool {
         match self {
-            Self::Native(hash) => NativeKey::of(password).hash() == *hash,
+            Self::Native(hash) => hash.check_password(password),
             Self::Sha2(digest) => digest.check_password(password),
             Self::Sha2Stored(hash, _) => hash.check_password(password),
             Self::Ed25519(key) => key.check_password(password),
