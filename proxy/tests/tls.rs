@@ -17,6 +17,7 @@ use wiremesh_proxy::{
 
 use common::{
     NAME, address, block_on,
+    call::{CallClient, CallServer, call_config},
     client::Client,
     config,
     desk::{DeskClient, DeskServer, desk_config},
@@ -129,6 +130,29 @@ fn sessions_and_pipelines_are_served_over_tls() {
             assert!(client.line().await.expect("an answer").ends_with(&n.to_string()));
         }
         assert_eq!(client.line().await, None);
+    });
+}
+
+#[test]
+fn sessions_end_to_end_are_served_over_tls() {
+    let issuer = Issuer::new("a");
+    let identity = issuer.issue(&["127.0.0.1"]);
+    let server = CallServer::start();
+    let front = Tunnel::before(server.address, identity.server());
+    let config = call_config(&[front.address]);
+    let proxy = start(with(config, Some(identity.listener()), Some(issuer.trusted())));
+    let tunnel = Tunnel::to(address(&proxy), issuer.client(None), "127.0.0.1");
+    block_on(async {
+        let mut client = CallClient::connect(tunnel.address).await;
+        client.check("ECHO on", "on").await;
+        assert_eq!(client.ask("BIG 20").await.expect("connected").rows, 20);
+        let long = format!("LEN {}", "x".repeat(10_000_000));
+        client.check(&long, "10000000").await;
+        client.send(b'T', "").await;
+        client.send_bytes(b"the last word").await;
+        client.finish().await;
+        assert_eq!(client.rest().await, b"the last wordover");
+        eventually("all are closed", || server.seen.open() == 0).await;
     });
 }
 

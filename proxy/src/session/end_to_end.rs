@@ -11,7 +11,7 @@ use wiremesh::{
 
 use super::{
     Sessions,
-    client::Client,
+    client::{Client, Session},
     ticket::{Attaching, Pending},
     upstream::Upstream,
 };
@@ -177,13 +177,35 @@ impl<P: Sessioned> Sessions<P> {
 
     /// Tells a client with no request in progress why it is closed, where the protocol can say it, and closes it.
     pub(super) fn farewell(&self, client: &Client<P>, failure: &Failure) {
-        if self.end_to_end && client.is_open() {
-            let last = client.session.borrow_mut().machine.farewell(&self.protocol, failure);
+        if client.is_open() {
+            let last = self.last_word(&mut client.session.borrow_mut(), failure);
             if let Some(frame) = last {
                 client.owe(self, |out| self.protocol.encode(frame, out));
             }
         }
         client.close();
+    }
+
+    /// What a client is told whose session ends.
+    pub(super) fn last_word(
+        &self,
+        session: &mut Session<P>,
+        failure: &Failure,
+    ) -> Option<P::Frame> {
+        // A machine that has just failed is not asked.
+        let may = self.end_to_end && !std::thread::panicking();
+        may.then(|| session.machine.farewell(&self.protocol, failure)).flatten()
+    }
+
+    /// The upstream has left after it was told that the client sends no more. That is no fault of its own, whatever it
+    /// still owed: it may well have found out that the client is gone.
+    pub(super) fn left_too(&self, client: &Client<P>, failure: &Failure) {
+        client.session.borrow_mut().detach();
+        if client.is_busy() {
+            client.series.abandoned_requests.inc();
+        }
+        self.abandon(client);
+        self.farewell(client, failure);
     }
 
     /// Ends a session whose client cannot be understood.

@@ -117,6 +117,9 @@ impl<P: Sessioned> Sessions<P> {
         upstream: &Upstream<P>,
         failure: &Failure,
     ) {
+        if upstream.is_finishing() {
+            return self.left_too(client, failure);
+        }
         let unsent = |sent: &Sent<P>| !upstream.has_written(sent.end);
         self.interrupted(client, failure, |sent| {
             if unsent(sent) { Retry::IfUnsent } else { Retry::IfIdempotent }
@@ -167,14 +170,21 @@ impl<P: Sessioned> Sessions<P> {
             Some(upstream) => self.discard(&upstream),
             None => {}
         }
+        self.abandon(client);
+        if busy {
+            client.series.abandoned_requests.inc();
+        }
+    }
+
+    /// Records the request in progress, if one is with the upstream, of which its client will not hear.
+    pub(super) fn abandon(&self, client: &Client<P>) {
         let mut session = client.session.borrow_mut();
-        if let Pending::Sent(sent) = std::mem::replace(&mut session.pending, Pending::None) {
+        let pending = std::mem::replace(&mut session.pending, Pending::None);
+        drop(session);
+        if let Pending::Sent(sent) = pending {
             let now = self.worker.now();
             sent.ticket.passage.leave(&self.worker, &sent.endpoint, sent.at, now, Left::Unheard);
             self.conclude_gone(client, &sent.ticket, Some(&sent.endpoint));
-        }
-        if busy {
-            client.series.abandoned_requests.inc();
         }
     }
 
@@ -291,7 +301,7 @@ impl<P: Sessioned> Sessions<P> {
             session.machine.on_failed(&self.protocol);
         } else {
             goes_on = false;
-            reply = session.machine.farewell(&self.protocol, failure).or(reply);
+            reply = self.last_word(&mut session, failure).or(reply);
         }
         drop(session);
         if let Some(mut reply) = reply {
