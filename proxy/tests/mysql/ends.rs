@@ -92,7 +92,9 @@ fn a_drain_waits_for_transactions_and_tells_the_idle() {
 fn a_slow_reader_holds_back_its_server() {
     const ROW: usize = (1 << 20) + 8;
     let server = Server::start();
-    let proxy = start(mysql(&[server.address]));
+    let mut config = mysql(&[server.address]);
+    config.listeners[0].routes[0].timeout = Some(secs(120));
+    let proxy = start(config);
     let received = || {
         let endpoints = proxy.metrics().snapshot().endpoints();
         endpoints.iter().map(|endpoint| endpoint.bytes_received).sum::<u64>()

@@ -79,6 +79,7 @@ fn what_is_sent_ahead_waits_for_its_turn() {
         assert_eq!(client.answer().await.map(|answer| answer.affected), Some(200));
         assert_eq!(client.answer().await, rows(0));
         client.closed().await;
+        eventually("the server has read all", || server.seen.said().len() == 5).await;
     });
     assert_eq!(server.seen.said(), ["3 rows 1000", "3 begin", "3 load", "3 commit", "1 "]);
 }
