@@ -11,6 +11,7 @@ use wiremesh_mysql::digest::{Charset, DIGEST_MAX, Dialect, digest};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     wiremesh::kit::fuzz_decode(&wiremesh_mysql::Mysql::default(), data);
+    wiremesh::kit::fuzz_talk(&wiremesh_mysql::Mysql::default(), data);
     hostile::survive(data);
     let [flags, sql @ ..] = data else { return };
     let dialect = Dialect {

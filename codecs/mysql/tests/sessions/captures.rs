@@ -6,7 +6,12 @@ use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
 };
-use wiremesh::{Peer, correlation::SessionMachine, kit::Recorded};
+use wiremesh::{
+    Peer,
+    correlation::SessionMachine,
+    kit::{self, Recorded},
+};
+use wiremesh_mysql::Mysql;
 
 use super::driver::{Driver, Seen};
 
@@ -127,4 +132,17 @@ fn statements_are_found_behind_attributes_and_by_their_number() {
         // Some handles are made up.
         assert!(driver.digests.len() + 3 >= all, "{name}: {:?}", driver.digests);
     }
+}
+
+#[test]
+fn conversations_that_go_wrong_are_survived() {
+    let recorded = Recorded::in_folder(FOLDER);
+    let mut inputs = 0;
+    for name in recorded.connections() {
+        let conversation = conversation(&recorded, &name);
+        let turns: Vec<_> = conversation.iter().map(|(from, said)| (*from, &said[..])).collect();
+        kit::talk(&Mysql::default(), &turns);
+        inputs += kit::replay_talks(&Mysql::default(), &[&turns]);
+    }
+    assert!(inputs > 257 * 40, "{inputs}");
 }

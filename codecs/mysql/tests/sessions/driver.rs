@@ -1,5 +1,7 @@
 //! What the proxy does with a session, in memory: bytes of either side in, bytes for either side out.
 
+#![allow(dead_code)] // each user has use for a part of it
+
 use bytes::BytesMut;
 use wiremesh::{
     DecodeError, Failure, Frame, Kind, Limits, Peer, Protocol, Status, WriteBuf,

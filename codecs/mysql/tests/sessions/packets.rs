@@ -1,5 +1,7 @@
 //! Packets of either side.
 
+#![allow(dead_code)] // each user has use for a part of it
+
 use wiremesh_mysql::{Capabilities, wire::put_packet};
 
 /// What both can do.
