@@ -5,6 +5,7 @@ mod common;
 mod ends;
 mod passes;
 mod peers;
+mod watch;
 
 use std::net::SocketAddr;
 

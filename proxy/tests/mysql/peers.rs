@@ -121,6 +121,8 @@ async fn serve(talk: &mut Talk, seen: &Seen) -> Option<()> {
         match (said[0], word) {
             (1, _) => return None,
             (0x19, _) => {}
+            // Statement 9, without parameters and columns to tell of.
+            (0x16, _) => talk.send(seq, &[0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).await?,
             (3, "begin" | "commit") => {
                 status = if word == "begin" { 3 } else { 2 };
                 talk.ok(seq, status).await?;
