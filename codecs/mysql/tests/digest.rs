@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use wiremesh_mysql::digest::{Dialect, digest};
+use wiremesh_mysql::digest::{DIGEST_MAX, Dialect, digest};
 
 /// A statement and what the server says of it.
 struct Case {
@@ -105,4 +105,16 @@ fn they_are_those_of_the_server_but_for_a_list() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn nothing_is_allocated_where_there_is_room() {
+    let (cases, mut out) = (cases(), Vec::with_capacity(2 * DIGEST_MAX));
+    for Case { sql, .. } in &cases {
+        out.clear();
+        let allocated = allocation_counter::measure(|| {
+            digest(sql.as_bytes(), Dialect::default(), true, &mut out);
+        });
+        assert_eq!(allocated.count_total, 0, "{sql}");
+    }
 }
