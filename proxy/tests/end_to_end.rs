@@ -239,10 +239,10 @@ fn an_idle_session_lasts_and_one_that_does_nothing_at_all_ends() {
         let mut silent = CallClient::open(address(&proxy)).await;
         assert_eq!(silent.read().await.map(|said| text(&said)), Some("welcome".into()));
         silent.closed().await;
-        idle.closed().await;
+        idle.bye("wiremesh UT").await;
         tokio::time::sleep(Duration::from_millis(100)).await;
         holder.check("COMMIT", "").await;
-        holder.closed().await;
+        holder.bye("wiremesh UT").await;
         eventually("all are closed", || server.seen.open() == 0).await;
     });
 }

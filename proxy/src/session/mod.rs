@@ -32,7 +32,7 @@ use self::{
 };
 use crate::{
     registry::Driver,
-    worker::{Accepted, Phase, Worker},
+    worker::{Accepted, Overdue, Phase, Worker},
 };
 
 /// While draining, a client that has been quiet for this long is closed.
@@ -94,7 +94,12 @@ impl<P: Sessioned> Driver for Sessions<P> {
             if let Some(why) = client.overdue(now) {
                 tracing::info!(client = %client.peer, ?why, "closing");
                 why.count(&client.series);
-                client.kill();
+                if why == Overdue::Idle && client.is_open() {
+                    let failure = Failure::new(Reason::Timeout, "nothing was asked for too long");
+                    self.farewell(&client, &failure);
+                } else {
+                    client.kill();
+                }
             }
             match self.worker.phase() {
                 Phase::Serving | Phase::Refusing => {}

@@ -70,6 +70,19 @@ fn time_is_up() {
 }
 
 #[test]
+fn a_client_that_asks_nothing_is_told_as_servers_do() {
+    let server = Server::start();
+    let mut config = mysql(&[server.address]);
+    config.listeners[0].idle_timeout = millis(200);
+    let proxy = start(config);
+    block_on(async {
+        let mut client = Client::connect(address(&proxy)).await;
+        client.told(1, 4031, "#HY000wiremesh UT").await;
+        eventually("the server is rid of it", || server.seen.open() == 0).await;
+    });
+}
+
+#[test]
 fn a_drain_waits_for_transactions_and_tells_the_idle() {
     let server = Server::start();
     let mut config = mysql(&[server.address]);

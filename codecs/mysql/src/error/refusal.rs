@@ -21,8 +21,10 @@ pub enum Refusal {
     Greeting,
     /// It logs in.
     Login,
-    /// It has logged in.
+    /// It has sent a command.
     Command,
+    /// It has logged in, and has not sent a command yet.
+    Idle,
 }
 
 /// The ERR packet that says this.
@@ -49,7 +51,7 @@ pub fn refusal(to: Refusal, seq: u8, failure: &Failure) -> BytesMut {
 
 /// Number and SQLSTATE, those that a server would use. Clients take those of class 08 for the connection's end.
 fn code(to: Refusal, failure: &Failure) -> (u16, &'static [u8; 5]) {
-    let logged_in = to == Refusal::Command;
+    let logged_in = matches!(to, Refusal::Command | Refusal::Idle);
     match (failure.status, failure.reason) {
         // ER_UNKNOWN_COM_ERROR; ER_HANDSHAKE_ERROR
         (Status::BadRequest, _) if logged_in => (1047, b"08S01"),
@@ -61,7 +63,8 @@ fn code(to: Refusal, failure: &Failure) -> (u16, &'static [u8; 5]) {
         (Status::Denied, _) => (1130, b"HY000"),
         // ER_BAD_DB_ERROR
         (Status::NotFound, _) => (1049, b"42000"),
-        // ER_QUERY_TIMEOUT; ER_NET_READ_INTERRUPTED
+        // ER_CLIENT_INTERACTION_TIMEOUT; ER_QUERY_TIMEOUT; ER_NET_READ_INTERRUPTED
+        (Status::Timeout, _) if to == Refusal::Idle => (4031, b"HY000"),
         (Status::Timeout, _) if logged_in => (3024, b"HY000"),
         (Status::Timeout, _) => (1159, b"08S01"),
         // ER_CON_COUNT_ERROR; ER_USER_LIMIT_REACHED; ER_TOO_MANY_USER_CONNECTIONS

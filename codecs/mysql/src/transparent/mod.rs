@@ -215,7 +215,7 @@ impl Transparent {
             // It is about to log in, and takes this for the answer.
             Stage::Login => Some((Refusal::Login, 2)),
             // It takes this for the answer to its next command.
-            Stage::Commands => Some((Refusal::Command, 1)),
+            Stage::Commands => Some((Refusal::Idle, 1)),
             Stage::Relay | Stage::Over => None,
         }
     }

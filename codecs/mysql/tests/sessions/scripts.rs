@@ -372,6 +372,8 @@ fn farewells_have_the_form_and_number_that_the_client_expects() {
     told(driver.farewell(&draining()), 4, 1053, b"#08S01");
 
     told(logged_in().farewell(&draining()), 1, 1053, b"#08S01");
+    let idle = Failure::new(Reason::Timeout, "nothing was asked for too long");
+    told(logged_in().farewell(&idle), 1, 4031, b"#HY000wiremesh UT");
 
     let query = || {
         let mut driver = logged_in();
