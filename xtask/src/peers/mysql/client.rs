@@ -27,10 +27,12 @@ enum Library {
     Mysql2,
     ConnectorJ,
     MariadbJ,
+    MysqlAsync,
+    Sqlx,
 }
 
 impl Library {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::PyMysql,
         Self::Mysqlclient,
         Self::Wire,
@@ -38,6 +40,8 @@ impl Library {
         Self::Mysql2,
         Self::ConnectorJ,
         Self::MariadbJ,
+        Self::MysqlAsync,
+        Self::Sqlx,
     ];
 
     fn name(self) -> &'static str {
@@ -49,6 +53,8 @@ impl Library {
             Self::Mysql2 => "mysql2",
             Self::ConnectorJ => "connector-j",
             Self::MariadbJ => "mariadb-j",
+            Self::MysqlAsync => "mysql-async",
+            Self::Sqlx => "sqlx",
         }
     }
 
@@ -58,6 +64,7 @@ impl Library {
             Self::Go => "go",
             Self::Mysql2 => "node",
             Self::ConnectorJ | Self::MariadbJ => "java",
+            Self::MysqlAsync | Self::Sqlx => "rust",
         }
     }
 
@@ -87,6 +94,11 @@ impl Library {
                 program.args(["wiremesh.peers.Main", self.name()]);
                 program
             }
+            Self::MysqlAsync | Self::Sqlx => {
+                let mut program = command(built("mysql-rust").join("debug/mysql-client"));
+                program.arg(self.name());
+                program
+            }
         }
     }
 }
@@ -98,10 +110,16 @@ pub(super) struct Cell {
 }
 
 impl Cell {
-    /// All, server by server.
+    /// All, server by server; with the newer MariaDB those that treat it in a way of its own.
     pub(super) fn all() -> Vec<Self> {
-        let of = |server| Library::ALL.map(|library| Self { library, server });
-        Kind::ALL.into_iter().flat_map(of).collect()
+        const NEWER: [Library; 3] = [Library::Wire, Library::Go, Library::MariadbJ];
+        let mut cells = Vec::new();
+        for server in Kind::ALL {
+            let wanted = |library| server != Kind::Maria11 || NEWER.contains(&library);
+            let libraries = Library::ALL.into_iter().filter(|library| wanted(*library));
+            cells.extend(libraries.map(|library| Self { library, server }));
+        }
+        cells
     }
 
     /// For example `mysql-pymysql-mariadb10`.

@@ -37,7 +37,10 @@ impl Cell {
         let mut cells = Vec::new();
         for server in Kind::ALL {
             let program = |flavour| Self { program: Program::Cli(flavour), server };
-            cells.extend([Flavour::Mysql, Flavour::Mariadb].map(program));
+            cells.push(program(Flavour::Mariadb));
+            if server != Kind::Maria11 {
+                cells.push(program(Flavour::Mysql));
+            }
         }
         cells.push(Self { program: Program::Tools, server: Kind::Mysql });
         cells
