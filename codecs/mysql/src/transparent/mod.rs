@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use wiremesh::{
-    DecodeError, Failure, Limits, Peer,
+    DecodeError, Failure, Limits, Peer, Reason,
     correlation::{Attachment, Hold, SessionMachine},
 };
 
@@ -173,6 +173,12 @@ impl SessionMachine<Mysql> for Transparent {
     }
 
     fn farewell(&mut self, _: &Mysql, failure: &Failure) -> Option<MysqlFrame> {
+        // A server that leaves an idle client has told it why, or closes without a word: libraries take the end of a
+        // connection for what it is, and an error for an answer on one that goes on.
+        let idle = self.stage == Stage::Commands && self.tracker.is_done();
+        if idle && failure.reason == Reason::UpstreamReset {
+            return None;
+        }
         let (to, seq) = self.may_say()?;
         let layer_seq = match &self.layer {
             Some(_) if self.lost => return None,

@@ -190,6 +190,18 @@ fn errors_of_ours_are_in_a_frame_where_packets_are() {
 }
 
 #[test]
+fn an_upstream_that_leaves_an_idle_client_says_itself_what_there_is_to_say() {
+    let lost = || Failure::new(Reason::UpstreamReset, "closed");
+    let (mut driver, _) = compressed(LAYERS[0].0, LAYERS[0].1);
+    assert_eq!(driver.farewell(&lost()), None);
+    let mut driver = logged_in();
+    driver.receive(Peer::Client, &packet(0, b"\x03select 1")).unwrap();
+    told(driver.farewell(&lost()), 1, 1158, b"#08S01");
+    let mut driver = logged_in();
+    assert_eq!(driver.farewell(&lost()), None);
+}
+
+#[test]
 fn compression_is_agreed_on_by_both() {
     // What only one of them can do is not agreed on.
     let mut driver = Driver::default();
