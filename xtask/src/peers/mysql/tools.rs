@@ -220,7 +220,14 @@ create view v as select a from t;
 create procedure p() select 1;
 ";
     add("fill", tool("mysql", &[]), FILL);
-    let dump = ["--skip-dump-date", "--set-gtid-purged=OFF", "--routines", "--hex-blob", "--databases", "wm_dump"];
+    let dump = [
+        "--skip-dump-date",
+        "--set-gtid-purged=OFF",
+        "--routines",
+        "--hex-blob",
+        "--databases",
+        "wm_dump",
+    ];
     add("mysqldump", tool("mysqldump", &dump), "");
     let consistent = ["--single-transaction", "--set-gtid-purged=OFF", "--compact", "wm_dump"];
     add("mysqldump in a transaction", tool("mysqldump", &consistent), "");
