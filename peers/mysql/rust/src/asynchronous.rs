@@ -369,23 +369,6 @@ async fn endings(steps: &mut Steps, target: &Target, c: &mut Conn) {
             Ok(format!("{} {}", ended?, one(&mut d, "select 8").await?))
         })
         .await;
-    steps
-        .step("left among rows", async {
-            let mut d = target.open().await?;
-            let id = d.id();
-            let task = tokio::spawn(async move {
-                let mut rows = d.query_iter("select a.a, b.b from rs_n a, rs_n b").await?;
-                rows.next().await?;
-                std::future::pending::<mysql_async::Result<()>>().await
-            });
-            let sql = format!("select count(*) from information_schema.processlist where id = {id} and info is not null");
-            let locked = tokio::sync::Mutex::new(&mut *c);
-            until("it runs", || async { Ok(one(*locked.lock().await, sql.clone()).await? == "1") }).await?;
-            task.abort();
-            gone(c, id).await?;
-            Ok("ended".into())
-        })
-        .await;
 }
 
 async fn sessions(steps: &mut Steps, target: &Target, c: &mut Conn) {
