@@ -8,7 +8,7 @@ mod session;
 
 use std::fmt;
 
-pub use self::session::{Attachment, Hold, SessionMachine, Sessioned};
+pub use self::session::{Attachment, Hold, Legs, SessionMachine, Sessioned};
 use crate::{
     Failure, Frame, Kind, Lane, Protocol,
     engine::{Engine, Inbox, Mux, Passthrough, Pipeline, Reorder},

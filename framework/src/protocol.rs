@@ -31,6 +31,10 @@ pub trait Protocol: Clone + Sized + 'static {
     /// Whether an accepting side speaks first, so that detection can never wait for the client.
     const SERVER_FIRST: bool = false;
 
+    /// Whether TLS begins within the protocol, when the client asks for it, and not with the connection's first byte. Only
+    /// sessions can do that: [`SessionMachine::secure`](crate::correlation::SessionMachine::secure).
+    const STARTS_TLS: bool = false;
+
     /// What the first bytes of a client's connection say. Every prefix of a valid first frame is a match or needs more.
     fn detect(prefix: &[u8]) -> Detection;
 

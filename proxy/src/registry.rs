@@ -107,6 +107,10 @@ pub trait Driver {
     fn drain(&self);
     /// Answers what is still in flight by the protocol's own error.
     fn refuse(self: Rc<Self>);
+    /// Whether the protocol says when TLS begins with a client.
+    fn starts_tls(&self) -> bool {
+        false
+    }
     /// How many clients are connected.
     fn clients(&self) -> usize;
 }

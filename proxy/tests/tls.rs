@@ -75,12 +75,13 @@ fn many_clients_are_served_over_tls_on_both_legs() {
 
 #[test]
 fn replies_larger_than_all_buffers_come_whole_to_slow_readers() {
-    const LEN: usize = 20 << 20;
+    const LEN: usize = 6 << 20;
     let issuer = Issuer::new("a");
     let identity = issuer.issue(&["127.0.0.1"]);
     let upstream = Upstream::start();
     let front = Tunnel::before(upstream.address, identity.server());
-    let config = config(&[front.address]);
+    let mut config = config(&[front.address]);
+    config.listeners[0].routes[0].timeout = None;
     let proxy = start(with(config, Some(identity.listener()), Some(issuer.trusted())));
     let tunnel = Tunnel::to(address(&proxy), issuer.client(None), "127.0.0.1");
     block_on(async {
@@ -408,6 +409,22 @@ fn a_cluster_that_gets_tls_leaves_its_connections_without() {
         eventually("the old connection is closed", || listener(&inner).connections_active() == 0)
             .await;
     });
+}
+
+#[test]
+fn tls_that_is_not_required_is_for_protocols_that_begin_in_clear() {
+    let told = |protocol: &str, tls: &str| {
+        let yaml = format!(
+            "listeners: [{{ name: l, address: '127.0.0.1:1', protocols: [{protocol}], tls: {{ certificate: a, key: b, {tls} }}, routes: [{{ name: all, reply: {{ status: ok }} }}] }}]\n"
+        );
+        let parsed = Config::parse("f", &yaml, &|_| None, &registry().protocols());
+        parsed.map_or_else(|report| report.mistakes.len(), |_| 0)
+    };
+    assert_eq!(told("mysql", "required: false"), 0);
+    assert_eq!(told("mysql", "required: false, client_ca: c"), 1);
+    assert_eq!(told("mysql", "required: false, client_ca: c, client_certificate: optional"), 0);
+    assert_eq!(told("mx", "required: false"), 1);
+    assert_eq!(told("mx", "required: true"), 0);
 }
 
 #[test]

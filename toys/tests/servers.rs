@@ -165,6 +165,7 @@ fn a_transaction_holds_its_upstream_and_leaves_it_clean() {
             .iter()
             .map(|reply| match machine.on_reply(&desk, reply) {
                 Hold::Pending => "pending",
+                Hold::Answer(_) => "answer",
                 Hold::Held => "held",
                 Hold::Release { reset: None } => "release",
                 Hold::Release { reset: Some(reset) } => {

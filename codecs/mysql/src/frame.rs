@@ -81,6 +81,8 @@ pub enum What {
         /// The reply ends with it.
         last: bool,
     },
+    /// A server's RSA key, for which the proxy has asked.
+    Key,
     /// An error that the server tells unasked.
     Notice,
 }
@@ -147,7 +149,7 @@ impl Frame for MysqlFrame {
             What::Login => Kind::Request,
             What::Command(command) if Shape::of(command) != Shape::None => Kind::Request,
             What::Command(_) | What::Rest | What::SslRequest => Kind::OneWay,
-            What::Reply { .. } => Kind::Response,
+            What::Reply { .. } | What::Key => Kind::Response,
             What::Greeting | What::Notice => Kind::Push,
         }
     }
@@ -191,6 +193,6 @@ pub(crate) fn method(what: What) -> Option<&'static str> {
         What::Login => Some("LOGIN"),
         What::Command(Some(command)) => Some(command.name()),
         What::Command(None) => Some("COM_UNKNOWN"),
-        What::Greeting | What::Rest | What::Reply { .. } | What::Notice => None,
+        What::Greeting | What::Rest | What::Reply { .. } | What::Key | What::Notice => None,
     }
 }

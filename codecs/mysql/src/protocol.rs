@@ -50,6 +50,7 @@ impl Protocol for Mysql {
     const NAME: &'static str = "mysql";
     const HEADERS: HeaderSupport = HeaderSupport::Read;
     const SERVER_FIRST: bool = true;
+    const STARTS_TLS: bool = true;
 
     /// A client's first packet is the login, or the wish for TLS: number 1, 32 bytes or more, and of the protocol of 4.1.
     fn detect(prefix: &[u8]) -> Detection {

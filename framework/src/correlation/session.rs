@@ -54,7 +54,8 @@ pub trait SessionMachine<P: Protocol> {
     /// For protocols in which what is in progress, or was agreed on, says how bytes are cut. A frame is what can be
     /// passed on at once, and need not be a whole message: of a reply it may be all that is there, up to the reply's
     /// end, split off without a copy; of a long request the beginning that tells what it is, the rest being
-    /// [`Attachment::Continue`]. It is never empty, and it [encodes](Protocol::encode) to the bytes taken.
+    /// [`Attachment::Continue`]. It is never empty, and it [encodes](Protocol::encode) to the bytes taken, but
+    /// for what TLS on [one of the legs](Self::secure) makes different.
     ///
     /// Each frame is shown to [`on_request`](Self::on_request) or [`on_reply`](Self::on_reply) before the next is taken,
     /// whosever it is. While a request is in progress none of the client's is taken, unless the session
@@ -69,6 +70,16 @@ pub trait SessionMachine<P: Protocol> {
         input: &mut BytesMut,
     ) -> Result<Option<P::Frame>, DecodeError> {
         protocol.decode(from, state, limits, input)
+    }
+
+    /// Tells what of TLS the proxy speaks in this session, before anything is taken. Only called where the protocol
+    /// [begins it itself](Protocol::STARTS_TLS), and [end to end](Sessioned::end_to_end).
+    fn secure(&mut self, _legs: Legs) {}
+
+    /// What asks the upstream for TLS, where that must begin before this request is sent: all that follows it is under
+    /// TLS. Asked for each request, where [`Legs::upstream`] is set.
+    fn start_tls(&mut self, _protocol: &P, _request: &P::Frame) -> Option<P::Frame> {
+        None
     }
 
     /// Whether what the client sends next belongs to what is in progress: the rest of a long request, its part in an
@@ -93,6 +104,17 @@ pub trait SessionMachine<P: Protocol> {
     }
 }
 
+/// On which legs of a session the proxy speaks TLS, where the protocol begins it itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Legs {
+    /// With the client, if it asks for it: it is to be offered.
+    pub client: bool,
+    /// The client must ask for it before it says anything that matters.
+    pub required: bool,
+    /// With the upstream, in any case.
+    pub upstream: bool,
+}
+
 /// What a client's frame needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attachment {
@@ -104,6 +126,9 @@ pub enum Attachment {
     /// It belongs to what is in progress, and goes to the upstream that the client has, past all stations: only its
     /// length is added to the request's.
     Continue,
+    /// It asks for TLS, which the proxy [speaks](SessionMachine::secure) with this client: it goes nowhere, and what
+    /// follows it is the beginning of TLS.
+    StartTls,
     /// The client is leaving: close both, or give a clean upstream back. [End to end](Sessioned::end_to_end) the
     /// upstream gets the frame before it is closed.
     Quit,
@@ -122,6 +147,8 @@ pub enum Hold<P: Protocol> {
         /// What to send, and have answered, before anybody else uses the connection.
         reset: Option<P::Frame>,
     },
+    /// The frame goes nowhere: the machine has this answer to it for the upstream.
+    Answer(P::Frame),
     /// The connection cannot be used again. [End to end](Sessioned::end_to_end) the client is closed, too, when it has
     /// what it is owed.
     Close,

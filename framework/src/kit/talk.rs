@@ -196,7 +196,7 @@ impl<'a, P: Sessioned> Listener<'a, P> {
 
     fn on_reply(&mut self, frame: &P::Frame) {
         match self.machine.on_reply(self.protocol, frame) {
-            Hold::Pending => return,
+            Hold::Pending | Hold::Answer(_) => return,
             Hold::Held => self.heard.holds = true,
             Hold::Release { .. } => self.heard.holds = false,
             Hold::Close => self.heard.closed = true,

@@ -110,6 +110,11 @@ impl Shared {
         self.tls.store(tls.map(Arc::new));
     }
 
+    /// Whether TLS is spoken with its endpoints.
+    pub fn has_tls(&self) -> bool {
+        self.tls.load().is_some()
+    }
+
     /// How to connect to one of its endpoints.
     pub fn dial(&self, address: &Address) -> Dial {
         let tls = self.tls.load();

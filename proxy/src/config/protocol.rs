@@ -19,6 +19,8 @@ pub struct ProtocolInfo {
     pub heartbeat: bool,
     /// Whether the accepting side speaks first.
     pub server_first: bool,
+    /// Whether TLS begins within it.
+    pub starts_tls: bool,
     /// Whether the protocol takes an option (name, value), and if not, why.
     pub check_option: OptionCheck,
     /// Whether the endpoints of a cluster hold different data.
@@ -43,6 +45,7 @@ impl ProtocolInfo {
             headers: P::HEADERS,
             heartbeat: protocol.heartbeat(0).is_some(),
             server_first: P::SERVER_FIRST,
+            starts_tls: P::STARTS_TLS,
             check_option: Arc::new(move |name, value| protocol.clone().set_option(name, value)),
             stateful: false,
             check_topology: Arc::new(|_, _| Err(TopologyError::Kind(&[]))),

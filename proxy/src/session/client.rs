@@ -20,7 +20,10 @@ use wiremesh::{
 
 use super::{Sessions, ticket::Pending, upstream::Upstream};
 use crate::{
-    net::Stream,
+    net::{
+        Stream,
+        tls::{self, Tls},
+    },
     telemetry::ListenerSeries,
     worker::{ConnectionSlot, ListenerView, OWED_HIGH, OWED_LOW, Overdue, Pace},
 };
@@ -42,6 +45,8 @@ pub struct Client<P: Sessioned> {
     state: Cell<State>,
     /// It could send more if its upstream took it.
     clogged: Cell<bool>,
+    /// TLS begins with what it sends next.
+    pub securing: Cell<bool>,
     /// Its task has something to do as soon as it may: take what was received, or end.
     waits: Cell<bool>,
     pace: Pace,
@@ -108,6 +113,7 @@ impl<P: Sessioned> Client<P> {
             waker: RefCell::default(),
             state: Cell::new(State::Open),
             clogged: Cell::new(false),
+            securing: Cell::new(false),
             waits: Cell::new(true),
             pace,
         }
@@ -278,7 +284,7 @@ impl<P: Sessioned> Client<P> {
             Pending::Sent(_) => session.machine.is_open(),
             Pending::Attaching(_) | Pending::Waiting(_) | Pending::Paused => false,
         };
-        if !open || self.pace.is_stalled() || !turn {
+        if !open || self.pace.is_stalled() || !turn || self.securing.get() {
             return false;
         }
         let clogged = session.upstream.as_ref().is_some_and(|upstream| upstream.is_clogged());
@@ -359,7 +365,13 @@ impl<P: Sessioned> ClientTask<P> {
         } else {
             self.sessions.attach(&self.client);
         }
-        let result = std::future::poll_fn(|cx| self.poll(cx)).await;
+        let mut result = std::future::poll_fn(|cx| self.poll(cx)).await;
+        while result.is_ok() && self.client.securing.get() && !self.client.is_gone() {
+            if !self.secure().await {
+                break;
+            }
+            result = std::future::poll_fn(|cx| self.poll(cx)).await;
+        }
         drop(leaving);
         let stream = self.client.stream.borrow_mut().take();
         match (result, stream) {
@@ -369,6 +381,39 @@ impl<P: Sessioned> ClientTask<P> {
                 tracing::debug!(client = %self.client.peer, %error, "client connection lost");
             }
         }
+    }
+
+    /// Has TLS with the client begin, with what was received behind the frame that asked for it. Whether it did.
+    async fn secure(&mut self) -> bool {
+        let client = self.client.clone();
+        let listener = client.listener.borrow().clone();
+        let stream = client.stream.borrow_mut().take();
+        let (Some(stream), Some(tls)) = (stream, &listener.tls) else { return false };
+        let limit = listener.config.frame_timeout.0;
+        let begun = Tls::accept(stream, mem::take(&mut self.input), tls);
+        let begun = tokio::time::timeout(limit, begun).await;
+        let now = self.sessions.worker.tick();
+        let why = match begun {
+            Ok(Ok(stream)) => {
+                client.series.tls_handshakes.inc();
+                *client.stream.borrow_mut() = Some(Stream::Tls(Box::new(stream)));
+                client.securing.set(false);
+                client.expect_frame(now);
+                self.drained = true;
+                return true;
+            }
+            Ok(Err((error, mut stream))) => {
+                stream.linger(false).await;
+                tls::explain(&error)
+            }
+            Err(_) => {
+                client.series.frame_timeouts.inc();
+                format!("no TLS handshake within {limit:?}")
+            }
+        };
+        client.series.tls_failures.inc();
+        tracing::info!(client = %client.peer, listener = %listener.name, "closing: {why}");
+        false
     }
 
     /// Says what the handshake has to say.
@@ -537,6 +582,10 @@ impl<P: Sessioned> ClientTask<P> {
         loop {
             if self.client.is_gone() {
                 return Poll::Ready(Ok(()));
+            }
+            if self.client.securing.get() {
+                // What it is to read before that is written first.
+                return self.client.poll_write(&self.sessions, cx);
             }
             let written = self.client.poll_write(&self.sessions, cx)?;
             if self.poll_read(cx)?.is_ready() {

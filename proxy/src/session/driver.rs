@@ -83,7 +83,18 @@ impl<P: Sessioned> UpstreamTask<P> {
                 return ended;
             }
         }
-        std::future::poll_fn(|cx| self.poll(cx)).await
+        loop {
+            if let Some(ended) = std::future::poll_fn(|cx| self.poll(cx)).await {
+                return ended;
+            }
+            if !self.input.is_empty() {
+                return (Reason::BadReply, "the upstream spoke before TLS began".into());
+            }
+            if let Err(ended) = self.upstream.secure().await {
+                return ended;
+            }
+            self.sessions.worker.tick();
+        }
     }
 
     /// Says what the handshake has to say.
@@ -303,7 +314,8 @@ impl<P: Sessioned> UpstreamTask<P> {
         Poll::Ready((Reason::UpstreamReset, "discarded".into()))
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+    /// `None`: TLS is to begin.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Ended>> {
         self.sessions.worker.tick();
         {
             let mut waker = self.upstream.waker.borrow_mut();
@@ -313,23 +325,25 @@ impl<P: Sessioned> UpstreamTask<P> {
         }
         loop {
             if matches!(*self.upstream.role.borrow(), Role::Gone) {
-                return self.poll_end(cx);
+                return self.poll_end(cx).map(Some);
             }
-            if self.broken.is_none()
-                && let Poll::Ready(Err(error)) = self.poll_write(cx)
-            {
-                self.broken = Some(error);
+            if self.broken.is_none() {
+                match self.poll_write(cx) {
+                    Poll::Ready(Ok(())) if self.upstream.is_securing() => return Poll::Ready(None),
+                    Poll::Ready(Err(error)) => self.broken = Some(error),
+                    _ => {}
+                }
             }
             match self.poll_read(cx) {
                 Poll::Ready(Ok(())) => continue,
-                Poll::Ready(Err(ended)) => return Poll::Ready(ended),
+                Poll::Ready(Err(ended)) => return Poll::Ready(Some(ended)),
                 Poll::Pending => {}
             }
             if let Some(error) = self.broken.as_ref().filter(|_| !self.is_held_back()) {
-                return Poll::Ready((Reason::UpstreamReset, error.to_string()));
+                return Poll::Ready(Some((Reason::UpstreamReset, error.to_string())));
             }
             if let Err(ended) = self.poll_timer(cx) {
-                return Poll::Ready(ended);
+                return Poll::Ready(Some(ended));
             }
             return Poll::Pending;
         }

@@ -5,7 +5,7 @@ use std::{mem, rc::Rc, time::Instant};
 
 use wiremesh::{
     Failure, Frame, Reason,
-    correlation::{Attachment, SessionMachine, Sessioned},
+    correlation::{Attachment, Legs, SessionMachine, Sessioned},
     engine::Acquire,
 };
 
@@ -108,7 +108,17 @@ impl<P: Sessioned> Sessions<P> {
     /// The connection is the client's until it leaves.
     pub(super) fn attached(&self, client: &Rc<Client<P>>, upstream: &Rc<Upstream<P>>) {
         upstream.lend(client);
-        client.session.borrow_mut().tied = true;
+        let mut session = client.session.borrow_mut();
+        session.tied = true;
+        if P::STARTS_TLS {
+            let listener = client.listener.borrow();
+            session.machine.secure(Legs {
+                client: listener.tls.is_some(),
+                required: listener.config.tls.as_ref().is_some_and(|tls| tls.required),
+                upstream: upstream.pool.cluster.shared().has_tls(),
+            });
+        }
+        drop(session);
         client.expect_frame(self.worker.now());
     }
 

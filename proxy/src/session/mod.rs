@@ -147,6 +147,10 @@ impl<P: Sessioned> Driver for Sessions<P> {
         }
     }
 
+    fn starts_tls(&self) -> bool {
+        P::STARTS_TLS
+    }
+
     fn clients(&self) -> usize {
         self.clients.borrow().len()
     }

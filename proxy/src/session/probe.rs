@@ -11,6 +11,7 @@ use crate::net::{Dial, Stream};
 
 /// Connects and speaks the handshake; says what went wrong, if anything did.
 pub async fn probe<P: Sessioned>(protocol: P, dial: Dial) -> Result<(), String> {
+    let dial = Dial { tls: dial.tls.filter(|_| !P::STARTS_TLS), ..dial };
     let mut stream = Stream::connect(dial).await.map_err(|e| e.to_string())?;
     let mut handshake = protocol.upstream_handshake();
     let mut progress = handshake.start(&protocol);

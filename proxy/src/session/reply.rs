@@ -29,7 +29,14 @@ impl<P: Sessioned> Sessions<P> {
         mut frame: P::Frame,
     ) {
         let mut session = client.session.borrow_mut();
-        let hold = session.machine.on_reply(&self.protocol, &frame);
+        let hold = match session.machine.on_reply(&self.protocol, &frame) {
+            Hold::Answer(answer) => {
+                drop(session);
+                upstream.append(self, answer);
+                return;
+            }
+            hold => hold,
+        };
         let (status, len) = (frame.status(), frame.wire_len());
         let partial = status.is_upstream_fault() && frame.is_partial_fault();
         let mut done = None;
@@ -47,7 +54,7 @@ impl<P: Sessioned> Sessions<P> {
         let dedicated = self.end_to_end || upstream.pool.cluster.config().dedicated;
         let (mut next, mut closing) = (None, false);
         match hold {
-            Hold::Pending => {}
+            Hold::Pending | Hold::Answer(_) => {}
             Hold::Held => (session.holds, session.tied) = (true, true),
             Hold::Release { reset } if dedicated => {
                 session.holds = false;

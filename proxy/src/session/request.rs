@@ -24,6 +24,9 @@ impl<P: Sessioned> Sessions<P> {
     pub(super) fn on_request(self: &Rc<Self>, client: &Rc<Client<P>>, mut request: P::Frame) {
         let mut session = client.session.borrow_mut();
         let attachment = session.machine.on_request(&self.protocol, &request);
+        if attachment == Attachment::StartTls {
+            return client.securing.set(true);
+        }
         if matches!(attachment, Attachment::Continue | Attachment::Quit) {
             drop(session);
             return self.pass_on(client, request, attachment);
@@ -146,6 +149,12 @@ impl<P: Sessioned> Sessions<P> {
         self.worker.endpoint_series(upstream.pool.cluster.name(), endpoint).sent();
         let deadline = ticket.passage.attempt_deadline(now);
         pass_on_timeout(&mut request, deadline, now);
+        if P::STARTS_TLS && upstream.pool.cluster.shared().has_tls() {
+            let machine = &mut client.session.borrow_mut().machine;
+            if let Some(ask) = machine.start_tls(&self.protocol, &request) {
+                upstream.start_tls(self, ask);
+            }
+        }
         let end = upstream.append(self, request);
         let mut session = client.session.borrow_mut();
         if ticket.replies {

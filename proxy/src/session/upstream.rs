@@ -45,6 +45,8 @@ pub struct Upstream<P: Sessioned> {
     /// `None` before there is one.
     pub stream: RefCell<Option<Stream>>,
     out: RefCell<WriteBuf>,
+    /// What is to be sent under TLS, which begins when `out` is written.
+    behind: RefCell<Option<WriteBuf>>,
     pub waker: RefCell<Option<Waker>>,
     /// Set when the timer may have to be earlier than it is.
     pub rearm: Cell<bool>,
@@ -90,6 +92,7 @@ impl<P: Sessioned> Upstream<P> {
             since: Cell::new(now),
             stream: RefCell::default(),
             out: RefCell::default(),
+            behind: RefCell::default(),
             waker: RefCell::default(),
             rearm: Cell::new(false),
             finishing: Cell::new(false),
@@ -180,9 +183,49 @@ impl<P: Sessioned> Upstream<P> {
         self.written.get() >= end
     }
 
+    /// Sends what asks for TLS; what is sent after it goes under TLS.
+    pub fn start_tls(&self, sessions: &Sessions<P>, ask: P::Frame) {
+        self.append(sessions, ask);
+        self.behind.replace(Some(WriteBuf::default()));
+        self.wake();
+    }
+
+    /// Whether TLS is to begin as soon as all is written.
+    pub fn is_securing(&self) -> bool {
+        self.behind.borrow().is_some()
+    }
+
+    /// Has TLS begin, within the cluster's `connect_timeout`.
+    pub async fn secure(&self) -> Result<(), Ended> {
+        let cluster = self.pool.cluster.shared();
+        let timeout: Duration = cluster.config().connect_timeout.into();
+        let stream = self.stream.borrow_mut().take();
+        let (Some(stream), Some(tls)) = (stream, cluster.dial(self.endpoint.address()).tls) else {
+            return Err((Reason::UpstreamReset, "the cluster has no TLS any more".into()));
+        };
+        let why = match tokio::time::timeout(timeout, stream.start_tls(tls)).await {
+            Ok(Ok(stream)) => {
+                *self.stream.borrow_mut() = Some(stream);
+                let behind = self.behind.take().unwrap_or_default();
+                self.out.replace(behind);
+                return Ok(());
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no TLS handshake within {timeout:?}"),
+        };
+        self.series.tls_failures.inc();
+        Err((Reason::UpstreamReset, why))
+    }
+
     /// Appends a frame, and writes what the socket takes at once: for that its task need not be woken. Answers the
     /// count of bytes at its end.
     pub fn append(&self, sessions: &Sessions<P>, frame: P::Frame) -> u64 {
+        if let Some(behind) = &mut *self.behind.borrow_mut() {
+            let before = behind.len();
+            sessions.protocol.encode(frame, behind);
+            self.appended.set(self.appended.get() + (behind.len() - before) as u64);
+            return self.appended.get();
+        }
         let mut out = self.out.borrow_mut();
         sessions.worker.buffers.to_upstreams.lend(&mut out);
         let before = out.len();
@@ -254,7 +297,9 @@ impl<P: Sessioned> Upstream<P> {
             let why = format!("cluster {} has all the connections it may have", cluster.name());
             return Err((Reason::Overloaded, why));
         };
-        match timeout_at(end, Stream::connect(cluster.dial(self.endpoint.address()))).await {
+        let mut dial = cluster.dial(self.endpoint.address());
+        dial.tls = dial.tls.filter(|_| !P::STARTS_TLS);
+        match timeout_at(end, Stream::connect(dial)).await {
             Ok(Ok(stream)) => Ok((stream, permit)),
             Ok(Err(error)) => {
                 error.count(&self.series);

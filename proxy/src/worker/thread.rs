@@ -146,10 +146,10 @@ impl Worker {
             listener: listener.clone(),
         };
         match &listener.tls {
-            Some(tls) => {
+            Some(tls) if !listener.drivers.iter().any(|driver| driver.starts_tls()) => {
                 tokio::task::spawn_local(secure(self.clone(), accepted, tls.clone()));
             }
-            None => self.assign(accepted),
+            _ => self.assign(accepted),
         }
     }
 

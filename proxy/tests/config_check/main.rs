@@ -51,6 +51,7 @@ fn plain(name: &'static str, headers: HeaderSupport, server_first: bool) -> Prot
         headers,
         heartbeat: false,
         server_first,
+        starts_tls: false,
         check_option: Arc::new(|_, _| Err(OptionError::Unknown("this protocol has none"))),
         stateful: false,
         check_topology: Arc::new(|_, _| Err(TopologyError::Kind(&[]))),

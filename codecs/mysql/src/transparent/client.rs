@@ -39,6 +39,7 @@ impl Transparent {
             }
             (_, Sending::Command) => self.take_rest(input),
             (_, Sending::File) => self.take_file(input),
+            _ if self.is_login_of_ours() => self.take_turn_of_ours(input),
             _ if self.tracker.is_login() => self.take_turn(input),
             (Stage::Login, _) => self.take_login(limits, input),
             (Stage::Commands, _) => self.take_command(limits, input),
@@ -47,15 +48,17 @@ impl Transparent {
 
     /// The answer to the greeting.
     fn take_login(&mut self, limits: &Limits, input: &mut BytesMut) -> Taken {
-        let Some((head, bytes)) = take_whole(input)? else { return Ok(None) };
+        let Some((head, mut bytes)) = take_whole(input)? else { return Ok(None) };
         let body = bytes.get(HEAD..).unwrap_or_default();
         let reply_seq = Some(head.seq.wrapping_add(1));
         if is_ssl_request(body) {
+            self.tls.check_request()?;
             let frame = MysqlFrame::new(What::SslRequest, bytes);
             return Ok(Some(MysqlFrame { reply_seq, ..frame }));
         }
         let login = Login::parse(body)?;
         check_attributes(login.attributes.len(), limits)?;
+        self.tls.log_in(&login.plugin, &mut bytes)?;
         self.capabilities = login.agreed(self.offered);
         self.tracker = crate::reply::Tracker::new(self.capabilities);
         let identity = Arc::new(login.into());
@@ -203,7 +206,7 @@ impl Transparent {
     }
 
     /// What the client says in a login. Numbers begin anew with what comes after it: that waits.
-    fn take_turn(&mut self, input: &mut BytesMut) -> Taken {
+    pub(super) fn take_turn(&mut self, input: &mut BytesMut) -> Taken {
         let mut at = 0;
         while at < input.len() {
             if self.client.is_between() {

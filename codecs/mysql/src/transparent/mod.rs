@@ -5,6 +5,7 @@
 
 mod client;
 mod packed;
+mod tls;
 mod upstream;
 
 use std::sync::Arc;
@@ -12,10 +13,10 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use wiremesh::{
     DecodeError, Failure, Limits, Peer, Reason,
-    correlation::{Attachment, Hold, SessionMachine},
+    correlation::{Attachment, Hold, Legs, SessionMachine},
 };
 
-use self::packed::Layer;
+use self::{packed::Layer, tls::Tls};
 use crate::{
     Capabilities, Command, Mysql, MysqlFrame, StatusFlags,
     error::Refusal,
@@ -48,6 +49,7 @@ pub struct Transparent {
     /// The client has spoken since the upstream last did, in an exchange.
     client_spoke: bool,
     change: Change,
+    tls: Tls,
     prepared: Prepared,
     /// Where packets are within compressed frames.
     layer: Option<Box<Layer>>,
@@ -102,12 +104,14 @@ enum Change {
 impl SessionMachine<Mysql> for Transparent {
     fn on_request(&mut self, _: &Mysql, request: &MysqlFrame) -> Attachment {
         match request.what {
+            What::SslRequest if self.tls.begin() => Attachment::StartTls,
             What::SslRequest => {
                 self.stage = Stage::Relay;
                 Attachment::UpstreamNoReply
             }
             What::Login => {
-                self.begin(Shape::Login, request.reply_seq);
+                let seq = request.reply_seq.map(|seq| self.tls.to_upstream(seq));
+                self.begin(Shape::Login, seq);
                 Attachment::Upstream
             }
             What::Command(Some(Command::Quit)) => Attachment::Quit,
@@ -127,12 +131,15 @@ impl SessionMachine<Mysql> for Transparent {
                     Attachment::Upstream
                 }
             },
-            What::Rest | What::Greeting | What::Reply { .. } | What::Notice => Attachment::Continue,
+            What::Rest | What::Greeting | What::Reply { .. } | What::Key | What::Notice => {
+                Attachment::Continue
+            }
         }
     }
 
     fn on_reply(&mut self, _: &Mysql, reply: &MysqlFrame) -> Hold<Mysql> {
         match reply.what {
+            What::Key => self.tls.answer().map_or(Hold::Close, Hold::Answer),
             What::Reply { last: true } if self.stage == Stage::Over => Hold::Close,
             What::Reply { last: true } if self.status.has(StatusFlags::IN_TRANS) => Hold::Held,
             What::Reply { last: true } => Hold::Release { reset: None },
@@ -156,6 +163,15 @@ impl SessionMachine<Mysql> for Transparent {
             Peer::Client => self.take_client(limits, input),
             Peer::Upstream => self.take_upstream(limits, input),
         }
+    }
+
+    fn secure(&mut self, legs: Legs) {
+        self.tls = Tls::new(legs);
+    }
+
+    fn start_tls(&mut self, _: &Mysql, request: &MysqlFrame) -> Option<MysqlFrame> {
+        let login = Some(request).filter(|request| request.what == What::Login)?;
+        Some(MysqlFrame::new(What::SslRequest, self.tls.request(&login.bytes)?))
     }
 
     fn is_open(&self) -> bool {
@@ -216,10 +232,10 @@ impl Transparent {
                 let seq = self.tracker.next_seq()?;
                 // It takes an error only in answer to what it says itself.
                 let turns = u8::from(self.tracker.is_login() && !self.client_spoke);
-                Some((self.form(), seq.wrapping_add(turns)))
+                Some((self.form(), self.tls.to_client(seq).wrapping_add(turns)))
             }
             // It is about to log in, and takes this for the answer.
-            Stage::Login => Some((Refusal::Login, 2)),
+            Stage::Login => Some((Refusal::Login, self.tls.login_seq())),
             // It takes this for the answer to its next command.
             Stage::Commands => Some((Refusal::Idle, 1)),
             Stage::Relay | Stage::Over => None,

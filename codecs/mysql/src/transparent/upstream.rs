@@ -25,25 +25,29 @@ impl Transparent {
             Stage::Relay => Ok(Some(reply(input.split(), false))),
             Stage::Greeting => self.take_greeting(input),
             Stage::Commands if self.layer.is_some() => self.take_packed_reply(input),
+            Stage::Login | Stage::Commands if self.is_login_of_ours() => {
+                self.take_login_reply(input)
+            }
             Stage::Login | Stage::Commands if !self.tracker.is_done() => self.take_reply(input),
             Stage::Login | Stage::Commands | Stage::Over => self.take_notice(input),
         }
     }
 
     fn take_greeting(&mut self, input: &mut BytesMut) -> Taken {
-        let Some((_, bytes)) = take_whole(input)? else { return Ok(None) };
+        let Some((_, mut bytes)) = take_whole(input)? else { return Ok(None) };
         let body = bytes.get(HEAD..).unwrap_or_default();
         if body.first() == Some(&ERR) {
             return self.notice(bytes);
         }
         let greeting = Greeting::parse(body)?;
+        self.tls.greet(&greeting, &mut bytes)?;
         (self.stage, self.offered) = (Stage::Login, greeting.capabilities);
         self.status = greeting.status;
         Ok(Some(MysqlFrame::new(What::Greeting, bytes)))
     }
 
     /// What is there of the reply that is due.
-    fn take_reply(&mut self, input: &mut BytesMut) -> Taken {
+    pub(super) fn take_reply(&mut self, input: &mut BytesMut) -> Taken {
         if !self.tracker.has_begun() {
             let Some(head) = Head::read(input) else { return Ok(None) };
             match input.get(HEAD) {
@@ -87,6 +91,7 @@ impl Transparent {
         if let Some(ok) = outcome.ok {
             self.status = ok.status;
         }
+        self.tls.end_login();
         let change = mem::take(&mut self.change);
         if outcome.error.is_none() {
             self.apply(change, outcome.statement);

@@ -4,7 +4,7 @@ use wiremesh::HeaderSupport;
 
 use super::{At, Check};
 use crate::config::{
-    model::{ClientCertificate, Listener},
+    model::{ClientCertificate, Listener, ListenerTls},
     protocol::ProtocolInfo,
     report::hint,
     value::Address,
@@ -52,16 +52,33 @@ impl<'a> Check<'a> {
         if let Some(slow_log) = &listener.slow_log {
             self.over_zero(at.field("slow_log"), "threshold", slow_log.threshold);
         }
-        if let Some(tls) = &listener.tls
-            && tls.client_ca.is_none()
-            && tls.client_certificate == ClientCertificate::Optional
-        {
-            let at = at.field("tls").field("client_certificate");
-            let message =
-                "client_certificate has no effect without client_ca; set that, or remove it";
-            self.tell(at, message);
+        if let Some(tls) = &listener.tls {
+            self.listener_tls(at.field("tls"), tls, &protocols);
         }
         self.routes(at, listener, &protocols);
+    }
+
+    fn listener_tls(&mut self, at: At<'a>, tls: &ListenerTls, protocols: &[ProtocolInfo]) {
+        if tls.client_ca.is_none() && tls.client_certificate == ClientCertificate::Optional {
+            let message =
+                "client_certificate has no effect without client_ca; set that, or remove it";
+            self.tell(at.field("client_certificate"), message);
+        }
+        if tls.required {
+            return;
+        }
+        let at = at.field("required");
+        if tls.client_ca.is_some() && tls.client_certificate == ClientCertificate::Required {
+            let message = "clients must have a certificate, which those without TLS have not; remove required: false, or set client_certificate: optional";
+            self.tell(at, message);
+        }
+        for protocol in protocols.iter().filter(|protocol| !protocol.starts_tls) {
+            let name = protocol.name;
+            let message = format!(
+                "with {name} TLS begins with a connection's first byte, so it is always required; remove this"
+            );
+            self.tell(at, message);
+        }
     }
 
     /// The protocols that the listener names and that exist.

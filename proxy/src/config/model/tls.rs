@@ -20,6 +20,10 @@ pub struct ListenerTls {
     /// Whether clients must have a certificate of those, or may.
     #[serde(default)]
     pub client_certificate: ClientCertificate,
+    /// Whether clients of protocols that begin in clear and may ask for TLS then, such as MySQL's, must ask for it. With
+    /// all others TLS begins at once.
+    #[serde(default = "yes")]
+    pub required: bool,
 }
 
 impl ListenerTls {
@@ -30,8 +34,13 @@ impl ListenerTls {
             key: key.into(),
             client_ca: None,
             client_certificate: ClientCertificate::default(),
+            required: yes(),
         }
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Whether clients must have a certificate, where it is said who issues them.

@@ -11,7 +11,7 @@ use rustls::{
     ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{
-        CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature,
+        CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature,
         verify_tls13_signature,
     },
     pki_types::{CertificateDer, ServerName, UnixTime},
@@ -25,7 +25,7 @@ use crate::{
 };
 
 static PROVIDER: LazyLock<Arc<CryptoProvider>> =
-    LazyLock::new(|| Arc::new(ring::default_provider()));
+    LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
 
 /// Reads all files that a configuration names for TLS, and says what is wrong with any.
 pub fn check(config: &Config) -> Vec<String> {
