@@ -24,7 +24,9 @@ fn main() -> io::Result<()> {
 fn logins() -> io::Result<()> {
     let corpus = Path::new("corpus/mysql_login");
     fs::create_dir_all(corpus)?;
-    for name in ["mysql8-sha2-full", "mysql8-s256", "mariadb10-ed25519", "mysql8-zlib", "mysql8-zstd"] {
+    for name in
+        ["mysql8-sha2-full", "mysql8-s256", "mariadb10-ed25519", "mysql8-zlib", "mysql8-zstd"]
+    {
         for (direction, how) in [("s2c", &[2][..]), ("c2s", &[4, 2])] {
             let mut bytes = fs::read(format!("../testdata/mysql/{name}.{direction}.bin"))?;
             bytes.truncate(2048);
