@@ -1,4 +1,4 @@
-//! Programs that this one starts. Whatever happens to this one, they end with it.
+//! Programs that this one starts, and what they use. Whatever happens to this one, they end with it.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -14,6 +14,16 @@ pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(program);
     command.kill_on_drop(true).stdin(Stdio::null());
     command
+}
+
+/// A command that runs on these cores only.
+pub(crate) fn pinned(cpus: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    if cpus.is_empty() {
+        return command(program);
+    }
+    let mut taskset = command("taskset");
+    taskset.args(["-c", cpus]).arg(program);
+    taskset
 }
 
 /// A new log file, and its path.
@@ -69,4 +79,23 @@ pub(crate) async fn answer(program: &str, args: &[&str]) -> Option<String> {
     let output = command(program).args(args).output().await.ok()?;
     let text = [output.stdout, output.stderr].concat();
     output.status.success().then(|| String::from_utf8_lossy(&text).into_owned())
+}
+
+/// The processor time of all threads of a process. Threads that have ended are not in it.
+pub(crate) fn cpu_nanos(pid: u32) -> anyhow::Result<u64> {
+    let mut nanos = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may end between the listing and the reading.
+        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        let on_cpu = text.split(' ').next().and_then(|field| field.parse::<u64>().ok());
+        nanos += on_cpu.context("schedstat without a time")?;
+    }
+    Ok(nanos)
+}
+
+/// The resident memory of a process, in KiB.
+pub(crate) fn rss_kib(pid: u32) -> anyhow::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok()).context("no memory")
 }

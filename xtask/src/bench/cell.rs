@@ -12,10 +12,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::peer::{Peer, pinned};
+use super::peer::Peer;
 use super::subject::{Request, Subject, Tool};
-use super::{built, redis};
-use crate::process::log;
+use super::{built, mysql, redis};
+use crate::process::{log, pinned};
 
 /// What is done to a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub(super) struct Cell<'a> {
     pub(super) case: Case,
     pub(super) peer: Peer,
     pub(super) seconds: f64,
+    /// A server that is there for all measurements.
+    pub(super) server: Option<SocketAddr>,
     pub(super) proxy_cpus: &'a str,
     pub(super) load_cpus: &'a str,
 }
@@ -110,8 +112,9 @@ impl Cell<'_> {
     /// Starts server and proxy, loads them, and ends them.
     pub(super) async fn measure(&self) -> anyhow::Result<Sample> {
         let server = match self.subject.tool {
-            Tool::Load => self.serve().await,
-            Tool::Redis => redis::serve(self.load_cpus).await,
+            Tool::Load => self.serve().await.map(|(child, at)| (Some(child), at)),
+            Tool::Redis => redis::serve(self.load_cpus).await.map(|(child, at)| (Some(child), at)),
+            Tool::Sysbench => self.server.map(|at| (None, at)).context("none is there"),
         };
         let (mut server, upstream) = server.context("the server")?;
         let (mut proxy, target) = self.proxy(upstream).await.context("the proxy")?;
@@ -119,6 +122,7 @@ impl Cell<'_> {
         let sample = match self.subject.tool {
             Tool::Load => self.load(target, watch).await,
             Tool::Redis => redis::load(self, upstream, target, watch).await,
+            Tool::Sysbench => mysql::load(self, upstream, target, watch).await,
         };
         if let Some(proxy) = &mut proxy {
             if let Some(status) = proxy.try_wait()? {
@@ -126,7 +130,9 @@ impl Cell<'_> {
             }
             proxy.kill().await?;
         }
-        server.kill().await?;
+        if let Some(server) = &mut server {
+            server.kill().await?;
+        }
         sample
     }
 

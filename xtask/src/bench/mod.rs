@@ -1,6 +1,7 @@
 //! Proxies side by side: the same client and server around each of them, in turn, several times over.
 
 mod cell;
+mod mysql;
 mod peer;
 mod redis;
 mod subject;
@@ -29,7 +30,7 @@ pub(crate) struct BenchArgs {
     /// How long each measurement takes, after a warm-up of a third of it
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
-    /// Only these, such as 50x1 (connections x depth) or idle
+    /// Only these, such as 50x1 (connections x depth) or idle; MySQL's 512x1 only if it is named
     #[arg(long, value_delimiter = ',')]
     cases: Vec<String>,
     /// Lengths of bodies, in bytes, for protocols that have some
@@ -85,6 +86,10 @@ async fn measure(subject: &'static Subject, args: &BenchArgs) -> anyhow::Result<
     peer::install(subject, &peers).await?;
     let setting = setting(subject, &peers, args).await?;
     println!("{setting}\n");
+    let server = match subject.tool {
+        Tool::Sysbench => Some(mysql::serve(&args.load_cpus).await.context("the server")?),
+        Tool::Load | Tool::Redis => None,
+    };
 
     let mut results = Results::new(subject, cases.clone(), peers.clone());
     let suited = |case: &Case| peers.iter().filter(|peer| case.suits(**peer)).count();
@@ -99,6 +104,7 @@ async fn measure(subject: &'static Subject, args: &BenchArgs) -> anyhow::Result<
                     case: *case,
                     peer: *peer,
                     seconds: args.seconds,
+                    server: server.as_ref().map(|server| server.address),
                     proxy_cpus: &args.proxy_cpus,
                     load_cpus: &args.load_cpus,
                 };
@@ -117,11 +123,16 @@ async fn measure(subject: &'static Subject, args: &BenchArgs) -> anyhow::Result<
 }
 
 fn cases(subject: &Subject, args: &BenchArgs) -> Vec<Case> {
-    let wanted = |case: &Case| {
-        args.cases.is_empty() || args.cases.iter().any(|name| *name == case.kind.to_string())
+    let named = |kind: Kind| args.cases.iter().any(|name| *name == kind.to_string());
+    let wanted = |case: &Case| match case.kind {
+        Kind::Load { connections, depth } if subject.only_named.contains(&(connections, depth)) => {
+            named(case.kind)
+        }
+        kind => args.cases.is_empty() || named(kind),
     };
+    let all = || subject.loads.iter().chain(subject.only_named);
     let loads = subject.requests(&args.bodies).into_iter().flat_map(|request| {
-        subject.loads.iter().map(move |(connections, depth)| Case {
+        all().map(move |(connections, depth)| Case {
             kind: Kind::Load { connections: *connections, depth: *depth },
             request,
         })
@@ -149,8 +160,10 @@ async fn setting(subject: &Subject, peers: &[Peer], args: &BenchArgs) -> anyhow:
     let busy = loadavg.split(' ').next().unwrap_or_default();
     let date = answer("date", &["-u", "+%F"]).await.unwrap_or_default();
     let mut versions = Vec::new();
-    if subject.tool == Tool::Redis {
-        versions.extend(redis::versions().await);
+    match subject.tool {
+        Tool::Load => (),
+        Tool::Redis => versions.extend(redis::versions().await),
+        Tool::Sysbench => versions.extend(mysql::versions().await),
     }
     for peer in peers {
         versions.extend(peer.version().await);
@@ -198,7 +211,28 @@ fn built(name: &str) -> std::path::PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::replaced;
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: BenchArgs,
+    }
+
+    #[test]
+    fn some_cases_are_measured_only_by_name() {
+        let subject = Subject::named("mysql").unwrap();
+        let cases = |args: &[&str]| {
+            let line = Line::parse_from(["bench"].iter().chain(args));
+            let cases = cases(subject, &line.args);
+            cases.iter().map(Case::to_string).collect::<Vec<_>>().join(", ")
+        };
+        let usual = "1x1 text, 16x1 text, 128x1 text, 1x1 prepared, 16x1 prepared, 128x1 prepared";
+        assert_eq!(cases(&[]), usual);
+        assert_eq!(cases(&["--cases", "512x1"]), "512x1 text, 512x1 prepared");
+    }
 
     #[test]
     fn tables_go_between_their_markers() {

@@ -8,8 +8,8 @@ use clap::ValueEnum;
 use tokio::process::Command;
 
 use super::subject::{Subject, Tool};
-use super::{built, redis};
-use crate::process::{answer, command, run};
+use super::{built, mysql, redis};
+use crate::process::{answer, command, pinned, run};
 use crate::target;
 
 /// What stands between client and server.
@@ -127,16 +127,6 @@ impl Peer {
     }
 }
 
-/// A command that runs on these cores only.
-pub(super) fn pinned(cpus: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
-    if cpus.is_empty() {
-        return command(program);
-    }
-    let mut taskset = command("taskset");
-    taskset.args(["-c", cpus]).arg(program);
-    taskset
-}
-
 fn config(name: &str, text: &str) -> anyhow::Result<PathBuf> {
     let folder = target().join("xtask");
     fs::create_dir_all(&folder)?;
@@ -207,6 +197,9 @@ pub(super) async fn install(subject: &Subject, peers: &[Peer]) -> anyhow::Result
     if subject.tool == Tool::Redis {
         programs.extend(redis::PROGRAMS);
     }
+    if subject.tool == Tool::Sysbench {
+        programs.extend(mysql::PROGRAMS);
+    }
     if peers.contains(&Peer::Haproxy) {
         programs.push(("haproxy", "haproxy"));
     }
@@ -214,6 +207,9 @@ pub(super) async fn install(subject: &Subject, peers: &[Peer]) -> anyhow::Result
         programs.push(("nutcracker", "nutcracker"));
     }
     install_packages(&programs).await?;
+    if subject.tool == Tool::Sysbench {
+        mysql::install().await.context("MariaDB's plugins")?;
+    }
     if peers.contains(&Peer::Envoy) {
         install_envoy().await.context("Envoy cannot be installed")?;
     }

@@ -1,6 +1,5 @@
 //! redis-server behind the proxy, redis-benchmark before it.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,9 +8,8 @@ use tokio::process::Child;
 use tokio::time::timeout;
 
 use super::cell::{Cell, Kind, PATIENCE, Sample, free, listening};
-use super::peer::pinned;
 use super::subject::{Request, VALUE};
-use crate::process::{answer, log};
+use crate::process::{answer, cpu_nanos, log, pinned, rss_kib};
 
 /// The programs that it takes, and the Debian packages that have them.
 pub(super) const PROGRAMS: [(&str, &str); 2] =
@@ -164,24 +162,6 @@ impl Executed {
         };
         Self { calls: figure("calls"), failed: figure("rejected_calls") + figure("failed_calls") }
     }
-}
-
-/// The processor time of all threads of a process. Threads that have ended are not in it.
-fn cpu_nanos(pid: u32) -> anyhow::Result<u64> {
-    let mut nanos = 0;
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread may end between the listing and the reading.
-        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-        let on_cpu = text.split(' ').next().and_then(|field| field.parse::<u64>().ok());
-        nanos += on_cpu.context("schedstat without a time")?;
-    }
-    Ok(nanos)
-}
-
-fn rss_kib(pid: u32) -> anyhow::Result<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok()).context("no memory")
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ pub(super) struct Subject {
     pub(super) peers: &'static [Peer],
     /// Connections, and requests in flight on each.
     pub(super) loads: &'static [(usize, usize)],
+    /// More of them, measured only where they are asked for by name.
+    pub(super) only_named: &'static [(usize, usize)],
     /// Whether connections without requests are measured too.
     pub(super) idle: bool,
     /// Proxies that the others are compared with; the first also by throughput.
@@ -24,6 +26,8 @@ pub(super) enum Tool {
     Load,
     /// redis-benchmark and redis-server
     Redis,
+    /// sysbench and MariaDB
+    Sysbench,
 }
 
 /// What is asked for.
@@ -33,6 +37,10 @@ pub(super) enum Request {
     Body(usize),
     Set,
     Get,
+    /// One row by its key, as a text
+    Text,
+    /// The same, prepared
+    Prepared,
 }
 
 /// Length of a value that `SET` stores and `GET` brings, in bytes.
@@ -53,12 +61,13 @@ pub(super) enum Figure {
 }
 
 /// The protocols. One that the load generator speaks has its bytes in `wiremesh_benches::wire`.
-const SUBJECTS: [Subject; 2] = [
+const SUBJECTS: [Subject; 3] = [
     Subject {
         protocol: "bolt",
         tool: Tool::Load,
         peers: &[Peer::Direct, Peer::Wiremesh, Peer::Haproxy, Peer::Envoy],
         loads: &[(1, 1), (1, 64), (50, 1), (500, 1)],
+        only_named: &[],
         idle: true,
         baselines: &[Peer::Haproxy],
         goals: &[
@@ -87,6 +96,7 @@ const SUBJECTS: [Subject; 2] = [
             (500, 16),
             (500, 100),
         ],
+        only_named: &[],
         idle: false,
         baselines: &[Peer::Nutcracker, Peer::Envoy, Peer::Haproxy],
         goals: &[
@@ -95,6 +105,16 @@ const SUBJECTS: [Subject; 2] = [
             cpu((50, 16), Peer::Nutcracker, 0.8),
             cpu((50, 16), Peer::Envoy, 0.33),
         ],
+    },
+    Subject {
+        protocol: "mysql",
+        tool: Tool::Sysbench,
+        peers: &[Peer::Direct, Peer::Wiremesh, Peer::Haproxy],
+        loads: &[(1, 1), (16, 1), (128, 1)],
+        only_named: &[(512, 1)],
+        idle: false,
+        baselines: &[Peer::Haproxy],
+        goals: &[cpu((16, 1), Peer::Haproxy, 1.1), cpu((128, 1), Peer::Haproxy, 1.1)],
     },
 ];
 
@@ -123,6 +143,17 @@ impl Subject {
         match self.tool {
             Tool::Load => bodies.iter().map(|body| Request::Body(*body)).collect(),
             Tool::Redis => vec![Request::Set, Request::Get],
+            Tool::Sysbench => vec![Request::Text, Request::Prepared],
+        }
+    }
+
+    /// The percentiles of latency that are shown, by their names in a sample.
+    pub(super) fn percentiles(&self) -> [(&'static str, &'static str); 3] {
+        match self.tool {
+            Tool::Load | Tool::Redis => {
+                [("p50", "p50_us"), ("p99", "p99_us"), ("p99.9", "p999_us")]
+            }
+            Tool::Sysbench => [("p50", "p50_us"), ("p95", "p95_us"), ("p99", "p99_us")],
         }
     }
 }
@@ -133,6 +164,8 @@ impl fmt::Display for Request {
             Self::Body(bytes) => write!(f, "{bytes} B"),
             Self::Set => f.write_str("SET"),
             Self::Get => f.write_str("GET"),
+            Self::Text => f.write_str("text"),
+            Self::Prepared => f.write_str("prepared"),
         }
     }
 }
@@ -143,6 +176,8 @@ impl Request {
         match self {
             Self::Body(bytes) => format!("Bodies of {bytes} bytes"),
             Self::Set | Self::Get => format!("{self}, values of {VALUE} bytes"),
+            Self::Text => "Point selects, as texts".into(),
+            Self::Prepared => "Point selects, prepared".into(),
         }
     }
 }

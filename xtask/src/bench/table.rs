@@ -71,7 +71,10 @@ impl Results {
 
     fn load_head(&self, f: &mut fmt::Formatter<'_>, request: Request) -> fmt::Result {
         writeln!(f, "{}:\n", request.title())?;
-        write!(f, "| connections x depth | proxy | requests/s | p50 us | p99 us | p99.9 us | ")?;
+        write!(f, "| connections x depth | proxy | requests/s | ")?;
+        for (percentile, _) in self.subject.percentiles() {
+            write!(f, "{percentile} us | ")?;
+        }
         write!(f, "proxy CPU us per request |")?;
         for (to, name) in self.compared() {
             let what = if name == "rps" { "requests/s " } else { "" };
@@ -105,15 +108,13 @@ impl Results {
             });
             let ratios = ratios.collect::<Vec<_>>().join(" | ");
             let rss = self.spread(case, *peer, "rss_kib").map_or(0.0, |s| s.median / 1024.0);
+            let latency = self.subject.percentiles().map(|(_, name)| figure(name, 0)).join(" | ");
             writeln!(
                 f,
-                "| {} x {} | {peer} | {} | {} | {} | {} | {} | {ratios} | {} |",
+                "| {} x {} | {peer} | {} | {latency} | {} | {ratios} | {} |",
                 load.0,
                 load.1,
                 rps.text(0),
-                figure("p50_us", 0),
-                figure("p99_us", 0),
-                figure("p999_us", 0),
                 proxied(cpu),
                 proxied(format!("{rss:.1}")),
             )?;
@@ -259,5 +260,26 @@ mod tests {
                 .contains("| 50 x 1, 128 B: CPU per request, to haproxy's | 0.65 | 0.50 | met |")
         );
         assert_eq!(results.faults(), 0);
+    }
+
+    #[test]
+    fn each_tool_has_percentiles_of_its_own() {
+        let subject = Subject::named("mysql").unwrap();
+        let kind = Kind::Load { connections: 16, depth: 1 };
+        let case = Case { kind, request: Request::Text };
+        let mut results = Results::new(subject, vec![case], subject.peers.into());
+        for (peer, cpu) in [(Peer::Wiremesh, 12.0), (Peer::Haproxy, 10.0)] {
+            let sample = format!("rps=9 p50_us=1 p95_us=2 p99_us=3 cpu_us={cpu} rss_kib=2048");
+            results.add(case, peer, sample.parse().unwrap());
+        }
+        let text = results.to_string();
+        for line in [
+            "| connections x depth | proxy | requests/s | p50 us | p95 us | p99 us | proxy CPU us per request | \
+             to haproxy | requests/s to haproxy | RSS MiB |",
+            "| 16 x 1 | wiremesh | 9 | 1 | 2 | 3 | 12.00 | **1.20** | **1.00** | 2.0 |",
+            "| 16 x 1, text: CPU per request, to haproxy's | 1.10 | 1.20 | missed by 9 % |",
+        ] {
+            assert!(text.contains(line), "{line}\nis not in\n{text}");
+        }
     }
 }

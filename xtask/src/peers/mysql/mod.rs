@@ -11,7 +11,10 @@ mod tools;
 use crate::report::Report;
 use client::{Bench, Cell};
 
+pub(crate) use client::{Flavour, cli};
+pub(crate) use install::mariadb_plugins_there;
 pub(crate) use record::captures;
+pub(crate) use server::{Kind, Server};
 
 /// Every client with every server, direct and through the proxy; then load.
 pub(super) async fn run_all(report: &mut Report, direct: bool) {

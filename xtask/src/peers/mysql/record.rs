@@ -39,7 +39,7 @@ pub(crate) async fn captures(filter: &str) -> anyhow::Result<()> {
         if wanted.is_empty() {
             continue;
         }
-        let server = Server::start(kind).await?;
+        let server = Server::start(kind, "").await?;
         for conversation in wanted {
             let name = format!("{}-{}", kind.name(), conversation.name);
             conversation.prepare(&server).await?;

@@ -13,14 +13,14 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::install::{mariadb_11, mariadb_plugins, mysql};
-use crate::process::{command, log, run};
+use crate::process::{command, log, pinned, run};
 use crate::target;
 
 const START: Duration = Duration::from_secs(60);
 
 /// Which server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Oracle's own build of 8.0.33.
     Mysql,
     /// Debian's 10.11.
@@ -147,15 +147,16 @@ const ED25519: &str = "install soname 'auth_ed25519';\n\
      grant all on *.* to ed@'%' with grant option;\n";
 
 /// A running server. What it stores goes with it.
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
     folder: PathBuf,
     pub(super) kind: Kind,
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Server {
-    pub(super) async fn start(kind: Kind) -> anyhow::Result<Self> {
+    /// Starts one on these cores; empty: on any.
+    pub(crate) async fn start(kind: Kind, cpus: &str) -> anyhow::Result<Self> {
         let address = free_address()?;
         let folder = target().join("xtask").join(format!("mysql-{}", address.port()));
         if folder.exists() {
@@ -171,7 +172,7 @@ impl Server {
         let accounts = folder.join("accounts.sql");
         fs::write(&accounts, kind.accounts())?;
         let (output, path) = log(&format!("{}-{}", kind.name(), address.port()))?;
-        let mut program = kind.program();
+        let mut program = pinned(cpus, kind.program().as_std().get_program());
         program.arg(format!("--defaults-file={}", config.display()));
         program.arg(format!("--init-file={}", accounts.display()));
         let child = program.stdout(output.try_clone()?).stderr(output).spawn()?;
@@ -240,7 +241,7 @@ fn settings(kind: Kind, folder: &Path, address: SocketAddr) -> anyhow::Result<St
          log_bin_trust_function_creators=1\n\
          local_infile=1\n\
          max_allowed_packet=128M\n\
-         max_connections=500\n\
+         max_connections=1000\n\
          innodb_buffer_pool_size=128M\n\
          innodb_flush_log_at_trx_commit=2\n\
          {own}"
