@@ -27,6 +27,9 @@ use crate::{config, worker::ListenerView};
 /// How long an endpoint that said go-away is left alone, if there is another.
 const GO_AWAY: Duration = Duration::from_secs(5);
 
+/// Where nothing can be written any more, what can be read comes to its end within this time.
+const BROKEN: Duration = Duration::from_secs(1);
+
 /// The clock is looked at this often at least.
 const LOOK: Duration = Duration::from_secs(60);
 
@@ -43,8 +46,8 @@ pub struct UpstreamTask<P: Sessioned> {
     handshake: P::UpstreamHandshake,
     decoder: P::State,
     input: BytesMut,
-    /// Why nothing can be written any more. What the upstream said before is still read.
-    broken: Option<io::Error>,
+    /// Why nothing can be written any more, and since when. What the upstream said before is still read.
+    broken: Option<(io::Error, Instant)>,
     /// It was told that nothing more will come.
     told: bool,
     timer: Option<Pin<Box<Sleep>>>,
@@ -250,6 +253,13 @@ impl<P: Sessioned> UpstreamTask<P> {
 
     /// Deadlines, probes and idleness. Says when to look again.
     fn check_time(&mut self, now: Instant) -> Result<Instant, Ended> {
+        // The end of what can be read follows at once, unless the client takes its time.
+        if let Some((error, since)) = &self.broken {
+            if now < *since + BROKEN || self.is_held_back() {
+                return Ok(now + BROKEN);
+            }
+            return Err((Reason::UpstreamReset, error.to_string()));
+        }
         let (since, idle) = (self.upstream.since.get(), self.config.idle_timeout.into());
         let connect_timeout: Duration = self.config.connect_timeout.into();
         let (end, why) = match &*self.upstream.role.borrow() {
@@ -330,7 +340,10 @@ impl<P: Sessioned> UpstreamTask<P> {
             if self.broken.is_none() {
                 match self.poll_write(cx) {
                     Poll::Ready(Ok(())) if self.upstream.is_securing() => return Poll::Ready(None),
-                    Poll::Ready(Err(error)) => self.broken = Some(error),
+                    Poll::Ready(Err(error)) => {
+                        self.broken = Some((error, self.sessions.worker.now()));
+                        self.upstream.rearm.set(true);
+                    }
                     _ => {}
                 }
             }
@@ -338,9 +351,6 @@ impl<P: Sessioned> UpstreamTask<P> {
                 Poll::Ready(Ok(())) => continue,
                 Poll::Ready(Err(ended)) => return Poll::Ready(Some(ended)),
                 Poll::Pending => {}
-            }
-            if let Some(error) = self.broken.as_ref().filter(|_| !self.is_held_back()) {
-                return Poll::Ready(Some((Reason::UpstreamReset, error.to_string())));
             }
             if let Err(ended) = self.poll_timer(cx) {
                 return Poll::Ready(Some(ended));

@@ -45,6 +45,19 @@ fn an_upstream_that_is_lost() {
 }
 
 #[test]
+fn a_server_that_says_why_it_reads_no_further_is_heard() {
+    let server = Server::start();
+    let proxy = start(mysql(&[server.address]));
+    block_on(async {
+        for _ in 0..20 {
+            let mut client = Client::connect(address(&proxy)).await;
+            client.start(&format!("much {}", "z".repeat(3_000_000))).await;
+            client.told(1, 1153, "no").await;
+        }
+    });
+}
+
+#[test]
 fn a_server_that_is_killed_while_nothing_is_asked() {
     let server = Server::start();
     let proxy = start(mysql(&[server.address]));

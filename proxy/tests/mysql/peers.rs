@@ -216,7 +216,13 @@ impl Talk {
         let mut body = Vec::new();
         loop {
             let head = self.head().await?;
-            body.extend_from_slice(&self.take(head.len).await?);
+            let start = self.take(head.len.min(5)).await?;
+            if start == b"\x03much"[..] {
+                // Servers that are sent too much say so, and read no further.
+                return self.error(head.seq + 1, 1153, "08S01").await.and(None);
+            }
+            body.extend_from_slice(&start);
+            body.extend_from_slice(&self.take(head.len - start.len()).await?);
             if !head.is_continued() {
                 return Some((head.seq, body));
             }

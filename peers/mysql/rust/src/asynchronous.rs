@@ -383,6 +383,8 @@ async fn sessions(steps: &mut Steps, target: &Target, c: &mut Conn) {
                 .exec_drop(&statement, ())
                 .await
                 .map_or_else(|e| said(&e), |()| "prepared anew".into());
+            // MariaDB tells the statement's number, and goes on counting where the connection before on that thread ended.
+            let old = old.replace(&format!("({})", statement.id()), "(its number)");
             let table = refused(1146, d.query_drop("select * from rs_r").await)?;
             Ok(format!("{} {old} {table}", rows(&mut d, "select @r, database()").await?))
         })
