@@ -255,6 +255,11 @@ fn clients_of_a_listener_that_is_gone_finish_what_they_hold() {
     });
 }
 
+/// When the client of the [`conversation`] has said so many bytes, the server goes on up to so many of its own: it greets, asks
+/// for the word, takes it, and answers the question.
+const TURNS: [(usize, usize); 4] =
+    [(0, 12), (7, 12 + 22), (7 + 19 + 5, 12 + 22 + 5), (usize::MAX, usize::MAX)];
+
 /// A conversation: what the client sends, and what the server does.
 fn conversation() -> [Vec<u8>; 2] {
     let said = |packets: &[(u8, &str)]| {
@@ -290,9 +295,19 @@ fn an_upstream_cut_off_anywhere_gives_no_more_than_it_had_given() {
             let proxy = start(call_config(&[listener.local_addr().expect("bound")]));
             let server = tokio::task::spawn_local({
                 let said = server_says[..cut].to_vec();
+                let turns = TURNS.map(|(asked, end)| (asked.min(client_says.len()), end));
                 async move {
                     let (mut stream, _) = listener.accept().await.expect("accept");
-                    stream.write_all(&said).await.expect("written");
+                    let (mut heard, mut told) = (0, 0);
+                    for (asked, end) in turns {
+                        if told < said.len() {
+                            let mut more = vec![0; asked - heard];
+                            stream.read_exact(&mut more).await.expect("it is asked");
+                            let end = end.min(said.len());
+                            stream.write_all(&said[told..end]).await.expect("written");
+                            (heard, told) = (asked, end);
+                        }
+                    }
                     stream.shutdown().await.expect("shutdown");
                     let _ = stream.read_to_end(&mut Vec::new()).await;
                 }
