@@ -8,7 +8,8 @@ use wiremesh::Status;
 use wiremesh_proxy::config::SlowLog;
 
 use common::{
-    address, block_on, client::Client, config, eventually, millis, start, upstream::Upstream,
+    address, block_on, client::Client, config, eventually, millis, nobody, start,
+    upstream::Upstream,
 };
 
 #[test]
@@ -129,7 +130,7 @@ fn the_callers_own_timeout_is_passed_on_and_enforced() {
 
 #[test]
 fn an_upstream_that_is_not_there_is_reported_quickly() {
-    let gone = Upstream::start().address;
+    let gone = nobody();
     let proxy = start(config(&[gone]));
     block_on(async {
         let client = Client::connect(address(&proxy)).await.expect("connect");

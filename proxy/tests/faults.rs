@@ -17,7 +17,7 @@ use wiremesh_proxy::{
 use common::{
     address, block_on,
     client::{Client, Reply},
-    config, eventually, millis, secs, start,
+    config, eventually, millis, nobody, secs, start,
     upstream::Upstream,
 };
 
@@ -222,7 +222,7 @@ fn retry(on: &[RetryOn], idempotent: bool) -> Retry {
 #[test]
 fn a_dead_endpoint_is_retried_around_and_ejected() {
     let well = Upstream::start();
-    let dead = Upstream::start().address;
+    let dead = nobody();
     let mut config = one_worker(&[dead, well.address]);
     config.listeners[0].routes[0].retry = Some(retry(&[RetryOn::Connect], false));
     let proxy = start(config);

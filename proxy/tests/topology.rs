@@ -5,7 +5,7 @@ mod common;
 use std::{net::SocketAddr, time::Duration};
 
 use common::{
-    NAME, address, block_on, config, eventually, millis, registry,
+    NAME, address, block_on, config, eventually, millis, nobody, registry,
     resp::{RespClient, RespServer, bulk},
     secs, start,
 };
@@ -46,12 +46,6 @@ async fn until(client: &mut RespClient, line: &str, expected: &str) {
         assert!(std::time::Instant::now() < end, "{line}: {answer} and not {expected}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-/// An address where nobody listens.
-fn nobody() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
-    listener.local_addr().expect("bound")
 }
 
 #[test]

@@ -76,6 +76,16 @@ pub fn address(proxy: &Handle) -> SocketAddr {
     }
 }
 
+/// An address where nobody listens, which nobody else is given while the tests run.
+pub fn nobody() -> SocketAddr {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let address = socket.local_addr().expect("bound");
+    // Bound, the port is taken; without a backlog it refuses.
+    std::mem::forget(socket);
+    address
+}
+
 /// A configured duration.
 pub fn secs(secs: u64) -> config::Duration {
     config::Duration::from_secs(secs)
