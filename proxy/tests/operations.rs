@@ -119,7 +119,8 @@ fn listeners_come_and_go_with_a_reload() {
     assert_eq!(outcome(&mut old, any()), "a");
     proxy.configure(&two);
     proxy.signal("HUP");
-    until("it listens", || proxy.path("m").exists());
+    // Its file is there before it listens.
+    until("it listens", || std::os::unix::net::UnixStream::connect(proxy.path("m")).is_ok());
     let mut new = proxy.connect("m");
     new.ask(any());
     until("it is served", || stuck.requests() == 1);
