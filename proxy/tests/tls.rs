@@ -23,7 +23,7 @@ use common::{
     desk::{DeskClient, DeskServer, desk_config},
     eventually,
     kv::{KvClient, KvServer, kv_config},
-    millis, registry, start,
+    millis, registry, secs, start,
     tls::{Issuer, Tunnel, connect},
     upstream::Upstream,
 };
@@ -253,7 +253,10 @@ fn clients_that_speak_no_tls_or_nothing_are_closed() {
 
 /// What a request is answered whose cluster has this TLS.
 async fn asked(front: SocketAddr, tls: ClusterTls) -> (String, u64) {
-    let proxy = start(with(config(&[front]), None, Some(tls)));
+    let mut config = with(config(&[front]), None, Some(tls));
+    // Who is no server of TLS may take its time to leave.
+    config.clusters[0].connect_timeout = secs(10);
+    let proxy = start(config);
     let client = Client::connect(address(&proxy)).await.expect("connected");
     let reply = client.call("echo", b"fine").await.expect("answered");
     (reply.text(), refused(&proxy))

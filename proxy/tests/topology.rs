@@ -5,7 +5,7 @@ mod common;
 use std::{net::SocketAddr, time::Duration};
 
 use common::{
-    NAME, address, block_on, config, eventually, millis, nobody, registry,
+    NAME, Nobody, address, block_on, config, eventually, millis, nobody, registry,
     resp::{RespClient, RespServer, bulk},
     secs, start,
 };
@@ -198,13 +198,15 @@ fn a_server_that_is_lost_makes_it_ask_the_others() {
 
 #[test]
 fn who_is_late_is_found_when_it_comes() {
-    let late = nobody();
-    let proxy = start(redis("cluster", &[late]));
+    let late = Nobody::new();
+    let address = late.address();
+    let proxy = start(redis("cluster", &[address]));
     block_on(async {
         let mut client = connect(&proxy).await;
         let answer = client.ask(LOW).await;
         assert!(answer.starts_with("-ERR wiremesh"), "{answer}");
-        let server = RespServer::start_at(late);
+        drop(late);
+        let server = RespServer::start_at(address);
         server.knows(&[&server]);
         until(&mut client, LOW, &said(&server)).await;
     });

@@ -78,12 +78,25 @@ pub fn address(proxy: &Handle) -> SocketAddr {
 
 /// An address where nobody listens, which nobody else is given while the tests run.
 pub fn nobody() -> SocketAddr {
-    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
-    let address = socket.local_addr().expect("bound");
-    // Bound, the port is taken; without a backlog it refuses.
-    std::mem::forget(socket);
+    let nobody = Nobody::new();
+    let address = nobody.address();
+    std::mem::forget(nobody);
     address
+}
+
+/// A port that is taken, where nobody listens: bound without a backlog, it refuses.
+pub struct Nobody(tokio::net::TcpSocket);
+
+impl Nobody {
+    pub fn new() -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+        Self(socket)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.0.local_addr().expect("bound")
+    }
 }
 
 /// A configured duration.
