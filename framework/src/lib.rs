@@ -33,6 +33,7 @@ mod protocol;
 mod status;
 mod summary;
 pub mod topology;
+mod user;
 mod write_buf;
 
 pub use detect::Detection;
@@ -43,4 +44,5 @@ pub use limits::Limits;
 pub use protocol::{Lane, Protocol};
 pub use status::{Failure, Reason, Status};
 pub use summary::{Subject, Summary, write_escaped};
+pub use user::{Credentials, Password, User, UserSecret};
 pub use write_buf::WriteBuf;
