@@ -8,7 +8,9 @@ mod session;
 
 use std::fmt;
 
-pub use self::session::{Attachment, Hold, Legs, SessionMachine, Sessioned};
+pub use self::session::{
+    Arrival, Attachment, Departure, Hold, Legs, Ready, SessionMachine, Sessioned,
+};
 use crate::{
     Failure, Frame, Kind, Lane, Protocol,
     engine::{Engine, Inbox, Mux, Passthrough, Pipeline, Reorder},
@@ -360,6 +362,10 @@ pub trait Handshake<P: Protocol> {
     fn start(&mut self, protocol: &P) -> Progress<P>;
     /// What to say to this.
     fn on_frame(&mut self, protocol: &P, frame: P::Frame) -> Progress<P>;
+    /// What to say now that TLS has begun.
+    fn on_secured(&mut self, _protocol: &P) -> Progress<P> {
+        Progress::Refused(None, "TLS that nobody asked for")
+    }
     /// The number by which the peer knows the connection, if it was told, once the handshake is done.
     fn number(&self) -> Option<u64> {
         None
@@ -370,6 +376,8 @@ pub trait Handshake<P: Protocol> {
 pub enum Progress<P: Protocol> {
     /// Send this, if anything, and wait for the peer.
     Continue(Option<P::Frame>),
+    /// Send this, if anything, and begin TLS: [`Handshake::on_secured`]. What the peer has sent already is of TLS.
+    StartTls(Option<P::Frame>),
     /// Send this, if anything; the connection is ready.
     Done(Option<P::Frame>),
     /// Send this, if anything, and close; the text is for the log.

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 
 use crate::{
     DecodeError, Detection, Failure, Frame, HeaderSupport, Limits, OptionError, Peer, Piece,
-    Subject, Summary, WriteBuf,
+    Subject, Summary, User, WriteBuf,
 };
 
 /// Names what frames must have in common to share an upstream connection, in a protocol's own way.
@@ -139,5 +139,10 @@ pub trait Protocol: Clone + Sized + 'static {
     /// Sets an option of this protocol from the configuration.
     fn set_option(&mut self, _name: &str, _value: &str) -> Result<(), OptionError> {
         Err(OptionError::Unknown("this protocol has none"))
+    }
+
+    /// Who may log in, from the configuration, in protocols in which the proxy asks for that. Set after the options.
+    fn set_users(&mut self, _users: &[User]) -> Result<(), OptionError> {
+        Err(OptionError::Unknown("this protocol knows no users"))
     }
 }

@@ -69,6 +69,7 @@ impl<'a, P: Protocol> Talk<'a, P> {
             match progress {
                 Progress::Continue(frame) => self.say(frame).await?,
                 Progress::Done(frame) => return self.say(frame).await,
+                Progress::StartTls(_) => return Err("TLS within the handshake".into()),
                 Progress::Refused(_, why) => return Err(why.into()),
             }
             let frame = self.hear().await?;

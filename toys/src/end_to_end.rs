@@ -77,13 +77,14 @@ impl Sessioned for Call {
     type Machine = Talk;
     type ClientHandshake = Peer;
     type UpstreamHandshake = Peer;
+    type Place = ();
     fn machine(&self) -> Talk {
         Talk::default()
     }
-    fn client_handshake(&self) -> Peer {
+    fn client_handshake(&self, _: Arrival) -> Peer {
         Client
     }
-    fn upstream_handshake(&self) -> Peer {
+    fn upstream_handshake(&self, _lane: u64, _: Departure) -> Peer {
         Upstream
     }
     fn end_to_end(&self) -> bool {

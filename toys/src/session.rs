@@ -56,13 +56,14 @@ impl Sessioned for Desk {
     type Machine = bool; // whether it is in a transaction
     type ClientHandshake = Peer;
     type UpstreamHandshake = Peer;
+    type Place = ();
     fn machine(&self) -> bool {
         false
     }
-    fn client_handshake(&self) -> Peer {
+    fn client_handshake(&self, _: Arrival) -> Peer {
         Peer::Client
     }
-    fn upstream_handshake(&self) -> Peer {
+    fn upstream_handshake(&self, _lane: u64, _: Departure) -> Peer {
         Peer::Upstream
     }
 }
@@ -71,13 +72,10 @@ impl Handshake<Desk> for Peer {
         Continue((*self == Self::Client).then(|| packet(b'G', Status::Ok, "")))
     }
     fn on_frame(&mut self, desk: &Desk, said: RawFrame) -> Progress<Desk> {
+        let idle = |status| Some(packet(b'I', status, ""));
         match (self, said.bytes[0]) {
-            (Self::Client, b'L') if text(&said) == desk.0 => {
-                Done(Some(packet(b'I', Status::Ok, "")))
-            }
-            (Self::Client, _) => {
-                Refused(Some(packet(b'I', Status::Unauthenticated, "")), "wrong password")
-            }
+            (Self::Client, b'L') if text(&said) == desk.0 => Done(idle(Status::Ok)),
+            (Self::Client, _) => Refused(idle(Status::Unauthenticated), "wrong password"),
             (Self::Upstream, b'G') => Continue(Some(packet(b'L', Status::Ok, &desk.0))),
             (Self::Upstream, _) if said.status == Status::Ok => Done(None),
             (Self::Upstream, _) => Refused(None, "the upstream refused the login"),

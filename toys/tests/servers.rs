@@ -2,8 +2,8 @@
 
 use bytes::BytesMut;
 use wiremesh::correlation::{
-    Attachment, Expect, Handshake, Hold, Pipelined, Progress, SessionMachine, Sessioned, Step,
-    Target,
+    Arrival, Attachment, Departure, Expect, Handshake, Hold, Pipelined, Progress, SessionMachine,
+    Sessioned, Step, Target,
 };
 use wiremesh::{Failure, Frame, Kind, Limits, Peer, Protocol, Reason, Status, WriteBuf};
 use wiremesh_toys::inorder::Line;
@@ -121,7 +121,14 @@ fn both_handshakes_succeed_with_the_password_and_only_with_it() {
     desk.set_option("password", "sesame").unwrap();
     assert!(desk.set_option("passwort", "sesame").is_err());
 
-    let mut client = desk.client_handshake();
+    let mut client = desk.client_handshake(Arrival {
+        number: 1,
+        random: [0; 64],
+        peer: "somewhere".into(),
+        tls: false,
+        tls_required: false,
+        private: false,
+    });
     let Progress::Continue(Some(greeting)) = client.start(&desk) else { panic!("no greeting") };
     assert_eq!(greeting.kind(), Kind::Push);
     let login = |password| packet(b'L', Status::Ok, password);
@@ -130,7 +137,8 @@ fn both_handshakes_succeed_with_the_password_and_only_with_it() {
 
     for (password, welcome) in [("sesame", true), ("other", false)] {
         let (mut server, greeting) = server::Desk::accept(password);
-        let mut upstream = desk.upstream_handshake();
+        let departure = Departure { random: [0; 64], tls: false, private: false };
+        let mut upstream = desk.upstream_handshake(0, departure);
         assert!(matches!(upstream.start(&desk), Progress::Continue(None)));
         let Progress::Continue(Some(login)) = upstream.on_frame(&desk, greeting) else {
             panic!("no login")
@@ -173,6 +181,7 @@ fn a_transaction_holds_its_upstream_and_leaves_it_clean() {
                     "reset"
                 }
                 Hold::Close => "close",
+                Hold::Linger | Hold::Prepared => "never",
             })
             .collect();
         assert_eq!(seen.join(" "), holds, "{query}");

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use wiremesh::{
     DecodeError, Detection, Failure, Frame, HeaderSupport, Limits, OptionError, Peer, Protocol,
     Status, Summary, WriteBuf,
-    correlation::{Handshake, Progress, Session, Sessioned},
+    correlation::{Arrival, Departure, Handshake, Progress, Session, Sessioned},
 };
 
 use crate::{
@@ -187,16 +187,17 @@ impl Sessioned for Mysql {
     type Machine = Transparent;
     type ClientHandshake = Greeted;
     type UpstreamHandshake = Greeted;
+    type Place = ();
 
     fn machine(&self) -> Transparent {
         Transparent::default()
     }
 
-    fn client_handshake(&self) -> Greeted {
+    fn client_handshake(&self, _: Arrival) -> Greeted {
         Greeted
     }
 
-    fn upstream_handshake(&self) -> Greeted {
+    fn upstream_handshake(&self, _lane: u64, _: Departure) -> Greeted {
         Greeted
     }
 

@@ -5,6 +5,34 @@ use bytes::BytesMut;
 use super::{Handshake, Session};
 use crate::{DecodeError, Failure, Limits, Peer, Protocol};
 
+/// What is known of a client that has just connected.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// The number of its connection, another one for each of the process.
+    pub number: u64,
+    /// Random bytes that nobody can guess, for challenges.
+    pub random: [u8; 64],
+    /// From where it comes, as logs have it.
+    pub peer: String,
+    /// It may ask for TLS within the handshake.
+    pub tls: bool,
+    /// It must.
+    pub tls_required: bool,
+    /// Nobody can listen: TLS began with the connection, or it is of this machine alone.
+    pub private: bool,
+}
+
+/// What is known of an upstream that has just been connected to.
+#[derive(Clone, Debug)]
+pub struct Departure {
+    /// Random bytes that nobody can guess.
+    pub random: [u8; 64],
+    /// TLS is to begin within the handshake.
+    pub tls: bool,
+    /// Nobody can listen: TLS began with the connection, or it is of this machine alone.
+    pub private: bool,
+}
+
 /// A protocol whose client may occupy an upstream connection.
 pub trait Sessioned: Protocol<Correlation = Session> {
     /// Follows one client, and says when it must hold an upstream and when it need not.
@@ -13,13 +41,30 @@ pub trait Sessioned: Protocol<Correlation = Session> {
     type ClientHandshake: Handshake<Self>;
     /// Speaks with an upstream before its first request.
     type UpstreamHandshake: Handshake<Self>;
+    /// What is known of one upstream connection, whoever has it: what was agreed on, what of a session's state is on it.
+    type Place: Default + 'static;
 
-    /// A machine for a client that has just connected.
+    /// A machine for a client that has just connected, or for a reset.
     fn machine(&self) -> Self::Machine;
     /// The proxy's part of the handshake with a client.
-    fn client_handshake(&self) -> Self::ClientHandshake;
-    /// The proxy's part of the handshake with an upstream.
-    fn upstream_handshake(&self) -> Self::UpstreamHandshake;
+    fn client_handshake(&self, arrival: Arrival) -> Self::ClientHandshake;
+    /// The proxy's part of the handshake with an upstream, for clients of this [lane](SessionMachine::lane).
+    fn upstream_handshake(&self, lane: u64, departure: Departure) -> Self::UpstreamHandshake;
+
+    /// The machine for a client whose handshake is done.
+    fn admit(&self, _handshake: Self::ClientHandshake) -> Self::Machine {
+        self.machine()
+    }
+
+    /// What is known of an upstream connection whose handshake is done.
+    fn place(&self, _handshake: Self::UpstreamHandshake) -> Self::Place {
+        Self::Place::default()
+    }
+
+    /// What is spoken with an upstream to see whether it is well.
+    fn probe_handshake(&self, departure: Departure) -> Self::UpstreamHandshake {
+        self.upstream_handshake(0, departure)
+    }
 
     /// Whether each client has an upstream connection for itself alone, from when it connects until it leaves, and the
     /// two speak with each other: an option of the protocol's, asked once per connection.
@@ -38,9 +83,8 @@ pub trait Sessioned: Protocol<Correlation = Session> {
 /// Follows a client's session.
 ///
 /// One request at a time: the next comes when the last is answered. The proxy may answer a request itself; then no reply
-/// follows, and where no upstream is held a new machine takes over ([end to end](Sessioned::end_to_end) none ever does).
-/// A machine of its own follows each reset.
-pub trait SessionMachine<P: Protocol> {
+/// follows, and [`on_failed`](Self::on_failed) says so. A machine of its own follows each reset.
+pub trait SessionMachine<P: Sessioned> {
     /// What this frame of the client's means for its upstream.
     fn on_request(&mut self, protocol: &P, request: &P::Frame) -> Attachment;
 
@@ -91,9 +135,40 @@ pub trait SessionMachine<P: Protocol> {
         false
     }
 
-    /// The proxy has answered the request in progress by [`Protocol::reply`], and the session goes on: no reply will
-    /// come, and the client's next frame is a request.
+    /// The proxy has answered the request in progress by [`Protocol::reply`], or will send it again, and the session goes
+    /// on: no reply will come, and the client's next frame is a request.
     fn on_failed(&mut self, _protocol: &P) {}
+
+    /// Which upstream connections the client may be lent: those made for its own lane alone. Asked when one is wanted.
+    fn lane(&self) -> u64 {
+        0
+    }
+
+    /// The client is lent a connection. Not [end to end](Sessioned::end_to_end).
+    fn attach(&mut self, _place: P::Place) {}
+
+    /// The client has the connection no more, for whatever reason: what is known of it goes on with it.
+    fn detach(&mut self) -> P::Place {
+        P::Place::default()
+    }
+
+    /// What is to be done before this request can go to the connection that the client has now: asked when the client
+    /// has one, and again after each [`Hold::Prepared`]. The request may be changed.
+    fn prepare(&mut self, _protocol: &P, _request: &mut P::Frame) -> Ready<P> {
+        Ready::Send
+    }
+
+    /// What becomes of the connection that the client has, with no request in progress and none to come for now: asked
+    /// when it has [lingered](Hold::Linger) for long enough, when a request was [refused](Ready::Refuse), and at
+    /// [`Attachment::Reset`]. Never [`Hold::Pending`], and [`Hold::Linger`] is as good as [`Hold::Held`].
+    fn let_go(&mut self, _protocol: &P) -> Hold<P> {
+        Hold::Release { reset: None }
+    }
+
+    /// The answer to what was [`Attachment::Answered`], where one is due.
+    fn answer(&mut self) -> Option<P::Frame> {
+        None
+    }
 
     /// What the client is told before it is closed, at whatever point the session is: before the upstream has said
     /// anything, between requests, or in place of the answer to the request in progress. `None`: nothing can be said
@@ -129,9 +204,26 @@ pub enum Attachment {
     /// It asks for TLS, which the proxy [speaks](SessionMachine::secure) with this client: it goes nowhere, and what
     /// follows it is the beginning of TLS.
     StartTls,
+    /// The machine has the [answer](SessionMachine::answer): it goes nowhere.
+    Answered,
+    /// As [`Answered`](Self::Answered), and the upstream that is held, if one is, is to be [let
+    /// go](SessionMachine::let_go).
+    Reset,
+    /// As [`Answered`](Self::Answered), and the session ends with that.
+    Refused,
     /// The client is leaving: close both, or give a clean upstream back. [End to end](Sessioned::end_to_end) the
     /// upstream gets the frame before it is closed.
     Quit,
+}
+
+/// Whether a request can be sent.
+pub enum Ready<P: Protocol> {
+    /// It can.
+    Send,
+    /// This goes first, and has to be answered: [`Hold::Prepared`].
+    First(P::Frame),
+    /// It cannot be: that is the client's answer.
+    Refuse(Failure),
 }
 
 /// What holds after a frame of the upstream's.
@@ -140,6 +232,11 @@ pub enum Hold<P: Protocol> {
     Pending,
     /// The reply is complete, but the session's state is on this connection: hold.
     Held,
+    /// The reply is complete, and what the client may still ask about it only this connection knows: hold for a while,
+    /// unless the next reply says otherwise.
+    Linger,
+    /// What [went first](Ready::First) was answered: the request is to be [prepared](SessionMachine::prepare) again.
+    Prepared,
     /// The reply is complete and the connection may serve another client, after `reset`, if any, was answered.
     /// [End to end](Sessioned::end_to_end) it says that nothing would be lost if the session ended now, as it does when
     /// the proxy drains.

@@ -196,9 +196,9 @@ impl<'a, P: Sessioned> Listener<'a, P> {
 
     fn on_reply(&mut self, frame: &P::Frame) {
         match self.machine.on_reply(self.protocol, frame) {
-            Hold::Pending | Hold::Answer(_) => return,
+            Hold::Pending | Hold::Prepared | Hold::Answer(_) => return,
             Hold::Held => self.heard.holds = true,
-            Hold::Release { .. } => self.heard.holds = false,
+            Hold::Linger | Hold::Release { .. } => self.heard.holds = false,
             Hold::Close => self.heard.closed = true,
         }
         self.heard.answers += usize::from(std::mem::take(&mut self.busy));

@@ -35,6 +35,11 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// Whether nobody else can read it: TLS, or a socket of this machine.
+    pub fn is_private(&self) -> bool {
+        !matches!(self, Self::Tcp(_))
+    }
+
     /// Connects a socket.
     pub async fn open(address: &Address) -> io::Result<Self> {
         Ok(match address {

@@ -7,7 +7,10 @@ use std::{
     io,
     pin::Pin,
     rc::Rc,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     task::{Context, Poll, Waker, ready},
     time::Instant,
 };
@@ -15,13 +18,13 @@ use std::{
 use tokio::io::AsyncWrite;
 use wiremesh::{
     WriteBuf,
-    correlation::{SessionMachine, Sessioned},
+    correlation::{Arrival, SessionMachine, Sessioned},
 };
 
 pub use self::task::ClientTask;
 use super::{Sessions, ticket::Pending, upstream::Upstream};
 use crate::{
-    net::Stream,
+    net::{Stream, tls},
     telemetry::ListenerSeries,
     worker::{ListenerView, OWED_HIGH, OWED_LOW, Overdue, Pace},
 };
@@ -57,6 +60,8 @@ pub struct Session<P: Sessioned> {
     pub holds: bool,
     /// State of the session's is on it: without it the session cannot go on.
     pub tied: bool,
+    /// It is kept for what the client may still ask about its last request, until then.
+    pub lingers: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,10 +76,17 @@ enum State {
 }
 
 impl<P: Sessioned> Session<P> {
-    /// No upstream is the client's any more.
+    /// No upstream is the client's any more; what is known of it goes with it.
     pub fn detach(&mut self) {
-        self.upstream = None;
-        (self.holds, self.tied) = (false, false);
+        self.part();
+        (self.holds, self.tied, self.lingers) = (false, false, None);
+    }
+
+    /// Takes the upstream that is the client's away.
+    pub fn part(&mut self) -> Option<Rc<Upstream<P>>> {
+        let upstream = self.upstream.take()?;
+        upstream.place.replace(self.machine.detach());
+        Some(upstream)
     }
 }
 
@@ -102,6 +114,7 @@ impl<P: Sessioned> Client<P> {
                 upstream: None,
                 holds: false,
                 tied: false,
+                lingers: None,
             }),
             stream: RefCell::new(Some(stream)),
             out: RefCell::default(),
@@ -111,6 +124,21 @@ impl<P: Sessioned> Client<P> {
             securing: Cell::new(false),
             waits: Cell::new(true),
             pace,
+        }
+    }
+
+    /// What its handshake must know.
+    fn arrival(&self) -> Arrival {
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
+        let listener = self.listener.borrow();
+        let offers = P::STARTS_TLS && listener.tls.is_some();
+        Arrival {
+            number: NUMBERS.fetch_add(1, Relaxed),
+            random: tls::random(),
+            peer: self.peer.clone(),
+            tls: offers,
+            tls_required: offers && listener.config.tls.as_ref().is_some_and(|tls| tls.required),
+            private: self.stream.borrow().as_ref().is_some_and(Stream::is_private),
         }
     }
 
@@ -246,11 +274,13 @@ impl<P: Sessioned> Client<P> {
 
     /// When its request is given up.
     fn deadline(&self) -> Option<Instant> {
-        match &self.session.borrow().pending {
-            Pending::Waiting(waiting) => waiting.0.passage.deadline,
+        let session = self.session.borrow();
+        match &session.pending {
+            Pending::Waiting(waiting) | Pending::Preparing(waiting) => waiting.0.passage.deadline,
             Pending::Attaching(attaching) => Some(attaching.deadline),
             Pending::Sent(sent) => sent.deadline,
-            Pending::None | Pending::Paused => None,
+            Pending::None => session.lingers,
+            Pending::Paused => None,
         }
     }
 
@@ -277,7 +307,10 @@ impl<P: Sessioned> Client<P> {
             Pending::None => true,
             // What belongs to a request cannot go before it.
             Pending::Sent(_) => session.machine.is_open(),
-            Pending::Attaching(_) | Pending::Waiting(_) | Pending::Paused => false,
+            Pending::Attaching(_)
+            | Pending::Waiting(_)
+            | Pending::Preparing(_)
+            | Pending::Paused => false,
         };
         if !open || self.pace.is_stalled() || !turn || self.securing.get() {
             return false;

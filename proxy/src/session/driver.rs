@@ -43,7 +43,8 @@ pub struct UpstreamTask<P: Sessioned> {
     /// Whose limits apply.
     listener: Rc<ListenerView>,
     config: Arc<config::Cluster>,
-    handshake: P::UpstreamHandshake,
+    /// `None` when it is done, and end to end.
+    handshake: Option<P::UpstreamHandshake>,
     decoder: P::State,
     input: BytesMut,
     /// Why nothing can be written any more, and since when. What the upstream said before is still read.
@@ -60,11 +61,15 @@ impl<P: Sessioned> UpstreamTask<P> {
         let config = upstream.pool.cluster.shared().config();
         let keepalive = config.keepalive.unwrap_or_default().into();
         let listener = upstream.pool.listener.borrow().clone();
+        let handshake = || {
+            let departure = upstream.departure();
+            sessions.protocol.upstream_handshake(upstream.pool.lane, departure)
+        };
         Self {
             listener,
             keepalive: Keepalive::new(keepalive, sessions.worker.now()),
             probes: config.keepalive.is_some() && sessions.protocol.heartbeat(0).is_some(),
-            handshake: sessions.protocol.upstream_handshake(),
+            handshake: (!sessions.end_to_end).then(handshake),
             decoder: P::State::default(),
             input: BytesMut::new(),
             broken: None,
@@ -78,13 +83,13 @@ impl<P: Sessioned> UpstreamTask<P> {
 
     /// Serves until the connection is over.
     pub async fn serve(mut self) -> Ended {
-        if self.sessions.end_to_end {
-            self.sessions.connected(&self.upstream);
-        } else {
-            let progress = self.handshake.start(&self.sessions.protocol);
+        if let Some(handshake) = &mut self.handshake {
+            let progress = handshake.start(&self.sessions.protocol);
             if let Err(ended) = self.advance(progress) {
                 return ended;
             }
+        } else {
+            self.sessions.connected(&self.upstream);
         }
         loop {
             if let Some(ended) = std::future::poll_fn(|cx| self.poll(cx)).await {
@@ -97,6 +102,12 @@ impl<P: Sessioned> UpstreamTask<P> {
                 return ended;
             }
             self.sessions.worker.tick();
+            if let Some(handshake) = &mut self.handshake {
+                let progress = handshake.on_secured(&self.sessions.protocol);
+                if let Err(ended) = self.advance(progress) {
+                    return ended;
+                }
+            }
         }
     }
 
@@ -105,12 +116,19 @@ impl<P: Sessioned> UpstreamTask<P> {
         let (frame, done) = match progress {
             Progress::Continue(frame) => (frame, false),
             Progress::Done(frame) => (frame, true),
+            Progress::StartTls(frame) => {
+                self.upstream.start_tls(&self.sessions, frame);
+                return Ok(());
+            }
             Progress::Refused(_, why) => return Err((Reason::ConnectFailed, why.into())),
         };
         if let Some(frame) = frame {
             self.upstream.append(&self.sessions, frame);
         }
         if done {
+            if let Some(handshake) = self.handshake.take() {
+                self.upstream.place.replace(self.sessions.protocol.place(handshake));
+            }
             self.sessions.connected(&self.upstream);
         }
         Ok(())
@@ -119,8 +137,8 @@ impl<P: Sessioned> UpstreamTask<P> {
     /// One frame of the upstream's.
     fn on_frame(&mut self, frame: P::Frame) -> Result<(), Ended> {
         let (sessions, upstream) = (&self.sessions, &self.upstream);
-        if matches!(*upstream.role.borrow(), Role::Opening) {
-            let progress = self.handshake.on_frame(&sessions.protocol, frame);
+        if let Some(handshake) = &mut self.handshake {
+            let progress = handshake.on_frame(&sessions.protocol, frame);
             return self.advance(progress);
         }
         match frame.kind() {
@@ -153,6 +171,10 @@ impl<P: Sessioned> UpstreamTask<P> {
                 Err((Reason::BadReply, "the reset was refused".into()))
             }
             Some(Hold::Pending) => Ok(()),
+            Some(Hold::Answer(next)) => {
+                upstream.append(sessions, next);
+                Ok(())
+            }
             Some(Hold::Release { reset: None }) => {
                 sessions.reset_done(upstream);
                 Ok(())

@@ -48,8 +48,8 @@ pub struct Sessions<P: Sessioned> {
     next_client: Cell<u64>,
     /// Bytes of requests that are kept for retries.
     kept: Rc<Cell<usize>>,
-    /// By the address of the cluster's view, which the pool keeps alive.
-    pools: RefCell<FxHashMap<usize, Rc<Pool<P>>>>,
+    /// By the address of the cluster's view, which the pool keeps alive, and the lane.
+    pools: RefCell<FxHashMap<(usize, u64), Rc<Pool<P>>>>,
 }
 
 impl<P: Sessioned> Sessions<P> {

@@ -12,7 +12,7 @@ use std::{
 
 use wiremesh::{
     Failure, Reason, Retry,
-    correlation::Sessioned,
+    correlation::{SessionMachine, Sessioned},
     engine::{Acquire, Errand, SessionPool},
 };
 
@@ -27,9 +27,11 @@ use crate::{
     worker::{ListenerView, Phase, Worker},
 };
 
-/// The upstream connections of one cluster.
+/// The upstream connections of one cluster and lane.
 pub struct Pool<P: Sessioned> {
     pub cluster: Rc<LocalCluster>,
+    /// The clients' that are lent its connections.
+    pub lane: u64,
     /// That of the last request: its limits apply to the next connection.
     pub listener: RefCell<Rc<ListenerView>>,
     /// Who has which connection and who waits; clients by their ids.
@@ -43,10 +45,16 @@ pub struct Pool<P: Sessioned> {
 }
 
 impl<P: Sessioned> Pool<P> {
-    fn new(worker: &Worker, cluster: Rc<LocalCluster>, listener: Rc<ListenerView>) -> Self {
+    fn new(
+        worker: &Worker,
+        cluster: Rc<LocalCluster>,
+        listener: Rc<ListenerView>,
+        lane: u64,
+    ) -> Self {
         let (connections, waiters) = bounds(worker, &cluster);
         Self {
             cluster,
+            lane,
             listener: RefCell::new(listener),
             book: RefCell::new(SessionPool::new(connections, waiters)),
             upstreams: RefCell::default(),
@@ -99,10 +107,11 @@ impl<P: Sessioned> Sessions<P> {
         &self,
         cluster: &Rc<LocalCluster>,
         listener: &Rc<ListenerView>,
+        lane: u64,
     ) -> Rc<Pool<P>> {
-        let key = Rc::as_ptr(cluster).addr();
+        let key = (Rc::as_ptr(cluster).addr(), lane);
         let mut pools = self.pools.borrow_mut();
-        let new = || Rc::new(Pool::new(&self.worker, cluster.clone(), listener.clone()));
+        let new = || Rc::new(Pool::new(&self.worker, cluster.clone(), listener.clone(), lane));
         let pool = pools.entry(key).or_insert_with(new);
         *pool.listener.borrow_mut() = listener.clone();
         pool.clone()
@@ -116,7 +125,8 @@ impl<P: Sessioned> Sessions<P> {
         ticket: Ticket<P>,
         request: P::Frame,
     ) {
-        let pool = self.pool(cluster, &ticket.passage.listener);
+        let lane = client.session.borrow().machine.lane();
+        let pool = self.pool(cluster, &ticket.passage.listener, lane);
         let acquired = pool.book.borrow_mut().acquire(client.id, None);
         let waits = match acquired {
             Acquire::Ready(number) => {
@@ -206,7 +216,8 @@ impl<P: Sessioned> Sessions<P> {
         let (ticket, _) = self.waiting(client)?;
         if let Some(cluster) = &ticket.passage.cluster {
             cluster.release_request();
-            self.pool(cluster, &ticket.passage.listener).book.borrow_mut().cancel(&client.id);
+            let lane = client.session.borrow().machine.lane();
+            self.pool(cluster, &ticket.passage.listener, lane).book.borrow_mut().cancel(&client.id);
         }
         Some(ticket)
     }

@@ -4,29 +4,44 @@ use bytes::BytesMut;
 use tokio::io::AsyncWriteExt;
 use wiremesh::{
     Limits, Peer, WriteBuf,
-    correlation::{Handshake, Progress, Sessioned},
+    correlation::{Departure, Handshake, Progress, Sessioned},
 };
 
-use crate::net::{Dial, Stream};
+use crate::net::{Dial, Stream, tls};
 
 /// Connects and speaks the handshake; says what went wrong, if anything did.
 pub async fn probe<P: Sessioned>(protocol: P, dial: Dial) -> Result<(), String> {
-    let dial = Dial { tls: dial.tls.filter(|_| !P::STARTS_TLS), ..dial };
+    let mut later = None;
+    let mut dial = dial;
+    if P::STARTS_TLS {
+        later = dial.tls.take();
+    }
     let mut stream = Stream::connect(dial).await.map_err(|e| e.to_string())?;
-    let mut handshake = protocol.upstream_handshake();
+    let mut handshake = protocol.probe_handshake(Departure {
+        random: tls::random(),
+        tls: later.is_some(),
+        private: stream.is_private(),
+    });
     let mut progress = handshake.start(&protocol);
     let (mut input, mut decoder) = (BytesMut::new(), P::State::default());
     loop {
-        let frame = match progress {
+        let (frame, secure) = match progress {
             Progress::Done(_) => return Ok(()),
             Progress::Refused(_, why) => return Err(why.into()),
-            Progress::Continue(frame) => frame,
+            Progress::Continue(frame) => (frame, false),
+            Progress::StartTls(frame) => (frame, true),
         };
         if let Some(frame) = frame {
             let mut out = WriteBuf::default();
             protocol.encode(frame, &mut out);
             stream.write_all_buf(&mut out).await.map_err(|e| e.to_string())?;
             stream.flush().await.map_err(|e| e.to_string())?;
+        }
+        if secure {
+            let tls = later.take().ok_or("TLS is not configured")?;
+            stream = stream.start_tls(tls).await.map_err(|e| e.to_string())?;
+            progress = handshake.on_secured(&protocol);
+            continue;
         }
         let frame = loop {
             let limits = Limits::default();

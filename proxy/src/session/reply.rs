@@ -1,9 +1,9 @@
 //! A request's end: answered, given up, or lost with its connection.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use wiremesh::{
-    Failure, Frame, Kind, Reason, Retry, Status,
+    Failure, Frame, Kind, Protocol, Reason, Retry, Status,
     correlation::{Hold, SessionMachine, Sessioned},
 };
 
@@ -20,6 +20,16 @@ use crate::{
     worker::Phase,
 };
 
+/// How long a connection is kept for what only it knows of a client's last request.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Takes a request that was not sent out of its cluster's count.
+pub(super) fn withdraw<P: Protocol>(ticket: &Ticket<P>) {
+    if let Some(cluster) = &ticket.passage.cluster {
+        cluster.release_request();
+    }
+}
+
 impl<P: Sessioned> Sessions<P> {
     /// A frame from the connection that is the client's.
     pub(super) fn on_reply(
@@ -29,14 +39,16 @@ impl<P: Sessioned> Sessions<P> {
         mut frame: P::Frame,
     ) {
         let mut session = client.session.borrow_mut();
-        let hold = match session.machine.on_reply(&self.protocol, &frame) {
-            Hold::Answer(answer) => {
-                drop(session);
-                upstream.append(self, answer);
-                return;
-            }
-            hold => hold,
-        };
+        let hold = session.machine.on_reply(&self.protocol, &frame);
+        if let Hold::Answer(answer) = hold {
+            drop(session);
+            upstream.append(self, answer);
+            return;
+        }
+        if matches!(session.pending, Pending::Preparing(_)) {
+            drop(session);
+            return self.on_prepared(client, upstream, hold);
+        }
         let (status, len) = (frame.status(), frame.wire_len());
         let partial = status.is_upstream_fault() && frame.is_partial_fault();
         let mut done = None;
@@ -51,33 +63,13 @@ impl<P: Sessioned> Sessions<P> {
                 done = Some(std::mem::replace(&mut session.pending, Pending::None));
             }
         }
-        let dedicated = self.end_to_end || upstream.pool.cluster.config().dedicated;
-        let (mut next, mut closing) = (None, false);
-        match hold {
-            Hold::Pending | Hold::Answer(_) => {}
-            Hold::Held => (session.holds, session.tied) = (true, true),
-            Hold::Release { reset } if dedicated => {
-                session.holds = false;
-                session.tied |= reset.is_some();
-            }
-            Hold::Release { reset } => {
-                next = Some(Some(reset));
-                session.detach();
-            }
-            Hold::Close => {
-                next = Some(None);
-                session.detach();
-                closing = self.end_to_end;
-            }
-        }
+        let closing = self.end_to_end && matches!(hold, Hold::Close);
+        drop(session);
+        self.keep(client, upstream, hold);
+        let session = client.session.borrow();
         let open = session.machine.is_open();
         let clean = session.upstream.is_none();
         drop(session);
-        match next {
-            None => {}
-            Some(Some(reset)) => self.release(upstream, reset),
-            Some(None) => self.discard(upstream),
-        }
         let answered = done.is_some();
         if let Some(Pending::Sent(sent)) = done {
             let Sent { ticket, endpoint, at, .. } = sent;
@@ -117,6 +109,81 @@ impl<P: Sessioned> Sessions<P> {
         }
     }
 
+    /// Does with the connection that is the client's what its machine says.
+    fn keep(self: &Rc<Self>, client: &Client<P>, upstream: &Rc<Upstream<P>>, hold: Hold<P>) {
+        let dedicated = self.end_to_end || upstream.pool.cluster.config().dedicated;
+        let mut session = client.session.borrow_mut();
+        match hold {
+            Hold::Pending | Hold::Prepared | Hold::Answer(_) => {}
+            Hold::Held => (session.holds, session.tied) = (true, true),
+            Hold::Linger => {
+                (session.holds, session.tied) = (false, false);
+                session.lingers = Some(self.worker.now() + LINGER);
+            }
+            Hold::Release { reset } if dedicated => {
+                session.holds = false;
+                session.tied |= reset.is_some();
+            }
+            Hold::Release { reset } => {
+                session.detach();
+                drop(session);
+                self.release(upstream, reset);
+            }
+            Hold::Close => {
+                session.detach();
+                drop(session);
+                self.discard(upstream);
+            }
+        }
+    }
+
+    /// The machine says what becomes of the connection that is the client's, if one is.
+    pub(super) fn let_go(self: &Rc<Self>, client: &Client<P>) {
+        let mut session = client.session.borrow_mut();
+        session.lingers = None;
+        let Some(upstream) = session.upstream.clone() else { return };
+        let hold = session.machine.let_go(&self.protocol);
+        drop(session);
+        let hold = if matches!(hold, Hold::Linger) { Hold::Held } else { hold };
+        self.keep(client, &upstream, hold);
+    }
+
+    /// A part of the answer to what goes before the request in progress.
+    fn on_prepared(
+        self: &Rc<Self>,
+        client: &Rc<Client<P>>,
+        upstream: &Rc<Upstream<P>>,
+        hold: Hold<P>,
+    ) {
+        match hold {
+            Hold::Pending => {}
+            Hold::Prepared => {
+                if let Some((ticket, request)) = self.prepared(client) {
+                    self.send(client, upstream, ticket, request);
+                    client.wake();
+                }
+            }
+            _ => {
+                let why = "the upstream's answer to what goes before the request is none";
+                let failure = Failure::new(Reason::BadReply, why);
+                self.take_away(client);
+                self.interrupted(client, &failure, |_| Retry::Never);
+            }
+        }
+    }
+
+    /// Takes out the request that waits for something else on its connection.
+    fn prepared(&self, client: &Client<P>) -> Option<(Ticket<P>, P::Frame)> {
+        let mut session = client.session.borrow_mut();
+        match std::mem::replace(&mut session.pending, Pending::Paused) {
+            Pending::Preparing(waiting) => Some(*waiting),
+            other => {
+                session.pending = other;
+                None
+            }
+        }
+    }
+
     /// The connection that was the client's is gone.
     pub(super) fn upstream_lost(
         self: &Rc<Self>,
@@ -143,9 +210,18 @@ impl<P: Sessioned> Sessions<P> {
             return self.refuse(client, ticket, None, &failure);
         }
         let session = client.session.borrow();
-        let Pending::Sent(sent) = &session.pending else { return };
-        let waited = self.worker.now().saturating_duration_since(sent.at).as_millis();
-        let message = format!("{} did not answer within {waited} ms", sent.endpoint.label());
+        let message = match &session.pending {
+            Pending::Sent(sent) => {
+                let waited = self.worker.now().saturating_duration_since(sent.at).as_millis();
+                format!("{} did not answer within {waited} ms", sent.endpoint.label())
+            }
+            Pending::Preparing(_) => "the upstream connection was not ready in time".to_owned(),
+            Pending::None => {
+                drop(session);
+                return self.let_go(client);
+            }
+            _ => return,
+        };
         drop(session);
         self.take_away(client);
         self.interrupted(client, &Failure::new(Reason::Timeout, message), |_| Retry::IfIdempotent);
@@ -157,7 +233,10 @@ impl<P: Sessioned> Sessions<P> {
             self.unattached(client, attaching.since, failure);
         } else if let Some(ticket) = self.stop_waiting(client) {
             self.refuse(client, ticket, None, failure);
-        } else if matches!(client.session.borrow().pending, Pending::Sent(_)) {
+        } else if matches!(
+            client.session.borrow().pending,
+            Pending::Sent(_) | Pending::Preparing(_)
+        ) {
             self.take_away(client);
             self.interrupted(client, failure, |_| Retry::Never);
         }
@@ -171,7 +250,7 @@ impl<P: Sessioned> Sessions<P> {
         if let Some(ticket) = self.stop_waiting(client) {
             self.conclude_gone(client, &ticket, None);
         }
-        let upstream = client.session.borrow_mut().upstream.take();
+        let upstream = client.session.borrow_mut().part();
         match upstream {
             Some(upstream) if self.end_to_end => self.leave(&upstream),
             Some(upstream) => self.discard(&upstream),
@@ -188,16 +267,23 @@ impl<P: Sessioned> Sessions<P> {
         let mut session = client.session.borrow_mut();
         let pending = std::mem::replace(&mut session.pending, Pending::None);
         drop(session);
-        if let Pending::Sent(sent) = pending {
-            let now = self.worker.now();
-            sent.ticket.passage.leave(&self.worker, &sent.endpoint, sent.at, now, Left::Unheard);
-            self.conclude_gone(client, &sent.ticket, Some(&sent.endpoint));
+        match pending {
+            Pending::Sent(sent) => {
+                let (passage, now) = (&sent.ticket.passage, self.worker.now());
+                passage.leave(&self.worker, &sent.endpoint, sent.at, now, Left::Unheard);
+                self.conclude_gone(client, &sent.ticket, Some(&sent.endpoint));
+            }
+            Pending::Preparing(waiting) => {
+                withdraw(&waiting.0);
+                self.conclude_gone(client, &waiting.0, None);
+            }
+            _ => {}
         }
     }
 
     /// Closes the connection that is the client's, if one is: in what state it is nobody knows.
     fn take_away(self: &Rc<Self>, client: &Client<P>) {
-        let upstream = client.session.borrow_mut().upstream.take();
+        let upstream = client.session.borrow_mut().part();
         if let Some(upstream) = upstream {
             self.discard(&upstream);
         }
@@ -218,19 +304,30 @@ impl<P: Sessioned> Sessions<P> {
             return self.farewell(client, failure);
         }
         let pending = match session.pending {
-            Pending::Sent(_) => std::mem::replace(&mut session.pending, Pending::Paused),
+            Pending::Sent(_) | Pending::Preparing(_) => {
+                std::mem::replace(&mut session.pending, Pending::Paused)
+            }
             _ => Pending::None,
         };
         drop(session);
         if tied {
             client.close();
         }
-        if let Pending::Sent(sent) = pending {
-            let retry = if tied { Retry::Never } else { retry(&sent) };
-            let Sent { ticket, endpoint, at, .. } = sent;
-            let left = Left::Failed(failure.reason);
-            ticket.passage.leave(&self.worker, &endpoint, at, self.worker.now(), left);
-            self.failed(client, ticket, Some(&endpoint), failure, retry);
+        match pending {
+            Pending::Sent(sent) => {
+                let retry = if tied { Retry::Never } else { retry(&sent) };
+                let Sent { ticket, endpoint, at, .. } = sent;
+                let left = Left::Failed(failure.reason);
+                ticket.passage.leave(&self.worker, &endpoint, at, self.worker.now(), left);
+                self.failed(client, ticket, Some(&endpoint), failure, retry);
+            }
+            Pending::Preparing(waiting) => {
+                let (ticket, _) = *waiting;
+                withdraw(&ticket);
+                let retry = if tied { Retry::Never } else { Retry::IfUnsent };
+                self.failed(client, ticket, None, failure, retry);
+            }
+            _ => {}
         }
     }
 
@@ -273,7 +370,7 @@ impl<P: Sessioned> Sessions<P> {
         (ticket.status, ticket.partial, ticket.error) = (Status::Ok, false, None);
         let mut session = client.session.borrow_mut();
         session.pending = Pending::Paused;
-        session.machine = self.protocol.machine();
+        session.machine.on_failed(&self.protocol);
         session.machine.on_request(&self.protocol, &request);
         let (sessions, client) = (self.clone(), client.clone());
         tokio::task::spawn_local(async move {
@@ -301,9 +398,7 @@ impl<P: Sessioned> Sessions<P> {
         let mut session = client.session.borrow_mut();
         session.pending = Pending::None;
         if !self.end_to_end {
-            if session.upstream.is_none() {
-                session.machine = self.protocol.machine();
-            }
+            session.machine.on_failed(&self.protocol);
         } else if goes_on && session.upstream.is_some() && !session.machine.is_open() {
             session.machine.on_failed(&self.protocol);
         } else {

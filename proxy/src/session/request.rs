@@ -4,13 +4,14 @@ use std::rc::Rc;
 
 use wiremesh::{
     Failure, Reason, Status,
-    correlation::{Attachment, SessionMachine, Sessioned},
+    correlation::{Attachment, Ready, SessionMachine, Sessioned},
 };
 
 use super::{
     Sessions,
     client::Client,
     end_to_end::led_astray,
+    reply::withdraw,
     ticket::{Pending, Sent, Ticket},
     upstream::Upstream,
 };
@@ -30,6 +31,19 @@ impl<P: Sessioned> Sessions<P> {
         if matches!(attachment, Attachment::Continue | Attachment::Quit) {
             drop(session);
             return self.pass_on(client, request, attachment);
+        }
+        if matches!(attachment, Attachment::Answered | Attachment::Reset | Attachment::Refused) {
+            let answer = session.machine.answer();
+            drop(session);
+            if let Some(answer) = answer {
+                client.owe(self, |out| self.protocol.encode(answer, out));
+            }
+            match attachment {
+                Attachment::Reset => self.let_go(client),
+                Attachment::Refused => client.close(),
+                _ => {}
+            }
+            return;
         }
         if !matches!(session.pending, Pending::None) {
             drop(session);
@@ -137,12 +151,31 @@ impl<P: Sessioned> Sessions<P> {
 
     /// Sends a request on the connection that is the client's.
     pub(super) fn send(
-        &self,
+        self: &Rc<Self>,
         client: &Rc<Client<P>>,
         upstream: &Rc<Upstream<P>>,
         ticket: Ticket<P>,
         mut request: P::Frame,
     ) {
+        if !self.end_to_end {
+            let mut session = client.session.borrow_mut();
+            session.lingers = None;
+            match session.machine.prepare(&self.protocol, &mut request) {
+                Ready::Send => {}
+                Ready::First(frame) => {
+                    session.pending = Pending::Preparing(Box::new((ticket, request)));
+                    drop(session);
+                    upstream.append(self, frame);
+                    return;
+                }
+                Ready::Refuse(failure) => {
+                    drop(session);
+                    withdraw(&ticket);
+                    self.let_go(client);
+                    return self.refuse(client, ticket, None, &failure);
+                }
+            }
+        }
         let now = self.worker.now();
         let endpoint = &upstream.endpoint;
         endpoint.started();
@@ -152,7 +185,7 @@ impl<P: Sessioned> Sessions<P> {
         if P::STARTS_TLS && upstream.pool.cluster.shared().has_tls() {
             let machine = &mut client.session.borrow_mut().machine;
             if let Some(ask) = machine.start_tls(&self.protocol, &request) {
-                upstream.start_tls(self, ask);
+                upstream.start_tls(self, Some(ask));
             }
         }
         let end = upstream.append(self, request);

@@ -62,6 +62,8 @@ pub enum Pending<P: Protocol> {
     Attaching(Attaching),
     /// It waits for an upstream connection.
     Waiting(Box<(Ticket<P>, P::Frame)>),
+    /// It has one, on which something else is done first.
+    Preparing(Box<(Ticket<P>, P::Frame)>),
     /// It is with the upstream. No box: that would be one for each request.
     Sent(Sent<P>),
 }

@@ -13,7 +13,7 @@ use std::{
 use tokio::{io::AsyncWrite, time::timeout_at};
 use wiremesh::{
     Failure, Reason, WriteBuf,
-    correlation::{SessionMachine, Sessioned},
+    correlation::{Departure, SessionMachine, Sessioned},
 };
 
 use super::{
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     cluster::{LocalEndpoint, Shared},
-    net::Stream,
+    net::{Stream, tls},
     telemetry::EndpointSeries,
     worker::{OWED_HIGH, OWED_LOW},
 };
@@ -40,6 +40,8 @@ pub struct Upstream<P: Sessioned> {
     pub endpoint: Rc<LocalEndpoint>,
     pub series: Arc<EndpointSeries>,
     pub role: RefCell<Role<P>>,
+    /// What is known of it, while no machine has that.
+    pub place: RefCell<P::Place>,
     /// Since when it has had that role.
     pub since: Cell<Instant>,
     /// `None` before there is one.
@@ -89,6 +91,7 @@ impl<P: Sessioned> Upstream<P> {
             endpoint,
             series,
             role: RefCell::new(Role::Opening),
+            place: RefCell::default(),
             since: Cell::new(now),
             stream: RefCell::default(),
             out: RefCell::default(),
@@ -106,18 +109,23 @@ impl<P: Sessioned> Upstream<P> {
     /// Nobody has it any more, or yet.
     pub fn clean(&self, now: Instant) {
         self.since.set(now);
-        self.role.replace(Role::Clean);
+        if let Role::Resetting(mut machine) = self.role.replace(Role::Clean) {
+            self.place.replace(machine.detach());
+        }
     }
 
     /// It is this client's now.
     pub fn lend(self: &Rc<Self>, client: &Rc<Client<P>>) {
         self.role.replace(Role::Lent(client.clone()));
-        client.session.borrow_mut().upstream = Some(self.clone());
+        let mut session = client.session.borrow_mut();
+        session.machine.attach(self.place.take());
+        session.upstream = Some(self.clone());
     }
 
     /// Sends what makes it as good as new.
     pub fn reset(&self, sessions: &Sessions<P>, reset: P::Frame, now: Instant) {
         let mut machine = sessions.protocol.machine();
+        machine.attach(self.place.take());
         machine.on_request(&sessions.protocol, &reset);
         self.since.set(now);
         self.role.replace(Role::Resetting(machine));
@@ -183,9 +191,21 @@ impl<P: Sessioned> Upstream<P> {
         self.written.get() >= end
     }
 
+    /// What its handshake must know.
+    pub fn departure(&self) -> Departure {
+        let private = self.stream.borrow().as_ref().is_some_and(Stream::is_private);
+        Departure {
+            random: tls::random(),
+            tls: P::STARTS_TLS && self.pool.cluster.shared().has_tls(),
+            private,
+        }
+    }
+
     /// Sends what asks for TLS; what is sent after it goes under TLS.
-    pub fn start_tls(&self, sessions: &Sessions<P>, ask: P::Frame) {
-        self.append(sessions, ask);
+    pub fn start_tls(&self, sessions: &Sessions<P>, ask: Option<P::Frame>) {
+        if let Some(ask) = ask {
+            self.append(sessions, ask);
+        }
         self.behind.replace(Some(WriteBuf::default()));
         self.wake();
     }

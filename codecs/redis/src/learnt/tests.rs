@@ -390,7 +390,7 @@ fn a_server_is_asked_for_its_commands_when_something_has_changed() {
                     asked.push(words.join(" "));
                     inquiry.on_frame(&redis, answers.next().unwrap())
                 }
-                Talk::Continue(None) => panic!("nothing is said"),
+                Talk::Continue(None) | Talk::StartTls(_) => panic!("nothing is said"),
                 Talk::Done(_) => return asked,
                 Talk::Refused(_, why) => {
                     asked.push(why.into());

@@ -48,6 +48,9 @@ pub(super) async fn greet<P: Protocol>(
         let (frame, done) = match progress {
             Progress::Continue(frame) => (frame, false),
             Progress::Done(frame) => (frame, true),
+            Progress::StartTls(told) => {
+                return Err(Refused { why: "TLS within the handshake".into(), told });
+            }
             Progress::Refused(told, why) => return Err(Refused { why: why.into(), told }),
         };
         if let Some(frame) = frame {

@@ -4,7 +4,7 @@ mod files;
 mod settings;
 mod stream;
 
-pub use settings::{ClientTls, Connecting, ServerTls, check, server_name};
+pub use settings::{ClientTls, Connecting, ServerTls, check, random, server_name};
 pub use stream::Tls;
 
 use std::io;

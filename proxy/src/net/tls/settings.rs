@@ -27,6 +27,16 @@ use crate::{
 static PROVIDER: LazyLock<Arc<CryptoProvider>> =
     LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
 
+/// Bytes that nobody can guess.
+///
+/// # Panics
+/// Where the system has no randomness to give: nothing that needs it may go on.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    PROVIDER.secure_random.fill(&mut bytes).expect("the system gives random bytes");
+    bytes
+}
+
 /// Reads all files that a configuration names for TLS, and says what is wrong with any.
 pub fn check(config: &Config) -> Vec<String> {
     let listeners = config.listeners.iter().filter_map(|listener| {

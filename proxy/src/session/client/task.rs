@@ -67,7 +67,7 @@ impl<P: Sessioned> ClientTask<P> {
         input: BytesMut,
         slot: ConnectionSlot,
     ) -> Self {
-        let handshake = || sessions.protocol.client_handshake();
+        let handshake = || sessions.protocol.client_handshake(client.arrival());
         Self {
             handshake: (!sessions.end_to_end).then(handshake),
             sessions,
@@ -96,6 +96,10 @@ impl<P: Sessioned> ClientTask<P> {
         while result.is_ok() && self.client.securing.get() && !self.client.is_gone() {
             if !self.secure().await {
                 break;
+            }
+            if let Some(handshake) = &mut self.handshake {
+                let progress = handshake.on_secured(&self.sessions.protocol);
+                self.advance(progress);
             }
             result = std::future::poll_fn(|cx| self.poll(cx)).await;
         }
@@ -147,8 +151,15 @@ impl<P: Sessioned> ClientTask<P> {
     fn advance(&mut self, progress: Progress<P>) {
         let frame = match progress {
             Progress::Continue(frame) => frame,
+            Progress::StartTls(frame) => {
+                self.client.securing.set(true);
+                frame
+            }
             Progress::Done(frame) => {
-                self.handshake = None;
+                if let Some(handshake) = self.handshake.take() {
+                    let machine = self.sessions.protocol.admit(handshake);
+                    self.client.session.borrow_mut().machine = machine;
+                }
                 self.client.pace.partial_since.set(None);
                 frame
             }
