@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use wiremesh::Limits;
+use wiremesh::{Limits, User};
 
 use crate::{
     cluster::Shared,
@@ -41,12 +41,29 @@ pub struct ListenerPlan {
     pub limits: Limits,
     /// How TLS is spoken with its clients.
     pub tls: Option<ServerTls>,
+    /// Who may log in, by what the files say now.
+    pub users: Arc<[User]>,
     /// Who may connect; `None`: everybody.
     pub authorize: Option<Authorize>,
     /// Where requests go.
     pub routes: Arc<RouteTable>,
     /// The user's own, in order.
     pub filters: Filters,
+}
+
+/// Who may log in, as the listener's protocols take them.
+fn users(listener: &config::Listener, registry: &Registry) -> anyhow::Result<Vec<User>> {
+    let users = listener.load_users()?;
+    for name in &listener.protocols {
+        if let Some(protocol) = registry.get(name)
+            && !users.is_empty()
+        {
+            let options = listener.options.get(name).cloned().unwrap_or_default();
+            let check = protocol.info().check_users;
+            check(&options, &users).with_context(|| format!("users of {name}"))?;
+        }
+    }
+    Ok(users)
 }
 
 impl Snapshot {
@@ -74,7 +91,10 @@ impl Snapshot {
                 routes.adopt(&known.routes);
             }
             let tls = listener.tls.as_ref().map(ServerTls::load).transpose();
+            let users =
+                users(listener, registry).with_context(|| format!("listener {}", listener.name))?;
             listeners.push(Arc::new(ListenerPlan {
+                users: users.into(),
                 tls: tls.with_context(|| format!("listener {}", listener.name))?,
                 name: listener.name.as_str().into(),
                 limits: listener.limits.to_decoder(),

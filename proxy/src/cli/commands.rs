@@ -11,7 +11,7 @@ use wiremesh::HeaderSupport;
 
 use super::{Cli, exit_code};
 use crate::{
-    config::{Config, ProtocolInfo},
+    config::{Config, ProtocolInfo, check_users},
     net::tls,
     registry::Registry,
     server::Server,
@@ -27,7 +27,7 @@ pub(super) fn check(protocols: &[ProtocolInfo], files: &[PathBuf]) -> anyhow::Re
     let mut fine = true;
     for file in files {
         match load(file, protocols) {
-            Some(config) if !tls_files(file, &config) => fine = false,
+            Some(config) if !other_files(file, &config) => fine = false,
             Some(config) => {
                 let listeners = count(config.listeners.len(), "listener");
                 let clusters = count(config.clusters.len(), "cluster");
@@ -39,9 +39,10 @@ pub(super) fn check(protocols: &[ProtocolInfo], files: &[PathBuf]) -> anyhow::Re
     Ok(exit_code(fine))
 }
 
-/// Whether the files that TLS needs can be used; what is wrong with them goes to standard error.
-fn tls_files(file: &Path, config: &Config) -> bool {
-    let mistakes = tls::check(config);
+/// Whether the files that the configuration names can be used; what is wrong with them goes to standard error.
+fn other_files(file: &Path, config: &Config) -> bool {
+    let mut mistakes = tls::check(config);
+    mistakes.extend(check_users(config));
     mistakes.iter().for_each(|mistake| eprintln!("{}: {mistake}", file.display()));
     mistakes.is_empty()
 }

@@ -1,7 +1,7 @@
-use std::{any::TypeId, fmt, sync::Arc};
+use std::{any::TypeId, collections::BTreeMap, fmt, sync::Arc};
 
 use wiremesh::{
-    HeaderSupport, OptionError, Protocol,
+    HeaderSupport, OptionError, Protocol, User,
     correlation::{ById, InOrder, Session},
     topology::{TopologyError, TopologyOptions},
 };
@@ -23,6 +23,8 @@ pub struct ProtocolInfo {
     pub starts_tls: bool,
     /// Whether the protocol takes an option (name, value), and if not, why.
     pub check_option: OptionCheck,
+    /// Whether the protocol, with these options, takes these users, and if not, why.
+    pub check_users: UsersCheck,
     /// Whether the endpoints of a cluster hold different data.
     pub stateful: bool,
     /// Whether the protocol can learn a topology (kind, options), and if not, why.
@@ -31,6 +33,10 @@ pub struct ProtocolInfo {
 
 /// Whether a protocol takes an option (name, value), and if not, why.
 pub type OptionCheck = Arc<dyn Fn(&str, &str) -> Result<(), OptionError> + Send + Sync>;
+
+/// Whether a protocol, with these options, takes these users, and if not, why.
+pub type UsersCheck =
+    Arc<dyn Fn(&BTreeMap<String, String>, &[User]) -> Result<(), OptionError> + Send + Sync>;
 
 /// Whether a protocol can learn a topology (kind, options), and if not, why.
 pub type TopologyCheck =
@@ -47,6 +53,10 @@ impl ProtocolInfo {
             server_first: P::SERVER_FIRST,
             starts_tls: P::STARTS_TLS,
             check_option: Arc::new(move |name, value| protocol.clone().set_option(name, value)),
+            check_users: Arc::new(|_, users| match users {
+                [] => Ok(()),
+                _ => Err(OptionError::Unknown("the protocol knows none")),
+            }),
             stateful: false,
             check_topology: Arc::new(|_, _| Err(TopologyError::Kind(&[]))),
         }

@@ -12,6 +12,8 @@ use std::{
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::secret::Secret;
+
 /// A length of time: `250ms`, `3s`, `1.5s`, `5m`, `1h`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Duration(pub time::Duration);
@@ -432,6 +434,7 @@ pub(super) fn check_format(format: &str, text: &str) -> Result<(), String> {
         "wiremesh-address" => parses::<Address>(text),
         "wiremesh-cidr" => parses::<Cidr>(text),
         "wiremesh-log-path" => parses::<LogPath>(text),
+        "wiremesh-secret" => Secret::check(text),
         "wiremesh-socket" => text.parse::<SocketAddr>().map(drop).map_err(|_| {
             format!("{text:?} is not an IP address with a port; write it like 127.0.0.1:9901")
         }),

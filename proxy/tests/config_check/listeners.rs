@@ -33,7 +33,7 @@ fn listeners() {
         &[
             "2:43: protocol \"bolt\" is here twice; remove one of them",
             "2:49: \"greeter\" cannot be told from others, since its server speaks first; give it a listener of its own",
-            "2:58: unknown protocol \"http\"; the protocols are bolt, reading, bare, greeter, store",
+            "2:58: unknown protocol \"http\"; the protocols are bolt, reading, bare, greeter, store, guarded",
         ],
     );
     listener_says("address: 127.0.0.1:1, protocols: [greeter]", &[]);

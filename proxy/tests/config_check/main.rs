@@ -4,13 +4,14 @@ mod clusters;
 mod document;
 mod listeners;
 mod routes;
+mod users;
 
 use std::sync::Arc;
 
 use wiremesh::{HeaderSupport, OptionError, topology::TopologyError};
 use wiremesh_proxy::config::{Config, ProtocolInfo};
 
-fn protocols() -> [ProtocolInfo; 5] {
+fn protocols() -> [ProtocolInfo; 6] {
     let mut bolt = plain("bolt", HeaderSupport::Edit, false);
     bolt.check_option = Arc::new(|name, value| match (name, value) {
         ("go_away", "true" | "false") => Ok(()),
@@ -23,6 +24,7 @@ fn protocols() -> [ProtocolInfo; 5] {
         plain("bare", HeaderSupport::None, false),
         plain("greeter", HeaderSupport::None, true),
         store(),
+        guarded(),
     ]
 }
 
@@ -44,6 +46,26 @@ fn store() -> ProtocolInfo {
     store
 }
 
+/// Asks its clients who they are, if it has `ask`.
+fn guarded() -> ProtocolInfo {
+    let mut guarded = plain("guarded", HeaderSupport::None, true);
+    guarded.check_option = Arc::new(|_, _| Ok(()));
+    guarded.check_users = Arc::new(|options, users| {
+        let value = |text: String| Err(OptionError::Value(text.into()));
+        match users {
+            _ if !options.contains_key("ask") && users.is_empty() => Ok(()),
+            _ if !options.contains_key("ask") => Err(OptionError::Unknown("set ask")),
+            [] => value("list one".into()),
+            [_, _, _, ..] => value("three are too many".into()),
+            _ => match users.iter().find(|user| user.plugin.is_some()) {
+                Some(user) => value(format!("{:?} has a plugin", user.name)),
+                None => Ok(()),
+            },
+        }
+    });
+    guarded
+}
+
 fn plain(name: &'static str, headers: HeaderSupport, server_first: bool) -> ProtocolInfo {
     ProtocolInfo {
         name,
@@ -53,6 +75,10 @@ fn plain(name: &'static str, headers: HeaderSupport, server_first: bool) -> Prot
         server_first,
         starts_tls: false,
         check_option: Arc::new(|_, _| Err(OptionError::Unknown("this protocol has none"))),
+        check_users: Arc::new(|_, users| match users {
+            [] => Ok(()),
+            _ => Err(OptionError::Unknown("there is nobody")),
+        }),
         stateful: false,
         check_topology: Arc::new(|_, _| Err(TopologyError::Kind(&[]))),
     }

@@ -55,6 +55,7 @@ impl<'a> Check<'a> {
         if let Some(tls) = &listener.tls {
             self.listener_tls(at.field("tls"), tls, &protocols);
         }
+        self.users(at, listener, &protocols);
         self.routes(at, listener, &protocols);
     }
 

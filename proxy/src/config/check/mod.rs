@@ -4,6 +4,7 @@
 mod cluster;
 mod listener;
 mod route;
+mod users;
 
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Digests, ListenerTls, Route, Sample, SlowLog};
+use super::{Digests, ListenerTls, Route, Sample, SlowLog, User};
 use crate::config::value::{Address, ByteSize, Cidr, Duration};
 
 /// A place where clients connect.
@@ -26,6 +26,9 @@ pub struct Listener {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ListenerTls")]
     pub tls: Option<ListenerTls>,
+    /// Who may log in, with protocols whose clients the proxy itself asks who they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<User>,
     /// How large a message may be.
     #[serde(default)]
     pub limits: Limits,
@@ -84,6 +87,7 @@ impl Listener {
             protocols,
             options: BTreeMap::new(),
             tls: None,
+            users: Vec::new(),
             limits: Limits::default(),
             allow: Vec::new(),
             deny: Vec::new(),

@@ -4,6 +4,7 @@ mod cluster;
 mod listener;
 mod route;
 mod tls;
+mod user;
 mod watch;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ pub use route::{
     MirrorOnly, Reply, Retry, RetryOn, Route, Target, WeightedCluster,
 };
 pub use tls::{ClientCertificate, ClusterTls, ListenerTls};
+pub use user::{UpstreamUser, User};
 pub use watch::{Digests, Sample, SlowLog};
 
 use super::value::{Duration, LogPath};
