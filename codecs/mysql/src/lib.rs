@@ -25,6 +25,7 @@ pub mod error;
 mod frame;
 pub mod handshake;
 mod identity;
+pub mod pooled;
 mod protocol;
 pub mod reply;
 pub mod session;

@@ -1,0 +1,3 @@
+//! Clients of many over upstream connections of few: the parts of the pooled mode.
+
+pub mod statements;
