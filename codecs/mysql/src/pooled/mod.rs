@@ -1,3 +1,4 @@
 //! Clients of many over upstream connections of few: the parts of the pooled mode.
 
 pub mod statements;
+pub mod transcode;

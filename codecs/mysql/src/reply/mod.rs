@@ -7,5 +7,6 @@ mod tracker;
 
 pub use packet::{ErrPacket, OkPacket};
 pub use progress::Outcome;
+pub(crate) use progress::{Part, Phase, Progress, Then};
 pub use shape::Shape;
 pub use tracker::Tracker;

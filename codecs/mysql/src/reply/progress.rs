@@ -41,18 +41,34 @@ pub struct Outcome {
 
 /// Where a reply is.
 #[derive(Clone, Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     capabilities: Capabilities,
-    shape: Shape,
-    pub(super) phase: Phase,
+    pub(crate) shape: Shape,
+    pub(crate) phase: Phase,
     /// The rows are those of OUT parameters, behind which there is an OK always. MySQL says so before the rows only.
-    out_parameters: bool,
-    pub(super) outcome: Outcome,
+    pub(crate) out_parameters: bool,
+    pub(crate) outcome: Outcome,
+}
+
+/// What a packet is to those who give it another form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// A description, a row, a text, or what belongs to a login: the same for everybody.
+    Plain,
+    /// How many columns there are, or which file is wanted.
+    Head,
+    Ok,
+    /// An EOF, or the OK that stands for it, behind rows, descriptions alone, or in place of an OK.
+    End,
+    /// An EOF behind descriptions, which rows may follow.
+    DefinitionsEnd,
+    Prepared,
+    Error,
 }
 
 /// What comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     Done,
     Single,
     Text,
@@ -73,7 +89,7 @@ pub(super) enum Phase {
 
 /// What comes after descriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Then {
+pub(crate) enum Then {
     Rows,
     /// Descriptions of so many columns.
     Columns(u16, bool),
@@ -81,13 +97,13 @@ pub(super) enum Then {
 }
 
 impl Progress {
-    pub(super) fn new(capabilities: Capabilities) -> Self {
+    pub(crate) fn new(capabilities: Capabilities) -> Self {
         let outcome = Outcome::default();
         let (shape, phase) = (Shape::None, Phase::Done);
         Self { capabilities, shape, phase, out_parameters: false, outcome }
     }
 
-    pub(super) fn begin(&mut self, shape: Shape) {
+    pub(crate) fn begin(&mut self, shape: Shape) {
         self.shape = shape;
         self.phase = match shape {
             Shape::None => Phase::Done,
@@ -108,7 +124,23 @@ impl Progress {
         self.capabilities.has(capability)
     }
 
-    pub(super) fn on_packet(&mut self, packet: Passed<'_>) -> Result<(), DecodeError> {
+    /// What the packet is that comes next, by the first byte and the length of its body.
+    pub(crate) fn part(&self, first: Option<u8>, len: usize) -> Part {
+        match (self.phase, first) {
+            (Phase::Rows, Some(1..=250)) => Part::Plain,
+            (_, Some(ERR)) => Part::Error,
+            (Phase::Rows | Phase::Fields, Some(EOF)) if self.is_end(first, len) => Part::End,
+            (Phase::Single | Phase::Result | Phase::Upload | Phase::Login, Some(OK)) => Part::Ok,
+            (Phase::Single, _) => Part::End,
+            (Phase::Result | Phase::Upload, _) if self.is_end(first, len) => Part::End,
+            (Phase::Result | Phase::Upload, _) => Part::Head,
+            (Phase::DefinitionsEnd(_), _) => Part::DefinitionsEnd,
+            (Phase::Prepared, _) => Part::Prepared,
+            _ => Part::Plain,
+        }
+    }
+
+    pub(crate) fn on_packet(&mut self, packet: Passed<'_>) -> Result<(), DecodeError> {
         // Rows first: there are many of them.
         let first = packet.first();
         if self.phase == Phase::Rows && !matches!(first, Some(EOF | ERR)) {
@@ -164,9 +196,9 @@ impl Progress {
     }
 
     /// Whether a packet that begins like it is the end of rows, and not one of them.
-    fn is_end(&self, packet: Passed<'_>) -> bool {
+    fn is_end(&self, first: Option<u8>, len: usize) -> bool {
         let max = if self.has(Capabilities::DEPRECATE_EOF) { MAX_BODY - 1 } else { MAX_EOF };
-        packet.first() == Some(EOF) && packet.len <= max
+        first == Some(EOF) && len <= max
     }
 
     /// One result is over.
@@ -198,7 +230,7 @@ impl Progress {
                 Ok(self.after_result(status))
             }
             // Some servers answer so where there are neither rows nor counts.
-            Some(EOF) if self.is_end(packet) => {
+            Some(EOF) if self.is_end(packet.first(), packet.len) => {
                 let status = self.note_end(packet)?;
                 Ok(self.after_result(status))
             }
@@ -241,7 +273,7 @@ impl Progress {
     }
 
     fn on_definitions_end(&mut self, packet: Passed<'_>, then: Then) -> Result<Phase, Short> {
-        if !self.is_end(packet) {
+        if !self.is_end(packet.first(), packet.len) {
             return Err(Short);
         }
         let status = self.note_end(packet)?;
@@ -256,7 +288,7 @@ impl Progress {
 
     /// A packet that begins like the end of rows.
     fn on_rows_end(&mut self, packet: Passed<'_>) -> Result<Phase, Short> {
-        if !self.is_end(packet) {
+        if !self.is_end(packet.first(), packet.len) {
             self.outcome.rows = self.outcome.rows.saturating_add(1);
             return Ok(Phase::Rows);
         }
@@ -265,7 +297,7 @@ impl Progress {
     }
 
     fn on_field(&mut self, packet: Passed<'_>) -> Result<Phase, Short> {
-        if !self.is_end(packet) {
+        if !self.is_end(packet.first(), packet.len) {
             return Ok(Phase::Fields);
         }
         self.note_end(packet)?;
