@@ -1,0 +1,141 @@
+//! The state of sessions, as far as it can be made anew on another connection: schema, character sets, system variables.
+
+mod difference;
+mod follow;
+mod setup;
+mod variables;
+
+use std::sync::Arc;
+
+pub use difference::{Difference, Replay};
+pub use follow::{Assignment, Literal, Pin};
+pub use setup::{LOGIN_COLLATION, setup};
+pub use variables::VARIABLES;
+
+use crate::collation::{Collation, is_bytewise};
+use variables::{MAX_JOIN_SIZE, SQL_BIG_SELECTS, twin};
+
+/// What a session has that differs from what servers give to one that begins; or what is set on an upstream connection.
+///
+/// To clone it is to count a reference, and a state equals its clones at a glance.
+#[derive(Clone, Debug)]
+pub struct State(Arc<Parts>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Parts {
+    /// Empty: none.
+    schema: Text,
+    charset: Charset,
+    /// Those that were set, in order. Of the others each has the server's default.
+    variables: Vec<(&'static str, Text)>,
+}
+
+type Text = Box<[u8]>;
+
+/// The character sets of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Charset {
+    client: Text,
+    /// Empty: `NULL`.
+    results: Text,
+    connection: Text,
+    /// `None`: the default of that of the connection, which is up to the server.
+    collation: Option<Text>,
+}
+
+impl Charset {
+    fn of(collation: &Collation) -> Self {
+        let charset: Text = collation.charset().as_bytes().into();
+        let name = collation.name.as_bytes().into();
+        let (results, connection) = (charset.clone(), charset.clone());
+        Self { client: charset, results, connection, collation: Some(name) }
+    }
+}
+
+impl State {
+    /// That of a session that begins, in this schema (none, if empty), with the collation
+    /// [of its login](crate::collation::Collations::at_login).
+    pub fn begun(schema: &[u8], collation: &Collation) -> Self {
+        let charset = Charset::of(collation);
+        Self(Arc::new(Parts { schema: schema.into(), charset, variables: Vec::new() }))
+    }
+
+    /// That of an upstream connection on which [`setup`] was answered, after its login or `COM_RESET_CONNECTION`, which
+    /// leaves the schema as it was.
+    pub fn set_up(schema: &[u8]) -> Self {
+        Self::begun(schema, &LOGIN_COLLATION)
+    }
+
+    /// The schema, as servers tell it: in UTF-8. Empty where there is none.
+    pub fn schema(&self) -> &[u8] {
+        &self.0.schema
+    }
+
+    /// The character set of what the client says.
+    pub fn charset(&self) -> &[u8] {
+        &self.0.charset.client
+    }
+
+    /// Whether statements may be read [byte by byte](is_bytewise).
+    pub fn is_bytewise(&self) -> bool {
+        is_bytewise(self.charset())
+    }
+
+    /// What this variable of [`VARIABLES`] was set to; `None`: the server's default.
+    pub fn variable(&self, name: &str) -> Option<&[u8]> {
+        let variables = &self.0.variables;
+        let at = variables.binary_search_by_key(&name, |(name, _)| name).ok()?;
+        variables.get(at).map(|(_, value)| &**value)
+    }
+
+    /// Another schema; none, if empty.
+    pub fn set_schema(&mut self, schema: &[u8]) {
+        if self.schema() != schema {
+            self.parts().schema = schema.into();
+        }
+    }
+
+    fn parts(&mut self) -> &mut Parts {
+        Arc::make_mut(&mut self.0)
+    }
+
+    /// `None`: the server's default.
+    fn set_variable(&mut self, name: &'static str, value: Option<&[u8]>) {
+        if let Some(twin) = twin(name) {
+            self.put(twin, None);
+        }
+        if name == MAX_JOIN_SIZE {
+            self.put(SQL_BIG_SELECTS, None);
+        }
+        self.put(name, value);
+    }
+
+    fn put(&mut self, name: &'static str, value: Option<&[u8]>) {
+        if self.variable(name) == value {
+            return;
+        }
+        let variables = &mut self.parts().variables;
+        let at = variables.binary_search_by_key(&name, |(name, _)| name);
+        match (at, value) {
+            (Ok(at), Some(value)) => {
+                if let Some((_, old)) = variables.get_mut(at) {
+                    *old = value.into();
+                }
+            }
+            (Ok(at), None) => drop(variables.remove(at)),
+            (Err(at), Some(value)) => variables.insert(at, (name, value.into())),
+            (Err(_), None) => {}
+        }
+    }
+}
+
+impl PartialEq for State {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Eq for State {}
+
+#[cfg(test)]
+mod tests;
