@@ -44,16 +44,16 @@ impl State {
 
     fn statement(&self, has: &Self) -> Option<String> {
         let mut set = Statement::default();
-        if self.0.charset != has.0.charset {
-            set.charset(&self.0.charset);
+        if self.parts.charset != has.parts.charset {
+            set.charset(&self.parts.charset);
         }
         let join = [MAX_JOIN_SIZE, SQL_BIG_SELECTS];
-        for (name, _) in &has.0.variables {
+        for (name, _) in &has.parts.variables {
             if self.variable(name).is_none() && !join.contains(name) {
                 set.variable(name, None);
             }
         }
-        for (name, value) in &self.0.variables {
+        for (name, value) in &self.parts.variables {
             if has.variable(name) != Some(value) && !join.contains(name) {
                 set.variable(name, Some(value));
             }

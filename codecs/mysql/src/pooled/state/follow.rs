@@ -1,7 +1,7 @@
 use thiserror::Error;
 
 use super::variables::{MAX_JOIN_SIZE, SQL_BIG_SELECTS, find, twin};
-use super::{State, Text};
+use super::{Parts, State, Text};
 use crate::session::{Change, Changes};
 use crate::wire::Short;
 
@@ -147,13 +147,12 @@ impl State {
             return Err(Pin::Value(name.into()));
         }
         match name {
-            b"character_set_client" => self.parts().charset.client = value.into(),
-            b"character_set_results" => self.parts().charset.results = value.into(),
+            b"character_set_client" => self.edit(|parts| parts.charset.client = value.into()),
+            b"character_set_results" => self.edit(|parts| parts.charset.results = value.into()),
             // Which sets the collation to its default.
-            b"character_set_connection" => {
-                let charset = &mut self.parts().charset;
+            b"character_set_connection" => self.edit(|Parts { charset, .. }| {
                 (charset.connection, charset.collation) = (value.into(), None);
-            }
+            }),
             name => match find(name) {
                 Some(name) => self.set_variable(name, Some(value)),
                 None => return Err(Pin::Variable(name.into())),
@@ -173,13 +172,14 @@ impl State {
     }
 
     fn set_collation(&mut self, name: &[u8]) {
-        let charset = &mut self.parts().charset;
-        // MariaDB's short names are of the character set that there is.
-        if !name.starts_with(b"uca1400") {
-            let of = name.split(|byte| *byte == b'_').next().unwrap_or(name);
-            charset.connection = of.to_ascii_lowercase().into();
-        }
-        charset.collation = Some(name.into());
+        self.edit(|Parts { charset, .. }| {
+            // MariaDB's short names are of the character set that there is.
+            if !name.starts_with(b"uca1400") {
+                let of = name.split(|byte| *byte == b'_').next().unwrap_or(name);
+                charset.connection = of.to_ascii_lowercase().into();
+            }
+            charset.collation = Some(name.into());
+        });
     }
 
     /// What the text says, where the server does not tell it.

@@ -5,6 +5,7 @@ mod follow;
 mod setup;
 mod variables;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 pub use difference::{Difference, Replay};
@@ -19,7 +20,10 @@ use variables::{MAX_JOIN_SIZE, SQL_BIG_SELECTS, twin};
 ///
 /// To clone it is to count a reference, and a state equals its clones at a glance.
 #[derive(Clone, Debug)]
-pub struct State(Arc<Parts>);
+pub struct State {
+    parts: Arc<Parts>,
+    fingerprint: u64,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Parts {
@@ -33,7 +37,7 @@ struct Parts {
 type Text = Box<[u8]>;
 
 /// The character sets of a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Charset {
     client: Text,
     /// Empty: `NULL`.
@@ -52,12 +56,22 @@ impl Charset {
     }
 }
 
+impl Parts {
+    fn fingerprint(&self) -> u64 {
+        // Not one of the fast ones, for which two states that look the same are easily made.
+        let mut hasher = DefaultHasher::new();
+        (&self.charset, &self.variables).hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
 impl State {
     /// That of a session that begins, in this schema (none, if empty), with the collation
     /// [of its login](crate::collation::Collations::at_login).
     pub fn begun(schema: &[u8], collation: &Collation) -> Self {
         let charset = Charset::of(collation);
-        Self(Arc::new(Parts { schema: schema.into(), charset, variables: Vec::new() }))
+        let parts = Parts { schema: schema.into(), charset, variables: Vec::new() };
+        Self { fingerprint: parts.fingerprint(), parts: Arc::new(parts) }
     }
 
     /// That of an upstream connection on which [`setup`] was answered, after its login or `COM_RESET_CONNECTION`, which
@@ -68,12 +82,12 @@ impl State {
 
     /// The schema, as servers tell it: in UTF-8. Empty where there is none.
     pub fn schema(&self) -> &[u8] {
-        &self.0.schema
+        &self.parts.schema
     }
 
     /// The character set of what the client says.
     pub fn charset(&self) -> &[u8] {
-        &self.0.charset.client
+        &self.parts.charset.client
     }
 
     /// Whether statements may be read [byte by byte](is_bytewise).
@@ -81,9 +95,14 @@ impl State {
         is_bytewise(self.charset())
     }
 
+    /// Of all but the schema. Where it is equal a statement's text means the same, as far as that is up to the session.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
     /// What this variable of [`VARIABLES`] was set to; `None`: the server's default.
     pub fn variable(&self, name: &str) -> Option<&[u8]> {
-        let variables = &self.0.variables;
+        let variables = &self.parts.variables;
         let at = variables.binary_search_by_key(&name, |(name, _)| name).ok()?;
         variables.get(at).map(|(_, value)| &**value)
     }
@@ -91,12 +110,14 @@ impl State {
     /// Another schema; none, if empty.
     pub fn set_schema(&mut self, schema: &[u8]) {
         if self.schema() != schema {
-            self.parts().schema = schema.into();
+            self.edit(|parts| parts.schema = schema.into());
         }
     }
 
-    fn parts(&mut self) -> &mut Parts {
-        Arc::make_mut(&mut self.0)
+    fn edit(&mut self, edit: impl FnOnce(&mut Parts)) {
+        let parts = Arc::make_mut(&mut self.parts);
+        edit(parts);
+        self.fingerprint = parts.fingerprint();
     }
 
     /// `None`: the server's default.
@@ -114,24 +135,25 @@ impl State {
         if self.variable(name) == value {
             return;
         }
-        let variables = &mut self.parts().variables;
-        let at = variables.binary_search_by_key(&name, |(name, _)| name);
-        match (at, value) {
-            (Ok(at), Some(value)) => {
-                if let Some((_, old)) = variables.get_mut(at) {
-                    *old = value.into();
+        self.edit(|Parts { variables, .. }| {
+            match (variables.binary_search_by_key(&name, |(name, _)| name), value) {
+                (Ok(at), Some(value)) => {
+                    if let Some((_, old)) = variables.get_mut(at) {
+                        *old = value.into();
+                    }
                 }
+                (Ok(at), None) => drop(variables.remove(at)),
+                (Err(at), Some(value)) => variables.insert(at, (name, value.into())),
+                (Err(_), None) => {}
             }
-            (Ok(at), None) => drop(variables.remove(at)),
-            (Err(at), Some(value)) => variables.insert(at, (name, value.into())),
-            (Err(_), None) => {}
-        }
+        });
     }
 }
 
 impl PartialEq for State {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+        Arc::ptr_eq(&self.parts, &other.parts)
+            || (self.fingerprint == other.fingerprint && self.parts == other.parts)
     }
 }
 

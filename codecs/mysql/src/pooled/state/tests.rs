@@ -438,6 +438,32 @@ fn to_compare_costs_nothing() {
 }
 
 #[test]
+fn fingerprints() {
+    let state = |variables: &[(&'static str, &str)]| {
+        let mut state = session();
+        let text = variables
+            .iter()
+            .map(|(name, _)| Assignment { name: name.as_bytes(), value: Literal::Other });
+        state.follow_set(Changes::new(&told(variables)), text).expect("it is told");
+        state
+    };
+    let ansi = state(&[("sql_mode", "ANSI")]);
+    assert_eq!(ansi.fingerprint(), state(&[("sql_mode", "ANSI")]).fingerprint());
+    let mut elsewhere = ansi.clone();
+    elsewhere.set_schema(b"mysql");
+    assert_eq!(ansi.fingerprint(), elsewhere.fingerprint());
+    assert_ne!(ansi, elsewhere);
+    for other in [
+        session(),
+        state(&[("sql_mode", "ANSI_QUOTES")]),
+        state(&[("sql_mode", "ANSI"), ("sql_notes", "OFF")]),
+        state(&[("sql_mode", "ANSI"), ("character_set_results", "")]),
+    ] {
+        assert_ne!(ansi.fingerprint(), other.fingerprint());
+    }
+}
+
+#[test]
 fn what_switches_tracking_on() {
     assert!(setup(b"8.0.33").ends_with("@@session.session_track_gtids='OWN_GTID'"));
     assert!(!setup(b"11.4.5-MariaDB-log").contains("gtids"));
