@@ -2,17 +2,18 @@
 
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     sync::{Arc, atomic::AtomicU64},
 };
 
 use anyhow::{Context, bail};
-use wiremesh::{Limits, User};
+use wiremesh::{Failure, Limits, User};
 
 use crate::{
     cluster::Shared,
     config::{self, Config},
     net::tls::{ClientTls, ServerTls},
-    policy::{Authorize, Filters, RouteTable},
+    policy::{Authorize, Filters, PeerInfo, RouteTable, Trusted, Verdict},
     registry::Registry,
     telemetry::AccessLog,
 };
@@ -43,6 +44,8 @@ pub struct ListenerPlan {
     pub tls: Option<ServerTls>,
     /// Who may log in, by what the files say now.
     pub users: Arc<[User]>,
+    /// Who may say whose a connection is; `None`: nobody is listened to.
+    pub trusted: Option<Trusted>,
     /// Who may connect; `None`: everybody.
     pub authorize: Option<Authorize>,
     /// Where requests go.
@@ -64,6 +67,43 @@ fn users(listener: &config::Listener, registry: &Registry) -> anyhow::Result<Vec
         }
     }
     Ok(users)
+}
+
+impl ListenerPlan {
+    /// What becomes of a connection from this address.
+    pub fn origin(&self, ip: Option<IpAddr>) -> Origin {
+        let required = self.config.proxy_protocol.as_ref().is_some_and(|it| it.required);
+        match &self.trusted {
+            Some(trusted) if trusted.trusts(ip) => Origin::Introduced { required },
+            Some(_) if required => Origin::Untrusted,
+            _ => Origin::Direct,
+        }
+    }
+
+    /// Whether a client of this address may connect at all.
+    pub fn admit(&self, ip: Option<IpAddr>) -> Result<(), Failure> {
+        if let Some(authorize) = &self.authorize {
+            authorize.check(ip)?;
+        }
+        match self.filters.on_connection(&PeerInfo { ip, listener: &self.name }) {
+            Verdict::Continue => Ok(()),
+            Verdict::Reply(failure) => Err(failure),
+        }
+    }
+}
+
+/// Whose a connection is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// That of whoever has connected.
+    Direct,
+    /// That of whom its header tells, if it has one, or must have one.
+    Introduced {
+        /// Whether it must.
+        required: bool,
+    },
+    /// Nobody's: it would have to have a header, and that would not be believed.
+    Untrusted,
 }
 
 impl Snapshot {
@@ -90,6 +130,7 @@ impl Snapshot {
             if let Some(known) = known {
                 routes.adopt(&known.routes);
             }
+            let trusted = listener.proxy_protocol.as_ref();
             let tls = listener.tls.as_ref().map(ServerTls::load).transpose();
             let users =
                 users(listener, registry).with_context(|| format!("listener {}", listener.name))?;
@@ -98,6 +139,7 @@ impl Snapshot {
                 tls: tls.with_context(|| format!("listener {}", listener.name))?,
                 name: listener.name.as_str().into(),
                 limits: listener.limits.to_decoder(),
+                trusted: trusted.map(|it| Trusted::compile(&it.trusted)),
                 authorize: Authorize::compile(&listener.allow, &listener.deny),
                 routes: Arc::new(routes),
                 filters: filters.get(&listener.name).cloned().unwrap_or_default(),

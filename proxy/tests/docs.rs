@@ -31,7 +31,7 @@ fn code() -> BTreeSet<&'static str> {
 #[test]
 fn configurations_are_right() {
     let blocks = blocks("yaml");
-    assert_eq!(blocks.len(), 5);
+    assert_eq!(blocks.len(), 6);
     for yaml in blocks {
         let parsed =
             Config::parse("operating.md", yaml, &|_| None, &Registry::bundled().protocols());

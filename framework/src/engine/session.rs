@@ -17,6 +17,8 @@ use super::wheel::{Timer, Wheel};
 ///      ▼ connect_failed            └── reset_done ── resetting           lost: gone from any of these
 ///    gone
 /// ```
+///
+/// One that is being opened may be [claimed](Self::claim): then it is its client's at once.
 #[derive(Debug)]
 pub struct SessionPool<C> {
     connections: Vec<State<C>>,
@@ -134,6 +136,18 @@ impl<C: Clone + PartialEq> SessionPool<C> {
             self.coming = self.coming.saturating_sub(1);
             self.make_clean(connection);
         }
+    }
+
+    /// Says for whom a connection is that is still being opened, where that has to be told to the other side: it is this
+    /// client's, the one that waited for the longest time, until it is [lost](Self::lost). `None`: nobody waits.
+    pub fn claim(&mut self, connection: usize) -> Option<C> {
+        if !matches!(self.connections.get(connection), Some(State::Connecting)) {
+            return None;
+        }
+        let client = self.next_client()?;
+        self.coming = self.coming.saturating_sub(1);
+        self.put(connection, State::Lent(client.clone()));
+        Some(client)
     }
 
     /// A connection could not be opened. The client that waited for the longest time, if any, waits no longer: it is to

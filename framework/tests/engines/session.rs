@@ -32,6 +32,7 @@ struct Seen {
     opened: usize,
     refused: usize,
     reset: usize,
+    claimed: usize,
     lost: usize,
     expired: usize,
     cancelled: usize,
@@ -133,6 +134,12 @@ impl Simulation {
                 assert_eq!(failed, self.line.pop_front().map(|(client, _)| client));
                 seen.refused += 1;
             }
+            (State::Connecting, 3..5) => {
+                let claimed = self.pool.claim(connection);
+                assert_eq!(claimed, self.line.pop_front().map(|(client, _)| client));
+                next = Some(claimed.map_or(state, |client| State::Lent(client, false)));
+                seen.claimed += usize::from(claimed.is_some());
+            }
             (State::Connecting, _) => {
                 self.pool.connected(connection);
                 next = Some(State::Clean);
@@ -170,6 +177,7 @@ impl Simulation {
         if state != Some(State::Connecting) {
             self.pool.connected(connection);
             assert_eq!(self.pool.connect_failed(connection), None);
+            assert_eq!(self.pool.claim(connection), None);
         } else {
             assert_eq!(self.pool.lost(connection), None);
         }
@@ -242,8 +250,9 @@ fn connections_are_lent_to_one_client_each() {
         assert!(simulation.line.is_empty());
     }
     println!("{seen:?}");
-    let Seen { at_once, lent, full, opened, refused, reset, lost, expired, cancelled } = seen;
-    let seen = [at_once, lent, full, opened, refused, reset, lost, expired, cancelled];
+    let Seen { at_once, lent, full, opened, refused, reset, claimed, lost, expired, cancelled } =
+        seen;
+    let seen = [at_once, lent, full, opened, refused, reset, claimed, lost, expired, cancelled];
     assert!(seen.iter().all(|n| *n > 0));
 }
 

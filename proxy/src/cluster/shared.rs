@@ -19,7 +19,7 @@ use super::gauge::{Gauge, Tally};
 use super::resolve::{Name, names};
 use super::shards::{Learnt, LearntShard, ShardTable};
 use crate::config;
-use crate::net::{Dial, tls::ClientTls};
+use crate::net::{Dial, Introduction, tls::ClientTls};
 
 /// One cluster: its settings, its endpoints, and its bounds.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ impl Shared {
     pub fn dial(&self, address: &Address) -> Dial {
         let tls = self.tls.load();
         let tls = tls.as_ref().map(|tls| tls.to(self.host(address).as_deref(), address));
-        Dial { address: address.clone(), tls }
+        Dial { address: address.clone(), tls, introduction: self.introduction() }
     }
 
     /// The same for one that may not be among them yet: `told` is what it is called.
@@ -128,7 +128,13 @@ impl Shared {
         let Some(host) = host else { return self.dial(address) };
         let tls = self.tls.load();
         let tls = tls.as_ref().map(|tls| tls.to(Some(host), address));
-        Dial { address: address.clone(), tls }
+        Dial { address: address.clone(), tls, introduction: self.introduction() }
+    }
+
+    /// What is said first on connections that are nobody's in particular.
+    fn introduction(&self) -> Option<Introduction> {
+        let version = self.config.load().proxy_protocol?;
+        Some(Introduction { version, client: None })
     }
 
     /// The host name that the configuration, or else the topology, has for an address.

@@ -26,6 +26,7 @@ use super::{
     upstream::Upstream,
 };
 use crate::cluster::LocalCluster;
+use crate::net::Addresses;
 use crate::worker::{Accepted, ListenerView, OWED_HIGH, Overdue, Pace};
 
 /// One client connection, as its requests' replies see it.
@@ -35,6 +36,8 @@ where
 {
     pub id: u64,
     pub peer: String,
+    /// Where it comes from, and where it has connected to.
+    pub addresses: Option<Addresses>,
     /// The address that it connected to.
     pub local: String,
     pub listener: RefCell<Rc<ListenerView>>,
@@ -99,7 +102,9 @@ where
 {
     pub fn new(id: u64, accepted: &Accepted, now: Instant) -> Self {
         let local = accepted.stream.local_text();
-        Self::with(id, accepted.peer.clone(), local, accepted.listener.clone(), now)
+        let addresses = accepted.told.or_else(|| accepted.stream.addresses());
+        let listener = accepted.listener.clone();
+        Self { addresses, ..Self::with(id, accepted.peer.clone(), local, listener, now) }
     }
 
     fn with(
@@ -112,6 +117,7 @@ where
         Self {
             id,
             peer,
+            addresses: None,
             local,
             listener: RefCell::new(listener),
             shadow: RefCell::default(),
@@ -166,7 +172,7 @@ where
             let listener = self.listener.borrow().clone();
             let new = Self::with(self.id, self.peer.clone(), self.local.clone(), listener, now);
             new.state.set(State::Closed);
-            Rc::new(new)
+            Rc::new(Self { addresses: self.addresses, ..new })
         };
         shadow.get_or_insert_with(new).clone()
     }

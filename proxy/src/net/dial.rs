@@ -1,7 +1,9 @@
 use std::io;
 
+use tokio::io::AsyncWriteExt;
+
 use super::{
-    Stream,
+    Addresses, Introduction, Stream,
     tls::{self, Connecting, Tls},
 };
 use crate::{cluster::Address, telemetry::EndpointSeries};
@@ -13,6 +15,8 @@ pub struct Dial {
     pub address: Address,
     /// How TLS is spoken with it; `None`: not at all.
     pub tls: Option<Connecting>,
+    /// What is said before all else, TLS included.
+    pub introduction: Option<Introduction>,
 }
 
 /// Why there is no connection.
@@ -38,10 +42,17 @@ impl ConnectError {
 impl Stream {
     /// Connects to an endpoint, the TLS handshake included.
     pub async fn connect(dial: Dial) -> Result<Self, ConnectError> {
-        let stream = Self::open(&dial.address).await?;
+        Self::open(&dial.address).await?.begin(dial).await
+    }
+
+    /// Says what is said first, and has TLS begin.
+    pub async fn begin(mut self, dial: Dial) -> Result<Self, ConnectError> {
+        if let Some(introduction) = dial.introduction {
+            self.write_all(&introduction.to_bytes()).await?;
+        }
         match dial.tls {
-            None => Ok(stream),
-            Some(tls) => stream.start_tls(tls).await,
+            None => Ok(self),
+            Some(tls) => self.start_tls(tls).await,
         }
     }
 
@@ -54,9 +65,17 @@ impl Stream {
     }
 }
 
+impl Dial {
+    /// Says that the connection is this client's, where anything is said of that.
+    pub fn with_client(mut self, client: Option<Addresses>) -> Self {
+        self.introduction = self.introduction.map(|it| Introduction { client, ..it });
+        self
+    }
+}
+
 impl From<Address> for Dial {
     /// Without TLS.
     fn from(address: Address) -> Self {
-        Self { address, tls: None }
+        Self { address, tls: None, introduction: None }
     }
 }

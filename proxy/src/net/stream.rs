@@ -1,6 +1,6 @@
 use std::{
     io::{self, IoSlice},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -14,7 +14,7 @@ use tokio::{
 use bytes::Buf;
 use wiremesh::WriteBuf;
 
-use super::tls::Tls;
+use super::{Addresses, tls::Tls};
 use crate::cluster::Address;
 
 /// How long a closed connection waits for its peer to close it, too.
@@ -105,6 +105,19 @@ impl Stream {
             Self::Tcp(stream) => stream.peer_addr().ok().map(|a| a.ip().to_canonical()),
             Self::Unix(_) => None,
             Self::Tls(tls) => tls.below().peer_ip(),
+        }
+    }
+
+    /// Both addresses, those of an IPv4 client of an IPv6 socket as IPv4; `None` for Unix sockets.
+    pub fn addresses(&self) -> Option<Addresses> {
+        let canonical = |at: SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
+        match self {
+            Self::Tcp(stream) => Some(Addresses {
+                source: canonical(stream.peer_addr().ok()?),
+                destination: canonical(stream.local_addr().ok()?),
+            }),
+            Self::Unix(_) => None,
+            Self::Tls(tls) => tls.below().addresses(),
         }
     }
 

@@ -34,6 +34,23 @@ impl Authorize {
     }
 }
 
+/// Who is believed about whose a connection is, by address.
+#[derive(Clone, Debug)]
+pub struct Trusted(Box<[Cidr]>);
+
+impl Trusted {
+    /// Those of these blocks.
+    pub fn compile(blocks: &[Cidr]) -> Self {
+        Self(blocks.iter().map(canonical).collect())
+    }
+
+    /// Whether this one is believed. Who has no address came over a Unix socket, and there the file's permissions have
+    /// decided.
+    pub fn trusts(&self, peer: Option<IpAddr>) -> bool {
+        peer.is_none_or(|ip| self.0.iter().any(|block| block.contains(ip)))
+    }
+}
+
 /// An IPv4 block in IPv6 form as an IPv4 block, since addresses are compared in that form.
 fn canonical(block: &Cidr) -> Cidr {
     match (block.network.to_canonical(), block.prefix.checked_sub(96)) {

@@ -6,7 +6,7 @@
 //!
 //! A request's way:
 //!
-//! 1. [`Authorize`]: may this address connect? (once per connection)
+//! 1. [`Trusted`]: may it say whose the connection is? [`Authorize`]: may this address connect? (once per connection)
 //! 2. [`Filters::on_connection`] (once per connection), [`Filters::on_request`]: the user's own filters.
 //! 3. [`RouteTable::find`]: the route, and with it everything below.
 //! 4. [`Fault::decide`]: failures made on purpose.
@@ -30,7 +30,7 @@ mod table;
 mod testing;
 mod timeout;
 
-pub use authorize::Authorize;
+pub use authorize::{Authorize, Trusted};
 pub use fault::{Fault, FaultDecision};
 pub use filter::{Filter, Filters, PeerInfo, Verdict};
 pub use limit::{Limit, Permit};

@@ -15,8 +15,7 @@ use tokio::{sync::Notify, task::JoinHandle};
 use super::workers::Workers;
 use crate::{
     net::Bound,
-    policy::{PeerInfo, Verdict},
-    snapshot::ListenerPlan,
+    snapshot::{ListenerPlan, Origin},
     telemetry::ListenerSeries,
     worker::RawStream,
 };
@@ -96,9 +95,8 @@ async fn accept(
         if active.load(Ordering::Relaxed) >= plan.config.max_connections {
             tracing::debug!(listener = %plan.name, "at max_connections, closing a new one");
             series.refused_full.inc();
-        } else if let Err(why) = admit(&plan, &stream) {
+        } else if let Err(why) = admit(&plan, &stream, &series) {
             tracing::info!(listener = %plan.name, %why, "connection refused");
-            series.refused_denied.inc();
         } else {
             series.connections_accepted.inc();
             workers.hand_over(stream, &plan.name, &active);
@@ -107,19 +105,20 @@ async fn accept(
 }
 
 /// Whether the peer may connect at all.
-fn admit(plan: &ListenerPlan, stream: &RawStream) -> Result<(), String> {
-    let ip = match stream {
-        RawStream::Tcp(stream) => {
-            Some(stream.peer_addr().map_err(|e| e.to_string())?.ip().to_canonical())
+fn admit(plan: &ListenerPlan, stream: &RawStream, series: &ListenerSeries) -> Result<(), String> {
+    let ip =
+        stream.peer_ip().inspect_err(|_| series.refused_denied.inc()).map_err(|e| e.to_string())?;
+    match plan.origin(ip) {
+        // Whether the client may is known when it is known who that is.
+        Origin::Introduced { .. } => Ok(()),
+        Origin::Untrusted => {
+            series.refused_untrusted.inc();
+            let who = ip.map_or_else(String::new, |ip| ip.to_string());
+            Err(format!("{who} is not trusted to say who its clients are"))
         }
-        RawStream::Unix(_) => None,
-    };
-    if let Some(authorize) = &plan.authorize {
-        authorize.check(ip).map_err(|failure| failure.to_string())?;
-    }
-    let peer = PeerInfo { ip, listener: &plan.name };
-    match plan.filters.on_connection(&peer) {
-        Verdict::Continue => Ok(()),
-        Verdict::Reply(failure) => Err(failure.to_string()),
+        Origin::Direct => plan.admit(ip).map_err(|failure| {
+            series.refused_denied.inc();
+            failure.to_string()
+        }),
     }
 }

@@ -24,7 +24,7 @@ use wiremesh::{
 pub use self::task::ClientTask;
 use super::{Sessions, ticket::Pending, upstream::Upstream};
 use crate::{
-    net::{Stream, tls},
+    net::{Addresses, Stream, tls},
     telemetry::ListenerSeries,
     worker::{ListenerView, OWED_HIGH, OWED_LOW, Overdue, Pace},
 };
@@ -33,6 +33,8 @@ use crate::{
 pub struct Client<P: Sessioned> {
     pub id: u64,
     pub peer: String,
+    /// Its addresses, where others than those of its socket were told.
+    told: Option<Addresses>,
     pub series: Arc<ListenerSeries>,
     pub listener: RefCell<Rc<ListenerView>>,
     pub session: RefCell<Session<P>>,
@@ -94,7 +96,7 @@ impl<P: Sessioned> Client<P> {
     pub fn new(
         id: u64,
         stream: Stream,
-        peer: String,
+        (peer, told): (String, Option<Addresses>),
         listener: Rc<ListenerView>,
         series: Arc<ListenerSeries>,
         protocol: &P,
@@ -106,6 +108,7 @@ impl<P: Sessioned> Client<P> {
         Self {
             id,
             peer,
+            told,
             series,
             listener: RefCell::new(listener),
             session: RefCell::new(Session {
@@ -140,6 +143,11 @@ impl<P: Sessioned> Client<P> {
             tls_required: offers && listener.config.tls.as_ref().is_some_and(|tls| tls.required),
             private: self.stream.borrow().as_ref().is_some_and(Stream::is_private),
         }
+    }
+
+    /// Where it comes from, and where it has connected to.
+    pub fn addresses(&self) -> Option<Addresses> {
+        self.told.or_else(|| self.stream.borrow().as_ref()?.addresses())
     }
 
     /// Whether replies can still reach it.

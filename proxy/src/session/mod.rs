@@ -78,9 +78,10 @@ impl<P: Sessioned> Sessions<P> {
 impl<P: Sessioned> Driver for Sessions<P> {
     fn serve(self: Rc<Self>, accepted: Accepted) {
         let id = self.next_client.replace(self.next_client.get() + 1);
-        let Accepted { stream, prefix, peer, listener, series, slot } = accepted;
+        let Accepted { stream, prefix, peer, told, listener, series, slot } = accepted;
         let now = self.worker.tick();
-        let client = Client::new(id, stream, peer, listener, series, &self.protocol, now);
+        let from = (peer, told);
+        let client = Client::new(id, stream, from, listener, series, &self.protocol, now);
         let client = Rc::new(client);
         self.clients.borrow_mut().insert(id, client.clone());
         if self.worker.phase() == Phase::Closing {

@@ -80,6 +80,14 @@ impl<P: Sessioned> Pool<P> {
         self.book.borrow().connections() >= bounds(worker, &self.cluster).0
     }
 
+    /// Takes a connection that could not be made out of the books. Answers the client that is to be told.
+    fn not_made(&self, number: usize) -> Option<u64> {
+        self.put(number, None);
+        let mut book = self.book.borrow_mut();
+        // If it was claimed already, it is its client who is told.
+        book.connect_failed(number).or_else(|| book.lost(number))
+    }
+
     /// Takes a connection that was open out of the books.
     fn strike(&self, number: usize) {
         self.put(number, None);
@@ -244,9 +252,15 @@ impl<P: Sessioned> Sessions<P> {
     }
 
     /// A connection is open, and its handshake done.
-    pub(super) fn connected(self: &Rc<Self>, upstream: &Upstream<P>) {
+    pub(super) fn connected(self: &Rc<Self>, upstream: &Rc<Upstream<P>>) {
         upstream.pool.failed.borrow_mut().clear();
         upstream.clean(self.worker.now());
+        if let Some(id) = upstream.claimed.get() {
+            if !self.client(id).is_some_and(|client| self.lend_to(&client, upstream)) {
+                self.discard(upstream);
+            }
+            return;
+        }
         upstream.pool.book.borrow_mut().connected(upstream.number);
         self.errands(&upstream.pool);
         if self.end_to_end && upstream.is_clean() {
@@ -258,7 +272,6 @@ impl<P: Sessioned> Sessions<P> {
     /// A connection could not be made: one client is told, or tries again.
     pub(super) fn connect_failed(self: &Rc<Self>, upstream: &Upstream<P>, failure: &Failure) {
         let pool = &upstream.pool;
-        pool.put(upstream.number, None);
         let endpoint = &upstream.endpoint;
         upstream.series.connect_failures.inc();
         if pool.cluster.shared().on_failure(endpoint.endpoint(), self.worker.now()) {
@@ -269,7 +282,7 @@ impl<P: Sessioned> Sessions<P> {
             failed.push(endpoint.id());
         }
         drop(failed);
-        let told = pool.book.borrow_mut().connect_failed(upstream.number);
+        let told = pool.not_made(upstream.number);
         self.not_connected(told, Some(endpoint), failure);
         self.errands(pool);
     }
@@ -277,8 +290,7 @@ impl<P: Sessioned> Sessions<P> {
     /// No connection was made, and it is not the endpoint's fault: one client is told.
     pub(super) fn not_opened(self: &Rc<Self>, upstream: &Upstream<P>, failure: &Failure) {
         let pool = &upstream.pool;
-        pool.put(upstream.number, None);
-        let told = pool.book.borrow_mut().connect_failed(upstream.number);
+        let told = pool.not_made(upstream.number);
         self.not_connected(told, None, failure);
         self.errands(pool);
     }

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     cluster::{LocalEndpoint, Shared},
-    net::{Stream, tls},
+    net::{ConnectError, Dial, Stream, tls},
     telemetry::EndpointSeries,
     worker::{OWED_HIGH, OWED_LOW},
 };
@@ -56,6 +56,8 @@ pub struct Upstream<P: Sessioned> {
     finishing: Cell<bool>,
     /// Is not to be lent again.
     retiring: Cell<bool>,
+    /// The client that it is made for, if that was told to the endpoint.
+    pub claimed: Cell<Option<u64>>,
     /// Whether it was established.
     opened: Cell<bool>,
     /// Bytes ever appended to `out`, and ever written to the socket.
@@ -100,6 +102,7 @@ impl<P: Sessioned> Upstream<P> {
             rearm: Cell::new(false),
             finishing: Cell::new(false),
             retiring: Cell::new(false),
+            claimed: Cell::new(None),
             opened: Cell::new(false),
             appended: Cell::new(0),
             written: Cell::new(0),
@@ -296,7 +299,7 @@ impl<P: Sessioned> Upstream<P> {
     /// Connects, then serves until the connection is over.
     pub async fn run(self: Rc<Self>, sessions: Rc<Sessions<P>>) {
         let mut ending = Ending { upstream: self.clone(), sessions: sessions.clone(), why: None };
-        let opened = self.open().await;
+        let opened = self.open(&sessions).await;
         sessions.worker.tick();
         ending.why = match opened {
             Ok((stream, _permit)) => {
@@ -309,7 +312,7 @@ impl<P: Sessioned> Upstream<P> {
         };
     }
 
-    async fn open(&self) -> Result<(Stream, Permit), Ended> {
+    async fn open(&self, sessions: &Sessions<P>) -> Result<(Stream, Permit), Ended> {
         let cluster = self.pool.cluster.shared();
         let timeout: Duration = cluster.config().connect_timeout.into();
         let end = tokio::time::Instant::now() + timeout;
@@ -319,14 +322,32 @@ impl<P: Sessioned> Upstream<P> {
         };
         let mut dial = cluster.dial(self.endpoint.address());
         dial.tls = dial.tls.filter(|_| !P::STARTS_TLS);
-        match timeout_at(end, Stream::connect(dial)).await {
-            Ok(Ok(stream)) => Ok((stream, permit)),
+        match timeout_at(end, self.connect(sessions, dial)).await {
+            Ok(Ok(Some(stream))) => Ok((stream, permit)),
+            // That is no fault of the endpoint's.
+            Ok(Ok(None)) => Err((Reason::Overloaded, "nobody waits for it any more".into())),
             Ok(Err(error)) => {
                 error.count(&self.series);
                 Err((Reason::ConnectFailed, error.to_string()))
             }
             Err(_) => Err((Reason::ConnectFailed, format!("no connection within {timeout:?}"))),
         }
+    }
+
+    /// Connects. Where the endpoint is told for whom that is, it is for nobody else from then on; `None`: for nobody.
+    async fn connect(
+        &self,
+        sessions: &Sessions<P>,
+        dial: Dial,
+    ) -> Result<Option<Stream>, ConnectError> {
+        if !sessions.end_to_end || dial.introduction.is_none() {
+            return Stream::connect(dial).await.map(Some);
+        }
+        let stream = Stream::open(&dial.address).await?;
+        let claimed = self.pool.book.borrow_mut().claim(self.number);
+        let Some(client) = claimed.and_then(|id| sessions.client(id)) else { return Ok(None) };
+        self.claimed.set(claimed);
+        stream.begin(dial.with_client(client.addresses())).await.map(Some)
     }
 
     /// The connection is over: whoever counts on it is told.

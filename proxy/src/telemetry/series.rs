@@ -177,6 +177,8 @@ pub struct ListenerSeries {
     pub connections_closed: Counter,
     /// Connections closed at once because the client's address is not allowed.
     pub refused_denied: Counter,
+    /// Connections closed at once because a PROXY header would be needed, and not be believed.
+    pub refused_untrusted: Counter,
     /// Connections closed at once because there are `max_connections` already.
     pub refused_full: Counter,
     /// Bytes read from clients.
@@ -187,6 +189,8 @@ pub struct ListenerSeries {
     pub decode_errors: Counter,
     /// Connections closed because their first bytes are none of the listener's protocols.
     pub undetected: Counter,
+    /// Connections closed because they do not begin with a PROXY header that can be used.
+    pub proxy_header_errors: Counter,
     /// TLS handshakes that succeeded.
     pub tls_handshakes: Counter,
     /// TLS handshakes that failed, or took too long.

@@ -136,11 +136,13 @@ pub struct ListenerTotals {
     pub connections_accepted: u64,
     pub connections_closed: u64,
     pub refused_denied: u64,
+    pub refused_untrusted: u64,
     pub refused_full: u64,
     pub bytes_received: u64,
     pub bytes_sent: u64,
     pub decode_errors: u64,
     pub undetected: u64,
+    pub proxy_header_errors: u64,
     pub tls_handshakes: u64,
     pub tls_failures: u64,
     pub idle_timeouts: u64,
@@ -293,11 +295,13 @@ impl Snapshot {
         totals.connections_accepted += series.connections_accepted.get();
         totals.connections_closed += series.connections_closed.get();
         totals.refused_denied += series.refused_denied.get();
+        totals.refused_untrusted += series.refused_untrusted.get();
         totals.refused_full += series.refused_full.get();
         totals.bytes_received += series.bytes_received.get();
         totals.bytes_sent += series.bytes_sent.get();
         totals.decode_errors += series.decode_errors.get();
         totals.undetected += series.undetected.get();
+        totals.proxy_header_errors += series.proxy_header_errors.get();
         totals.tls_handshakes += series.tls_handshakes.get();
         totals.tls_failures += series.tls_failures.get();
         totals.idle_timeouts += series.idle_timeouts.get();

@@ -20,7 +20,8 @@ pub(super) async fn detect(worker: Rc<Worker>, mut accepted: Accepted) {
     let entries: Vec<_> = names.iter().filter_map(|name| worker.registry.get(name)).collect();
     let candidates: Vec<&dyn Entry> = entries.iter().map(|entry| &***entry).collect();
     let (idle, frame) = (listener.config.idle_timeout, listener.config.frame_timeout);
-    let mut end = Instant::now() + idle.0;
+    let begun = !accepted.prefix.is_empty();
+    let mut end = Instant::now() + if begun { frame.0 } else { idle.0 };
     let why = loop {
         match choose(&candidates, &accepted.prefix) {
             Choice::Found(index) => match listener.drivers.get(index) {

@@ -14,6 +14,7 @@ use crate::{
     net::tls::ServerTls,
     policy::{Filters, Route, RouteTable},
     registry::Driver,
+    snapshot::ListenerPlan,
     telemetry::{
         ListenerSeries, MirrorSeries,
         watch::{DigestBook, Sampled, Watch},
@@ -22,6 +23,7 @@ use crate::{
 
 /// A listener, as one worker sees it.
 pub struct ListenerView {
+    pub(super) plan: Arc<ListenerPlan>,
     pub name: Arc<str>,
     pub config: Arc<config::Listener>,
     pub limits: Limits,

@@ -2,6 +2,7 @@
 
 mod buffers;
 mod detect;
+mod introduce;
 mod listener;
 mod pace;
 mod secure;
@@ -29,7 +30,7 @@ pub use self::{
 };
 use crate::{
     cluster::{LocalCluster, LocalEndpoint},
-    net::Stream,
+    net::{Addresses, Stream},
     policy::{Action, RouteTable},
     registry::{Driver, Options, Registry},
     snapshot::{ListenerPlan, Snapshot},
@@ -65,9 +66,12 @@ pub struct Place {
 /// A client's connection, just handed over.
 pub struct Accepted {
     pub stream: Stream,
-    /// What was read to tell the protocol.
+    /// What was read already, to tell the protocol or behind a PROXY header.
     pub prefix: BytesMut,
+    /// The client's address, for logs.
     pub peer: String,
+    /// The client's addresses, where a PROXY header told them.
+    pub told: Option<Addresses>,
     pub listener: Rc<ListenerView>,
     pub series: Arc<ListenerSeries>,
     /// Counts the connection out when it is dropped.
@@ -315,6 +319,7 @@ impl Worker {
         let watch = self.metrics.watch(&plan.name, Settings::of(&plan.config), self.now());
         Rc::new(ListenerView {
             watch: watch.map(Watcher::new),
+            plan: plan.clone(),
             name: plan.name.clone(),
             config: plan.config.clone(),
             limits: plan.limits.clone(),

@@ -1,8 +1,7 @@
 //! The TLS handshake of a connection that was just accepted.
 
-use std::rc::Rc;
+use std::{mem, rc::Rc};
 
-use bytes::BytesMut;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::io::read_buf;
 
@@ -20,9 +19,12 @@ pub(super) async fn secure(worker: Rc<Worker>, mut accepted: Accepted, tls: Serv
     let listener = accepted.listener.clone();
     let limit = listener.config.frame_timeout.0;
     let end = Instant::now() + limit;
-    let mut first = BytesMut::with_capacity(FIRST);
+    let mut first = mem::take(&mut accepted.prefix);
+    let begun_already = !first.is_empty();
+    first.reserve(FIRST);
     let begun = tokio::select! {
         biased;
+        () = std::future::ready(()), if begun_already => Begun::Yes,
         read = read_buf(&mut accepted.stream, &mut first) => match read {
             Ok(count) if count > 0 => Begun::Yes,
             // Balancers that look whether somebody is there come and go without a word.

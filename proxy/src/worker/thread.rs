@@ -1,5 +1,6 @@
 use std::{
     io,
+    net::IpAddr,
     rc::Rc,
     sync::{
         Arc,
@@ -16,8 +17,16 @@ use tokio::{
     task::LocalSet,
 };
 
-use super::{Accepted, ConnectionSlot, Phase, Place, Worker, detect::detect, secure::secure};
-use crate::{net::Stream, registry::Registry, snapshot::Snapshot, telemetry::Metrics};
+use super::{
+    Accepted, ConnectionSlot, Phase, Place, Worker, detect::detect, introduce::introduce,
+    secure::secure,
+};
+use crate::{
+    net::Stream,
+    registry::Registry,
+    snapshot::{Origin, Snapshot},
+    telemetry::Metrics,
+};
 
 /// How often a worker looks after what is due.
 const SWEEP: Duration = Duration::from_millis(100);
@@ -43,6 +52,14 @@ pub enum RawStream {
 }
 
 impl RawStream {
+    /// The peer's IP address; `None` for Unix sockets.
+    pub fn peer_ip(&self) -> io::Result<Option<IpAddr>> {
+        match self {
+            Self::Tcp(stream) => Ok(Some(stream.peer_addr()?.ip().to_canonical())),
+            Self::Unix(_) => Ok(None),
+        }
+    }
+
     fn into_stream(self) -> io::Result<Stream> {
         Ok(match self {
             Self::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream)?),
@@ -141,10 +158,23 @@ impl Worker {
             stream,
             prefix: BytesMut::new(),
             peer,
+            told: None,
             series,
             slot,
             listener: listener.clone(),
         };
+        match listener.plan.origin(accepted.stream.peer_ip()) {
+            Origin::Introduced { required } => {
+                tokio::task::spawn_local(introduce(self.clone(), accepted, required));
+            }
+            // The accepting side has looked at it.
+            Origin::Direct | Origin::Untrusted => self.begin(accepted),
+        }
+    }
+
+    /// Serves a connection whose client is known.
+    pub(super) fn begin(self: &Rc<Self>, accepted: Accepted) {
+        let listener = accepted.listener.clone();
         match &listener.tls {
             Some(tls) if !listener.drivers.iter().any(|driver| driver.starts_tls()) => {
                 tokio::task::spawn_local(secure(self.clone(), accepted, tls.clone()));

@@ -10,6 +10,7 @@ pub mod desk;
 pub mod kv;
 pub mod peer;
 pub mod process;
+pub mod proxied;
 pub mod redis;
 pub mod resp;
 pub mod thread;

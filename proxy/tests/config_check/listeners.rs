@@ -63,6 +63,27 @@ fn listeners() {
 }
 
 #[test]
+fn proxy_headers() {
+    listener_says(
+        "address: 127.0.0.1:1, protocols: [bolt], proxy_protocol: { trusted: [10.0.0.0/8], required: false }",
+        &[],
+    );
+    listener_says("address: \"unix:/x\", protocols: [greeter], proxy_protocol: {}", &[]);
+    let untrusting = "nobody is trusted to say whose a connection is; write trusted: with the address blocks of those who pass connections on";
+    listener_says(
+        "address: 127.0.0.1:1, protocols: [bolt], proxy_protocol: {}",
+        &[&format!("2:60: {untrusting}")],
+    );
+    listener_says(
+        "address: 127.0.0.1:1, protocols: [greeter], proxy_protocol: { trusted: [10.0.0.1/8], required: false }",
+        &[
+            "2:75: \"10.0.0.1/8\" has bits set after its prefix; write 10.0.0.0/8",
+            "2:98: with greeter the server speaks first, so it cannot be waited for what a client may begin with; remove this, so that there must be a header",
+        ],
+    );
+}
+
+#[test]
 fn addresses_that_clash() {
     let listener = |name: &str, address: &str| {
         format!(

@@ -4,7 +4,7 @@ use wiremesh::HeaderSupport;
 
 use super::{At, Check};
 use crate::config::{
-    model::{ClientCertificate, Listener, ListenerTls},
+    model::{ClientCertificate, Listener, ListenerProxyProtocol, ListenerTls},
     protocol::ProtocolInfo,
     report::hint,
     value::Address,
@@ -52,11 +52,35 @@ impl<'a> Check<'a> {
         if let Some(slow_log) = &listener.slow_log {
             self.over_zero(at.field("slow_log"), "threshold", slow_log.threshold);
         }
+        if let Some(it) = &listener.proxy_protocol {
+            self.proxy_protocol(at.field("proxy_protocol"), listener, it, &protocols);
+        }
         if let Some(tls) = &listener.tls {
             self.listener_tls(at.field("tls"), tls, &protocols);
         }
         self.users(at, listener, &protocols);
         self.routes(at, listener, &protocols);
+    }
+
+    fn proxy_protocol(
+        &mut self,
+        at: At<'a>,
+        listener: &Listener,
+        set: &ListenerProxyProtocol,
+        protocols: &[ProtocolInfo],
+    ) {
+        let unix = matches!(listener.address, Address::Unix(_));
+        if set.trusted.is_empty() && !unix && !at.field("trusted").mended_below() {
+            let message = "nobody is trusted to say whose a connection is; write trusted: with the address blocks of those who pass connections on";
+            self.tell(at, message);
+        }
+        let silent = protocols.iter().filter(|protocol| protocol.server_first && !set.required);
+        for ProtocolInfo { name, .. } in silent {
+            let message = format!(
+                "with {name} the server speaks first, so it cannot be waited for what a client may begin with; remove this, so that there must be a header"
+            );
+            self.tell(at.field("required"), message);
+        }
     }
 
     fn listener_tls(&mut self, at: At<'a>, tls: &ListenerTls, protocols: &[ProtocolInfo]) {

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, fmt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ClusterTls;
+use super::{ClusterTls, ProxyVersion};
 use crate::config::value::{Address, Duration, Percent};
 
 /// The topology of a cluster whose endpoints are those of the configuration.
@@ -24,6 +24,12 @@ pub struct Cluster {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ClusterTls")]
     pub tls: Option<ClusterTls>,
+    /// The header of the PROXY protocol that connections begin with, before TLS. It has the client's address where a
+    /// connection is one client's from its beginning to its end; others, and health checks, are nobody's in particular.
+    /// Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ProxyVersion")]
+    pub proxy_protocol: Option<ProxyVersion>,
     /// How it is known who serves what. `static`: every endpoint that is written here serves everything. Else one that
     /// the protocol can learn by asking the endpoints, such as `cluster`, `replicated` or `sentinel`.
     #[serde(default = "default_topology")]
@@ -93,6 +99,7 @@ impl Cluster {
             name: name.into(),
             endpoints,
             tls: None,
+            proxy_protocol: None,
             topology: default_topology(),
             topology_options: BTreeMap::new(),
             topology_refresh: default_topology_refresh(),

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Digests, ListenerTls, Route, Sample, SlowLog, User};
+use super::{Digests, ListenerProxyProtocol, ListenerTls, Route, Sample, SlowLog, User};
 use crate::config::value::{Address, ByteSize, Cidr, Duration};
 
 /// A place where clients connect.
@@ -22,6 +22,10 @@ pub struct Listener {
     /// Options of the protocols: protocol name, then option name, then value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, BTreeMap<String, String>>,
+    /// Headers of the PROXY protocol, in which a load balancer tells whose a connection is. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ListenerProxyProtocol")]
+    pub proxy_protocol: Option<ListenerProxyProtocol>,
     /// TLS with its clients. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ListenerTls")]
@@ -32,7 +36,8 @@ pub struct Listener {
     /// How large a message may be.
     #[serde(default)]
     pub limits: Limits,
-    /// The address blocks from which clients may connect. Empty: everybody.
+    /// The address blocks from which clients may connect; where a PROXY header tells who they are, that is what counts.
+    /// Empty: everybody.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<Cidr>,
     /// The address blocks from which clients may not connect, even if allowed above.
@@ -49,7 +54,8 @@ pub struct Listener {
     /// A client connection without traffic and without pending requests is closed after this.
     #[serde(default = "default_idle_timeout")]
     pub idle_timeout: Duration,
-    /// A message that has begun must be complete after this, and TLS must have begun.
+    /// A message that has begun must be complete after this, and TLS must have begun. So must a PROXY header that is
+    /// required have come.
     #[serde(default = "default_frame_timeout")]
     pub frame_timeout: Duration,
     /// A client that takes none of its replies for this long is disconnected.
@@ -86,6 +92,7 @@ impl Listener {
             address,
             protocols,
             options: BTreeMap::new(),
+            proxy_protocol: None,
             tls: None,
             users: Vec::new(),
             limits: Limits::default(),

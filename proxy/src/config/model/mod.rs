@@ -2,6 +2,7 @@
 
 mod cluster;
 mod listener;
+mod proxy_protocol;
 mod route;
 mod tls;
 mod user;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cluster::{Balance, Cluster, Endpoint, Health, Keepalive, Outlier, ReadFrom};
 pub use listener::{Limits, Listener};
+pub use proxy_protocol::{ListenerProxyProtocol, ProxyVersion};
 pub use route::{
     Abort, Backoff, Budget, Delay, Fault, Hash, HeaderEdits, HeaderMatch, Limit, Match, Mirror,
     MirrorOnly, Reply, Retry, RetryOn, Route, Target, WeightedCluster,

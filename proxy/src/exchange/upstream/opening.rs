@@ -59,7 +59,10 @@ where
         let lane = self.key.get().lane;
         let greet = <P::Correlation as Exchange<P>>::greet(&mesh.protocol, lane, purpose);
         let mut open = std::pin::pin!(async {
+            // One that a client has for its state goes on to others after it.
+            let client = self.owner().filter(|_| self.holder().is_none());
             let dial = self.cluster.shared().dial(self.endpoint.address());
+            let dial = dial.with_client(client.and_then(|client| client.addresses));
             let stream = Stream::connect(dial).await.map_err(|error| {
                 error.count(&self.series);
                 Refused { why: error.to_string(), told: None }

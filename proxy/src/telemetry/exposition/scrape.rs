@@ -274,7 +274,13 @@ impl Scrape {
             "wiremesh_listener_refused",
             "Client connections closed at once, by cause",
             None,
-            kinds("cause", |l| vec![("denied", l.refused_denied), ("full", l.refused_full)]),
+            kinds("cause", |l| {
+                vec![
+                    ("denied", l.refused_denied),
+                    ("full", l.refused_full),
+                    ("untrusted", l.refused_untrusted),
+                ]
+            }),
         )?;
         out.counter(
             "wiremesh_listener_timeouts",
@@ -293,7 +299,11 @@ impl Scrape {
             "Client connections closed because of what the client sent, by cause",
             None,
             kinds("cause", |l| {
-                vec![("undecodable", l.decode_errors), ("undetected", l.undetected)]
+                vec![
+                    ("undecodable", l.decode_errors),
+                    ("undetected", l.undetected),
+                    ("proxy_header", l.proxy_header_errors),
+                ]
             }),
         )?;
         out.counter(
