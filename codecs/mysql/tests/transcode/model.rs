@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 use proptest::prelude::*;
 use wiremesh_mysql::{
     Capabilities, StatusFlags,
-    reply::Shape,
+    reply::{OkPacket, Shape},
     wire::{put_lenenc_bytes, put_lenenc_int, put_packet},
 };
 
@@ -96,6 +96,10 @@ impl Leg {
 pub struct Spoken {
     pub segments: Vec<(BytesMut, u8)>,
     pub next_seq: u8,
+    /// What was said at the end of each result.
+    pub oks: Vec<OkPacket>,
+    /// How many changes of the session's state were told.
+    pub changes: usize,
 }
 
 /// Says a reply.
@@ -109,6 +113,8 @@ struct Speaker {
     status: u16,
     seq: u8,
     segments: Vec<(BytesMut, u8)>,
+    oks: Vec<OkPacket>,
+    changes: usize,
 }
 
 impl Reply {
@@ -125,7 +131,9 @@ impl Reply {
     fn speak(&self, leg: Leg, from: Leg, is_server: bool) -> Spoken {
         let (shape, status, seq) = (self.shape, self.status, self.seq);
         let segments = vec![(BytesMut::new(), 0)];
-        let mut speaker = Speaker { leg, from, is_server, shape, status, seq, segments };
+        let (oks, changes) = (Vec::new(), 0);
+        let mut speaker =
+            Speaker { leg, from, is_server, shape, status, seq, segments, oks, changes };
         match &self.said {
             Said::Fails => speaker.fail(),
             Said::Text => speaker.packet(b"Uptime: 7  Threads: 1"),
@@ -152,7 +160,8 @@ impl Reply {
                 }
             }
         }
-        Spoken { segments: speaker.segments, next_seq: speaker.seq }
+        let Speaker { segments, seq, oks, changes, .. } = speaker;
+        Spoken { segments, next_seq: seq, oks, changes }
     }
 }
 
@@ -202,6 +211,9 @@ impl Speaker {
         }
         self.status = ok.status;
         if !self.leg.ends_with_ok() {
+            let status = if out { ok.status | MORE | PS_OUT } else { ok.status };
+            let status = StatusFlags(status);
+            self.oks.push(OkPacket { status, warnings: ok.warnings, ..OkPacket::default() });
             return self.eof(ok.status, ok.warnings);
         }
         if !self.from.ends_with_ok() {
@@ -216,13 +228,17 @@ impl Speaker {
         let mut block = Vec::new();
         if self.leg.tracks() && self.from.tracks() {
             let told = ok.changes.iter().filter(|change| change.0 || self.is_server);
+            self.changes += told.clone().count();
             block = told.flat_map(|change| change.1.clone()).collect();
         }
+        let status = if block.is_empty() { ok.status } else { ok.status | STATE_CHANGED };
+        let Ok { affected, insert_id, warnings, .. } = *ok;
+        self.oks.push(OkPacket { affected, insert_id, status: StatusFlags(status), warnings });
         let mut body = BytesMut::new();
         body.put_u8(first);
         put_lenenc_int(&mut body, ok.affected);
         put_lenenc_int(&mut body, ok.insert_id);
-        body.put_u16_le(if block.is_empty() { ok.status } else { ok.status | STATE_CHANGED });
+        body.put_u16_le(status);
         body.put_u16_le(ok.warnings);
         if !ok.info.is_empty() || !block.is_empty() {
             put_lenenc_bytes(&mut body, &ok.info);

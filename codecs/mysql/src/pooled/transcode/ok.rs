@@ -94,8 +94,11 @@ impl<'a> Said<'a> {
     /// Appends it as a body for these capabilities; or answers that as it came it is right.
     pub(super) fn put(&self, client: Capabilities, out: &mut BytesMut) -> Result<bool, Short> {
         let as_eof = self.is_end && !client.has(Capabilities::DEPRECATE_EOF);
+        let tracks = client.has(Capabilities::SESSION_TRACK);
         let same_form = as_eof == self.is_eof && self.is_measured;
-        if same_form && !self.ok.status.has(StatusFlags::STATE_CHANGED) {
+        // MariaDB says of an EOF, too, that it tells of changes.
+        let tells = self.ok.status.has(StatusFlags::STATE_CHANGED) && !(as_eof && tracks);
+        if same_form && !tells {
             return Ok(false);
         }
         let OkPacket { affected, insert_id, status, warnings } = self.ok;
@@ -107,7 +110,7 @@ impl<'a> Said<'a> {
             return Ok(true);
         }
         let mut told = BytesMut::new();
-        if client.has(Capabilities::SESSION_TRACK) {
+        if tracks {
             put_told(self.block, &mut told)?;
         }
         if same_form && !told.is_empty() && *told == *self.block {
