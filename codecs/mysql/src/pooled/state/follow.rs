@@ -1,5 +1,6 @@
 use thiserror::Error;
 
+use super::text::assignments;
 use super::variables::{MAX_JOIN_SIZE, SQL_BIG_SELECTS, find, twin};
 use super::{Parts, State, Text};
 use crate::session::{Change, Changes};
@@ -136,6 +137,18 @@ impl State {
             }
         }
         pin.map_or(Ok(()), Err)
+    }
+
+    /// Takes note of what a reply told, whose statement was certainly nothing but `SET` of session variables or `USE`, as
+    /// [`follow_set`](Self::follow_set) does. What the text says is read if it is plain ASCII, without comments.
+    ///
+    /// # Errors
+    /// The session is to be pinned.
+    pub fn follow_text(&mut self, told: Changes<'_>, text: &[u8]) -> Result<(), Pin> {
+        match assignments(text) {
+            Some(sets) => self.follow_set(told, sets),
+            None => self.follow(told).and(Err(Pin::Unexplained)),
+        }
     }
 
     /// A variable has a value, but for the collation of the connection.

@@ -3,6 +3,7 @@
 mod difference;
 mod follow;
 mod setup;
+mod text;
 mod variables;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
