@@ -49,8 +49,6 @@ enum Form {
 pub(super) enum Wrong {
     /// It ends too early.
     Short,
-    /// It has attributes, which the server does not take.
-    Attributes,
     /// It has attributes whose types it does not say.
     Untyped,
     /// It cannot be made shorter without having it all.
@@ -95,6 +93,7 @@ impl Execution {
         if count < parameters {
             return Err(Wrong::Short);
         }
+        let attributes = count > parameters;
         let mut types = None;
         let from = at(&rest);
         let mut nulls = from..from;
@@ -112,6 +111,9 @@ impl Execution {
                 }
                 types = Some(from..at(&rest));
             }
+        }
+        if attributes && types.is_none() {
+            return Err(Wrong::Untyped);
         }
         let form = Form::Single { flags, count, nulls, named };
         Ok(Self { form, types, values: at(&rest) })
@@ -135,6 +137,16 @@ impl Execution {
         Some(std::iter::from_fn(one).take(parameters.into()).flatten().copied())
     }
 
+    /// Whether it says types.
+    pub(super) fn has_types(&self) -> bool {
+        self.types.is_some()
+    }
+
+    /// Whether there are attributes beside the statement's own parameters.
+    pub(super) fn has_attributes(&self, parameters: u16) -> bool {
+        matches!(self.form, Form::Single { count, .. } if count > usize::from(parameters))
+    }
+
     /// Whether a cursor is asked for.
     pub(super) fn wants_cursor(&self) -> bool {
         matches!(self.form, Form::Single { flags, .. } if flags & 7 != 0)
@@ -146,30 +158,23 @@ impl Execution {
     }
 
     /// What stands before the values, the command's code and the id left out, for a connection with query attributes or
-    /// without. `types` are put in, if it says none itself.
+    /// without; there must be none then. `types` are put in, if it says none itself.
     fn prefix(
         &self,
         body: &[u8],
         parameters: u16,
         to_named: bool,
         types: Option<&[u8]>,
-    ) -> Result<Vec<u8>, Wrong> {
+    ) -> Vec<u8> {
         let own = body.get(self.types.clone().unwrap_or_default()).unwrap_or_default();
         let mut out = Vec::new();
         let &Form::Single { flags, count, ref nulls, named } = &self.form else {
-            let Form::Bulk { flags } = self.form else { return Ok(out) };
+            let Form::Bulk { flags } = self.form else { return out };
             out.put_u16_le(if types.is_some() { flags | BULK_TYPES } else { flags });
             out.put_slice(own);
             out.put_slice(types.unwrap_or_default());
-            return Ok(out);
+            return out;
         };
-        if count > usize::from(parameters) {
-            match () {
-                () if !to_named => return Err(Wrong::Attributes),
-                () if self.types.is_none() => return Err(Wrong::Untyped),
-                () => {}
-            }
-        }
         let keeps_count = named && to_named;
         out.put_u8(if keeps_count { flags } else { flags & !COUNT_AVAILABLE });
         // How many times: always once.
@@ -180,14 +185,14 @@ impl Execution {
             out.put_slice(&number);
         }
         if count == 0 {
-            return Ok(out);
+            return out;
         }
         out.put_slice(body.get(nulls.clone()).unwrap_or_default());
         let said = self.types.is_some() || types.is_some();
         out.put_u8(said.into());
         if named == to_named && types.is_none() {
             out.put_slice(own);
-            return Ok(out);
+            return out;
         }
         let mut put = |kind: [u8; 2]| {
             out.put_slice(&kind);
@@ -209,7 +214,7 @@ impl Execution {
                 }
             }
         }
-        Ok(out)
+        out
     }
 
     /// Makes `frame`, which is the first packet of this execution or its beginning, one for another connection. Answers by
@@ -224,7 +229,7 @@ impl Execution {
         /// The statement's id.
         const ID: usize = 4;
         let body = frame.get(BODY..).unwrap_or_default();
-        let prefix = self.prefix(body, parameters, to_named, types.map(|types| &types[..]))?;
+        let prefix = self.prefix(body, parameters, to_named, types.map(|types| &types[..]));
         let head = Head::read(frame).ok_or(Wrong::Short)?;
         let old = self.values.saturating_sub(ID);
         let len = head.len.saturating_sub(old).saturating_add(prefix.len());

@@ -16,7 +16,7 @@ mod recut;
 
 use std::{collections::HashMap, sync::Arc};
 
-use bytes::{BufMut, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use rustc_hash::FxBuildHasher;
 
 use self::{
@@ -105,16 +105,35 @@ impl Statement {
         self.columns
     }
 
+    /// The client says the types of its parameters.
+    fn set_types(&mut self, said: impl Iterator<Item = u8> + Clone) {
+        let known = self.types.as_deref().unwrap_or_default();
+        if self.types.is_none() || !said.clone().eq(known.iter().copied()) {
+            self.types = Some(said.collect());
+        }
+    }
+
     fn len(&self) -> usize {
         self.key.len().saturating_add(self.digest.len())
     }
 }
 
-/// What is to be done with a client's command.
-#[derive(Debug)]
+/// What a client's command needs.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Need {
+    /// A connection: the one that the client has, or any. There ask for a [plan](Statements::plan).
+    Upstream,
+    /// Nothing: the client is told this.
+    Refuse(Problem),
+    /// Nothing: the client is told OK.
+    Done,
+    /// Nothing, and it has no answer.
+    Drop,
+}
+
+/// What is to be done with a client's command on a connection.
+#[derive(Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// It needs a connection: ask again with one.
-    Lend,
     /// It is to be sent as it is now. Of a long one [the rest](Statements::on_rest) follows.
     Send,
     /// These packets are to be sent first. One reply comes, to the last of them, a `COM_STMT_PREPARE`: its first packet is
@@ -122,14 +141,12 @@ pub enum Plan {
     First(BytesMut),
     /// It goes to no server; the client is told this.
     Refuse(Problem),
-    /// It goes to no server; the client is told OK.
-    Done,
     /// It goes to no server, and has no answer.
     Drop,
 }
 
 /// What the reply to a `COM_STMT_PREPARE` means.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum PrepareReply {
     /// It is the answer to the client's own: all of it is the client's. The id in it is the client's now.
     Pass,
@@ -152,28 +169,30 @@ pub struct Statements {
     /// The id that was given out last.
     id: u32,
     last: Option<u32>,
-    asked: Asked,
-    under_way: Option<UnderWay>,
+    request: Option<Request>,
+    /// The reply to a `COM_STMT_PREPARE` that was sent [first](Plan::First) is to come.
+    again: bool,
     recut: Option<Recut>,
 }
 
-/// Which statement the upstream is to prepare.
-#[derive(Debug, Default)]
-enum Asked {
-    #[default]
-    Nothing,
-    /// A new one of the client's.
-    Own { key: Arc<Key>, digest: Arc<[u8]> },
-    /// One that it has, for a command of this kind.
-    Again { id: u32, command: Command },
+/// The command in progress.
+#[derive(Debug)]
+enum Request {
+    /// There is to be a new one. So many bytes were put before it.
+    Prepare { key: Arc<Key>, digest: Arc<[u8]>, before: usize },
+    /// It is about one that there is.
+    Of(Subject),
 }
 
-/// The command that a server is to answer.
+/// What a command is about, and how it was changed for the connection that it was sent on last.
 #[derive(Clone, Copy, Debug)]
-struct UnderWay {
-    id: u32,
+struct Subject {
     command: Command,
-    /// Types of parameters go with it.
+    /// The client's statement.
+    own: u32,
+    /// The frame is laid out as query attributes want it.
+    named: bool,
+    /// Types of parameters go with it that the connection did not have.
     types: bool,
 }
 
@@ -187,13 +206,13 @@ impl Statements {
             bytes: 0,
             id: 0,
             last: None,
-            asked: Asked::Nothing,
-            under_way: None,
+            request: None,
+            again: false,
             recut: None,
         }
     }
 
-    /// Whether a command is for [`plan`](Self::plan).
+    /// Whether a command is for [`on_request`](Self::on_request).
     pub fn concerns(command: Command) -> bool {
         use Command as C;
         matches!(
@@ -229,7 +248,7 @@ impl Statements {
         }
     }
 
-    /// How long the beginning of a command's first packet must be, its head included, for [`plan`](Self::plan); judged
+    /// How long the beginning of a command's first packet must be, its head included, for [`on_request`](Self::on_request); judged
     /// by as much of it as has come, and more than the whole packet where all of it is wanted. It may grow with what
     /// comes, up to 1 MiB or the longest text.
     pub fn wanted(&self, packet: &[u8]) -> usize {
@@ -249,265 +268,254 @@ impl Statements {
         }
     }
 
-    /// Gives a `COM_STMT_PREPARE` of the client's an upstream connection to be sent on, or the reason why not.
+    /// What a command of the client's needs that [is of ours](Self::concerns).
     ///
-    /// `frame` is the packet, all of it. On [`Plan::Send`] it may have commands before it that have no reply.
-    pub fn prepare(
+    /// `packet` is its first packet, or [as much of it as is wanted](Self::wanted). `setting` is the session's, `held` the
+    /// connection that the client has. The digest is asked for where there is to be a new statement.
+    pub fn on_request(
         &mut self,
-        frame: &mut BytesMut,
+        packet: &[u8],
+        setting: &Setting<'_>,
         digest: impl FnOnce() -> Arc<[u8]>,
-        setting: &Setting<'_>,
-        place: Option<&mut Prepared>,
-    ) -> Plan {
-        self.begin();
-        let text = frame.get(BODY..).unwrap_or_default();
-        let whole = Head::read(frame).is_some_and(|head| {
-            frame.len() == head.len.saturating_add(HEAD) && !head.is_continued()
-        });
-        if !whole || text.len() > self.limits.text {
-            return Plan::Refuse(Problem::too_long());
+        held: Option<&Prepared>,
+    ) -> Need {
+        (self.request, self.again, self.recut) = (None, false, None);
+        let command = packet.get(HEAD).copied().and_then(Command::of);
+        if command == Some(Command::StmtPrepare) {
+            return self.on_prepare(packet, setting, digest);
         }
-        if self.len() >= self.limits.statements {
-            return Plan::Refuse(Problem::too_many(self.len()));
-        }
-        if self.bytes.saturating_add(text.len()) > self.limits.bytes {
-            return Plan::Refuse(Problem::too_much(self.limits.bytes));
-        }
-        let Some(place) = place else { return Plan::Lend };
-        let key = place.known(Key::new(text, setting));
-        let mut packets = BytesMut::new();
-        place.make_room(key.len());
-        place.put_closes(&mut packets);
-        if !packets.is_empty() {
-            packets.put_slice(frame);
-            *frame = packets;
-        }
-        self.asked = Asked::Own { key, digest: digest() };
-        Plan::Send
-    }
-
-    /// What is to be done with a command about a statement that there is.
-    ///
-    /// `frame` is its first packet or [as much of it as is wanted](Self::wanted), which is changed for the
-    /// connection on [`Plan::Send`] only. `setting` is the session's. `place` is the connection that the client has, or was
-    /// lent for this; `None` where it has none: then the answer may be [`Plan::Lend`].
-    pub fn plan(
-        &mut self,
-        frame: &mut BytesMut,
-        setting: &Setting<'_>,
-        place: Option<&mut Prepared>,
-    ) -> Plan {
-        self.begin();
-        let command = frame.get(HEAD).copied().and_then(Command::of);
-        let Some((command, id)) = command.zip(id_of(frame)) else {
+        let Some((command, id)) = command.zip(id_of(packet)) else {
             return match command {
-                Some(Command::StmtClose | Command::StmtSendLongData) => Plan::Drop,
-                _ => Plan::Refuse(Problem::malformed()),
+                Some(Command::StmtClose | Command::StmtSendLongData) => Need::Drop,
+                _ => Need::Refuse(Problem::malformed()),
             };
         };
         let own = self.resolve(id);
-        if !self.statements.contains_key(&own) {
-            return unknown(command, id);
-        }
+        let Some(statement) = self.statements.get_mut(&own) else { return unknown(command, id) };
+        self.request = Some(Request::Of(Subject { command, own, named: self.named, types: false }));
+        let taken = held.is_some_and(|place| place.is_taken(own));
         match command {
-            Command::StmtClose => self.close(frame, own, place),
-            Command::StmtReset => self.reset(frame, own, place),
-            Command::StmtFetch => self.fetch(frame, own, id, place),
-            Command::StmtSendLongData => self.send_long_data(frame, own, setting, place),
-            Command::StmtExecute | Command::StmtBulkExecute => {
-                self.execute(command, frame, own, setting, place)
+            Command::StmtClose => {
+                self.bytes = self.bytes.saturating_sub(statement.len());
+                self.statements.remove(&own);
+                self.last = self.last.filter(|last| *last != own);
+                if taken { Need::Upstream } else { Need::Drop }
             }
-            _ => Plan::Refuse(Problem::unknown_command()),
+            Command::StmtReset => {
+                statement.long_data = LongData::None;
+                // Else there is nothing in it anywhere.
+                if taken { Need::Upstream } else { Need::Done }
+            }
+            Command::StmtFetch if taken => Need::Upstream,
+            Command::StmtFetch => Need::Refuse(Problem::no_cursor(id)),
+            Command::StmtSendLongData => {
+                if statement.long_data == LongData::Sent && !taken {
+                    statement.long_data = LongData::Lost;
+                }
+                match statement.long_data {
+                    // The rest alone would be another value.
+                    LongData::Lost => Need::Drop,
+                    _ => Need::Upstream,
+                }
+            }
+            _ => {
+                let body = packet.get(BODY..).unwrap_or_default();
+                let parsed = Execution::parse(command, body, statement.parameters, self.named);
+                let execution = match parsed {
+                    Ok(execution) => execution,
+                    Err(wrong) => return Need::Refuse(problem(wrong)),
+                };
+                if let Some(said) = execution.types(body, statement.parameters) {
+                    statement.set_types(said);
+                }
+                if statement.long_data != LongData::None && !taken {
+                    statement.long_data = LongData::None;
+                    return Need::Refuse(Problem::long_data_lost());
+                }
+                match statement.parameters > 0 && statement.types.is_none() {
+                    true => Need::Refuse(Problem::no_types()),
+                    false => Need::Upstream,
+                }
+            }
         }
     }
 
-    /// A new command: what was under way is over.
-    fn begin(&mut self) {
-        self.asked = Asked::Nothing;
-        self.under_way = None;
-        self.recut = None;
+    fn on_prepare(
+        &mut self,
+        packet: &[u8],
+        setting: &Setting<'_>,
+        digest: impl FnOnce() -> Arc<[u8]>,
+    ) -> Need {
+        let text = packet.get(BODY..).unwrap_or_default();
+        let whole = Head::read(packet).is_some_and(|head| {
+            packet.len() == head.len.saturating_add(HEAD) && !head.is_continued()
+        });
+        if !whole || text.len() > self.limits.text {
+            return Need::Refuse(Problem::too_long());
+        }
+        if self.len() >= self.limits.statements {
+            return Need::Refuse(Problem::too_many(self.len()));
+        }
+        if self.bytes.saturating_add(text.len()) > self.limits.bytes {
+            return Need::Refuse(Problem::too_much(self.limits.bytes));
+        }
+        let key = Arc::new(Key::new(text, setting));
+        self.request = Some(Request::Prepare { key, digest: digest(), before: 0 });
+        Need::Upstream
     }
 
     fn resolve(&self, id: u32) -> u32 {
         if id == LAST { self.last.unwrap_or(LAST) } else { id }
     }
 
-    fn close(&mut self, frame: &mut BytesMut, own: u32, place: Option<&mut Prepared>) -> Plan {
-        if let Some(statement) = self.statements.remove(&own) {
-            self.bytes = self.bytes.saturating_sub(statement.len());
-        }
-        if self.last == Some(own) {
-            self.last = None;
-        }
-        match place.and_then(|place| place.forget(own)) {
-            Some(id) => {
-                put_id(frame, id);
-                Plan::Send
-            }
-            None => Plan::Drop,
-        }
-    }
-
-    fn reset(&mut self, frame: &mut BytesMut, own: u32, place: Option<&mut Prepared>) -> Plan {
-        let Some(statement) = self.statements.get_mut(&own) else { return Plan::Done };
-        statement.long_data = LongData::None;
-        match place.filter(|place| place.is_taken(own)) {
-            Some(place) => {
-                if let Some(entry) = place.find(own, &statement.key) {
-                    put_id(frame, entry.id);
-                }
-                self.under_way =
-                    Some(UnderWay { id: own, command: Command::StmtReset, types: false });
-                Plan::Send
-            }
-            // There is nothing in it anywhere.
-            None => Plan::Done,
-        }
-    }
-
-    fn fetch(
+    /// What is to be done with the command that [needs](Self::on_request) a connection, on this one.
+    ///
+    /// `frame` are the bytes that `on_request` was shown. On [`Plan::Send`] they are changed for the connection, and may
+    /// have commands before them that have no reply. What was changed may come here again, for the same connection or another.
+    pub fn plan(
         &mut self,
         frame: &mut BytesMut,
-        own: u32,
-        id: u32,
-        place: Option<&mut Prepared>,
-    ) -> Plan {
-        let statement = self.statements.get(&own);
-        let place = place.filter(|place| place.is_taken(own));
-        let entry =
-            statement.zip(place).and_then(|(statement, place)| place.find(own, &statement.key));
-        let Some(entry) = entry else { return Plan::Refuse(Problem::no_cursor(id)) };
-        put_id(frame, entry.id);
-        self.under_way = Some(UnderWay { id: own, command: Command::StmtFetch, types: false });
-        Plan::Send
-    }
-
-    fn send_long_data(
-        &mut self,
-        frame: &mut BytesMut,
-        own: u32,
         setting: &Setting<'_>,
-        place: Option<&mut Prepared>,
+        place: &mut Prepared,
     ) -> Plan {
-        let Some(statement) = self.statements.get_mut(&own) else { return Plan::Drop };
-        let here = place.as_ref().is_some_and(|place| place.is_taken(own));
-        if statement.long_data == LongData::Sent && !here {
-            statement.long_data = LongData::Lost;
-        }
-        if statement.long_data == LongData::Lost {
-            // The rest alone would be another value.
-            return Plan::Drop;
-        }
-        let Some(place) = place else { return Plan::Lend };
-        let Some(entry) = place.find(own, &statement.key) else {
-            let plan = self.prepare_again(Command::StmtSendLongData, own, setting, place);
-            return match plan {
-                Plan::Refuse(_) => {
-                    self.lose(own);
-                    Plan::Drop
+        self.again = false;
+        let Subject { command, own, .. } = match &mut self.request {
+            None => return Plan::Refuse(Problem::malformed()),
+            Some(Request::Prepare { key, before, .. }) => {
+                frame.advance(std::mem::take(before));
+                let mut packets = BytesMut::new();
+                place.make_room(key);
+                place.put_closes(&mut packets);
+                if !packets.is_empty() {
+                    *before = packets.len();
+                    packets.put_slice(frame);
+                    *frame = packets;
                 }
-                plan => plan,
+                return Plan::Send;
+            }
+            Some(Request::Of(subject)) => *subject,
+        };
+        if command == Command::StmtClose {
+            return match place.forget(own) {
+                Some(id) => {
+                    put_id(frame, id);
+                    Plan::Send
+                }
+                None => Plan::Drop,
             };
+        }
+        let taken = place.is_taken(own);
+        let Some(statement) = self.statements.get_mut(&own) else { return Plan::Drop };
+        match command {
+            Command::StmtFetch if !taken => return Plan::Refuse(Problem::no_cursor(own)),
+            Command::StmtExecute | Command::StmtBulkExecute => {
+                return self.execute(frame, setting, place);
+            }
+            Command::StmtSendLongData if !taken && statement.long_data != LongData::None => {
+                statement.long_data = LongData::Lost;
+                return Plan::Drop;
+            }
+            Command::StmtSendLongData if !taken && place.is_unlike(own, statement) => {
+                return self.prepare_again(setting, place);
+            }
+            _ => {}
+        }
+        let Some(entry) = place.find(own, &statement.key) else {
+            return self.prepare_again(setting, place);
         };
         put_id(frame, entry.id);
-        statement.long_data = LongData::Sent;
-        place.take(own, &statement.key);
+        if command == Command::StmtSendLongData {
+            statement.long_data = LongData::Sent;
+            place.take(own, &statement.key);
+        }
         Plan::Send
     }
 
     fn execute(
         &mut self,
-        command: Command,
         frame: &mut BytesMut,
-        own: u32,
         setting: &Setting<'_>,
-        place: Option<&mut Prepared>,
+        place: &mut Prepared,
     ) -> Plan {
-        let Some(statement) = self.statements.get_mut(&own) else {
-            return Plan::Refuse(Problem::malformed());
-        };
-        let body = frame.get(BODY..).unwrap_or_default();
-        let parameters = statement.parameters;
-        let execution = match Execution::parse(command, body, parameters, self.named) {
-            Ok(execution) => execution,
-            Err(wrong) => return Plan::Refuse(problem(wrong)),
-        };
-        let here = place.as_ref().is_some_and(|place| place.is_taken(own));
-        if statement.long_data != LongData::None && !here {
-            statement.long_data = LongData::None;
-            return Plan::Refuse(Problem::long_data_lost());
-        }
-        let says = match execution.types(body, parameters) {
-            Some(said) => {
-                let known = statement.types.as_deref().unwrap_or_default();
-                if statement.types.is_none() || !said.clone().eq(known.iter().copied()) {
-                    statement.types = Some(said.collect());
-                }
-                true
-            }
-            None => false,
-        };
-        if parameters > 0 && !says && statement.types.is_none() {
-            return Plan::Refuse(Problem::no_types());
-        }
-        let Some(place) = place else { return Plan::Lend };
+        let Some(Request::Of(subject)) = &mut self.request else { return Plan::Drop };
+        let Subject { command, own, named, .. } = *subject;
+        let Some(statement) = self.statements.get_mut(&own) else { return Plan::Drop };
         if command == Command::StmtBulkExecute
             && !place.capabilities.has(Capabilities::MARIADB_STMT_BULK)
         {
             return Plan::Refuse(Problem::unknown_command());
         }
-        let to_named = place.capabilities.has(Capabilities::QUERY_ATTRIBUTES);
-        let Some(entry) = place.find(own, &statement.key) else {
-            return self.prepare_again(command, own, setting, place);
-        };
-        if entry.parameters != parameters {
-            return Plan::Refuse(Problem::prepare_again());
+        if statement.long_data != LongData::None && !place.is_taken(own) {
+            statement.long_data = LongData::None;
+            return Plan::Refuse(Problem::long_data_lost());
         }
+        let body = frame.get(BODY..).unwrap_or_default();
+        let parameters = statement.parameters;
+        let execution = match Execution::parse(command, body, parameters, named) {
+            Ok(execution) => execution,
+            Err(wrong) => return Plan::Refuse(problem(wrong)),
+        };
+        let to_named = place.capabilities.has(Capabilities::QUERY_ATTRIBUTES);
+        if !to_named && execution.has_attributes(parameters) {
+            return Plan::Refuse(Problem::unsupported("query attributes"));
+        }
+        let Some(entry) = place.find(own, &statement.key) else {
+            return self.prepare_again(setting, place);
+        };
+        let id = entry.id;
         let others = parameters > 0 && entry.types != statement.types;
-        let put_in = statement.types.as_ref().filter(|_| others && !says);
-        if put_in.is_some() || execution.differs(to_named) {
-            match execution.rewrite(frame, parameters, to_named, put_in) {
-                Ok(None) => {}
-                Ok(Some(more)) => self.recut = recut(frame, more),
-                Err(wrong) => return Plan::Refuse(problem(wrong)),
+        if others || execution.differs(to_named) {
+            // A cursor would be closed in any case; parts of parameters are where they are.
+            let may_drop = others && statement.long_data == LongData::None;
+            if may_drop && place.is_unlike(own, statement) {
+                return self.prepare_again(setting, place);
+            }
+            let put_in = statement.types.as_ref().filter(|_| others && !execution.has_types());
+            if put_in.is_some() || execution.differs(to_named) {
+                match execution.rewrite(frame, parameters, to_named, put_in) {
+                    Ok(None) => {}
+                    Ok(Some(more)) => self.recut = recut(frame, more),
+                    Err(wrong) => return Plan::Refuse(problem(wrong)),
+                }
+                subject.named = to_named;
+            }
+            if others && let Some(entry) = place.find(own, &statement.key) {
+                entry.bind(statement.types.as_ref());
             }
         }
-        put_id(frame, entry.id);
-        if others {
-            entry.types.clone_from(&statement.types);
-        }
+        put_id(frame, id);
         if execution.wants_cursor() {
             // Of one that asks for none the server opens none.
             place.take(own, &statement.key);
         }
-        self.under_way = Some(UnderWay { id: own, command, types: says || others });
+        subject.types = others;
         Plan::Send
     }
 
-    /// What prepares a statement that the client has on this connection, where it is not.
-    fn prepare_again(
-        &mut self,
-        command: Command,
-        own: u32,
-        setting: &Setting<'_>,
-        place: &mut Prepared,
-    ) -> Plan {
-        let Some(statement) = self.statements.get(&own) else {
-            return Plan::Refuse(Problem::prepare_again());
+    /// What prepares the statement on this connection, instead of what there may be of it.
+    fn prepare_again(&mut self, setting: &Setting<'_>, place: &mut Prepared) -> Plan {
+        let Some(Request::Of(Subject { command, own, .. })) = self.request else {
+            return Plan::Drop;
         };
-        let key = &statement.key;
-        if key.setting() != *setting {
-            // There its text might mean something else.
+        let Some(statement) = self.statements.get_mut(&own) else { return Plan::Drop };
+        if statement.setting() != *setting {
+            // Its text might mean something else now.
+            if command == Command::StmtSendLongData {
+                statement.long_data = LongData::Lost;
+                return Plan::Drop;
+            }
             return Plan::Refuse(Problem::prepare_again());
         }
+        place.drop_all(own, statement);
+        let key = &statement.key;
         let mut packets = BytesMut::new();
-        place.make_room(key.len());
+        place.make_room(key);
         place.put_closes(&mut packets);
         let mut body = Vec::with_capacity(key.text().len().saturating_add(1));
         body.put_u8(Command::StmtPrepare as u8);
         body.put_slice(key.text());
         put_packet(&mut packets, 0, &body);
-        self.asked = Asked::Again { id: own, command };
+        self.again = true;
         Plan::First(packets)
     }
 
@@ -515,9 +523,8 @@ impl Statements {
     /// first 12 bytes of one that is no ERR.
     pub fn on_prepare_reply(&mut self, body: &mut [u8], place: &mut Prepared) -> PrepareReply {
         let reply = PrepareOk::parse(body);
-        match std::mem::take(&mut self.asked) {
-            Asked::Nothing => PrepareReply::Pass,
-            Asked::Own { key, digest } => {
+        let Subject { command, own, .. } = match self.request.take() {
+            Some(Request::Prepare { key, digest, .. }) => {
                 self.last = None;
                 if let Ok(ok) = reply {
                     let own = self.add(key, digest, &ok, place);
@@ -525,29 +532,34 @@ impl Statements {
                         id.copy_from_slice(&own.to_le_bytes());
                     }
                 }
-                PrepareReply::Pass
+                return PrepareReply::Pass;
             }
-            Asked::Again { id, command } => {
-                let problem = match (reply, self.statements.get_mut(&id)) {
-                    (Ok(ok), Some(statement)) if ok.parameters == statement.parameters => {
-                        statement.columns = ok.columns;
-                        let entry = Entry::new(ok.id, ok.parameters);
-                        place.insert(Arc::clone(&statement.key), entry);
-                        return PrepareReply::Again;
-                    }
-                    (Ok(ok), _) => {
-                        place.close(ok.id);
-                        Problem::prepare_again()
-                    }
-                    (Err(Short), _) => Problem::of(body).unwrap_or_else(Problem::prepare_again),
-                };
-                if command == Command::StmtSendLongData {
-                    self.lose(id);
-                    return PrepareReply::Drop;
-                }
-                PrepareReply::Refuse(problem)
+            Some(Request::Of(subject)) if std::mem::take(&mut self.again) => {
+                self.request = Some(Request::Of(subject));
+                subject
             }
+            other => {
+                self.request = other;
+                return PrepareReply::Pass;
+            }
+        };
+        let problem = match (reply, self.statements.get_mut(&own)) {
+            (Ok(ok), Some(statement)) if ok.parameters == statement.parameters => {
+                statement.columns = ok.columns;
+                place.insert(&statement.key, Entry::new(&ok));
+                return PrepareReply::Again;
+            }
+            (Ok(ok), _) => {
+                place.close(ok.id);
+                Problem::prepare_again()
+            }
+            (Err(Short), _) => Problem::of(body).unwrap_or_else(Problem::prepare_again),
+        };
+        if command == Command::StmtSendLongData {
+            self.lose(own);
+            return PrepareReply::Drop;
         }
+        PrepareReply::Refuse(problem)
     }
 
     /// The client has one more. Answers its id.
@@ -564,7 +576,7 @@ impl Statements {
                 break;
             }
         }
-        place.insert(Arc::clone(&key), Entry::new(ok.id, ok.parameters));
+        let key = place.insert(&key, Entry::new(ok));
         let statement = Statement {
             key,
             digest,
@@ -604,39 +616,54 @@ impl Statements {
     /// [`Prepared::holds`] says whether the connection is held for it.
     pub fn on_reply(&mut self, error: bool, status: StatusFlags, place: &mut Prepared) {
         self.recut = None;
-        let Some(UnderWay { id, command, types }) = self.under_way.take() else { return };
-        let Some(statement) = self.statements.get_mut(&id) else { return };
-        statement.long_data = LongData::None;
-        if error {
-            // It may have come before the types were read, and with parts of parameters or a cursor left.
-            place.discard(id);
-            if types && let Some(entry) = place.find(id, &statement.key) {
-                entry.types = None;
-            }
+        let Some(Request::Of(Subject { command, own, types, .. })) = self.request.take() else {
             return;
-        }
-        let open = match command {
-            Command::StmtFetch => !status.has(StatusFlags::LAST_ROW_SENT),
-            Command::StmtExecute => status.has(StatusFlags::CURSOR_EXISTS),
-            _ => false,
         };
-        match open {
-            true => place.take(id, &statement.key),
-            false => place.give_back(id),
+        let Some(statement) = self.statements.get_mut(&own) else { return };
+        let over = match command {
+            Command::StmtSendLongData => false,
+            // Parts of parameters were not looked at, and may be there still.
+            Command::StmtFetch => {
+                let last = !error && status.has(StatusFlags::LAST_ROW_SENT);
+                last && statement.long_data == LongData::None
+            }
+            _ if error => {
+                // It may have come before the types were read, and with parts of parameters or a cursor left.
+                statement.long_data = LongData::None;
+                place.discard(own);
+                if types && let Some(entry) = place.find(own, &statement.key) {
+                    entry.types = None;
+                }
+                false
+            }
+            _ => {
+                statement.long_data = LongData::None;
+                let open =
+                    command == Command::StmtExecute && status.has(StatusFlags::CURSOR_EXISTS);
+                if open {
+                    place.take(own, &statement.key);
+                }
+                !open
+            }
+        };
+        if over {
+            place.give_back(own);
         }
     }
 
-    /// The request in progress will not be answered by a server any more.
+    /// The request in progress was answered by the proxy itself, or will be sent again.
     pub fn on_failed(&mut self) {
-        if let Asked::Again { id, command: Command::StmtSendLongData } = self.asked {
-            self.lose(id);
+        if let Some(Request::Of(Subject { command: Command::StmtSendLongData, own, .. })) =
+            self.request
+        {
+            self.lose(own);
         }
-        self.begin();
+        (self.again, self.recut) = (false, None);
     }
 
     /// The client has none any more: after `COM_RESET_CONNECTION` and `COM_CHANGE_USER`.
     pub fn clear(&mut self) {
-        self.begin();
+        (self.request, self.again, self.recut) = (None, false, None);
         self.statements.clear();
         (self.bytes, self.last) = (0, None);
     }
@@ -672,20 +699,19 @@ fn put_id(frame: &mut BytesMut, id: u32) {
 }
 
 /// What servers say where there is no such statement.
-fn unknown(command: Command, id: u32) -> Plan {
+fn unknown(command: Command, id: u32) -> Need {
     let to = match command {
-        Command::StmtClose | Command::StmtSendLongData => return Plan::Drop,
+        Command::StmtClose | Command::StmtSendLongData => return Need::Drop,
         Command::StmtReset => "mysqld_stmt_reset",
         Command::StmtFetch => "mysqld_stmt_fetch",
         _ => "mysqld_stmt_execute",
     };
-    Plan::Refuse(Problem::unknown(id, to))
+    Need::Refuse(Problem::unknown(id, to))
 }
 
 fn problem(wrong: Wrong) -> Problem {
     match wrong {
         Wrong::Short | Wrong::Untyped => Problem::malformed(),
-        Wrong::Attributes => Problem::unsupported("query attributes"),
         Wrong::TooLong => {
             Problem::unsupported("executions of more than 16 MiB with query attributes")
         }

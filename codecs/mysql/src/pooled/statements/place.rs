@@ -3,7 +3,7 @@ use std::{collections::HashMap, sync::Arc};
 use bytes::{BufMut, BytesMut};
 use rustc_hash::FxBuildHasher;
 
-use super::Key;
+use super::{Key, PrepareOk, Statement};
 use crate::{
     Capabilities, Command,
     wire::{HEAD, Head},
@@ -39,6 +39,8 @@ pub struct Prepared {
     /// Ids of statements that nobody will use any more, and that the server still has.
     closing: Vec<u32>,
     clock: u64,
+    /// The server makes of a statement what the types of its parameters once were: MySQL.
+    remembers: bool,
 }
 
 /// A statement that is prepared.
@@ -46,15 +48,58 @@ pub struct Prepared {
 pub(super) struct Entry {
     /// The server's id.
     pub(super) id: u32,
-    pub(super) parameters: u16,
     /// The types of parameters that the server knows; `None`: it knows none, or it is not certain which.
     pub(super) types: Option<Arc<[u8]>>,
+    /// Of which kind they ever were; empty: they were never said.
+    kinds: Vec<u8>,
+    /// They were of several kinds.
+    mixed: bool,
     used: u64,
 }
 
 impl Entry {
-    pub(super) fn new(id: u32, parameters: u16) -> Self {
-        Self { id, parameters, types: None, used: 0 }
+    pub(super) fn new(ok: &PrepareOk) -> Self {
+        Self { id: ok.id, types: None, kinds: Vec::new(), mixed: false, used: 0 }
+    }
+
+    /// The server is told these types.
+    pub(super) fn bind(&mut self, types: Option<&Arc<[u8]>>) {
+        self.types = types.cloned();
+        let pairs = self.types.as_deref().unwrap_or_default().as_chunks().0;
+        self.kinds.resize(pairs.len(), NULL);
+        for (known, pair) in self.kinds.iter_mut().zip(pairs) {
+            let kind = kind(*pair);
+            if *known == NULL {
+                *known = kind;
+            }
+            self.mixed |= kind != NULL && kind != *known;
+        }
+    }
+
+    /// Whether types were said of other kinds than these; where these are not known yet, whether any were.
+    fn is_unlike(&self, types: Option<&[u8]>) -> bool {
+        let Some(types) = types else { return self.kinds.iter().any(|kind| *kind != NULL) };
+        let mut pairs = self.kinds.iter().zip(types.as_chunks().0);
+        pairs.any(|(known, pair)| {
+            let kind = kind(*pair);
+            *known != kind && *known != NULL && kind != NULL
+        })
+    }
+}
+
+/// The kind of what was NULL whenever it was bound.
+const NULL: u8 = 6;
+
+/// What MySQL tells types of parameters apart by: the widths of integers and floats do not matter.
+fn kind([kind, sign]: [u8; 2]) -> u8 {
+    match kind {
+        0x01..=0x03 | 0x08 | 0x09 | 0x0d => 8 | sign & 0x80,
+        0x04 => 0x05,
+        0x00 => 0xf6,
+        0x0f | 0xfe => 0xfd,
+        0xf9..=0xfb => 0xfc,
+        0x0e => 0x0a,
+        kind => kind,
     }
 }
 
@@ -78,6 +123,7 @@ impl Prepared {
             taken: Vec::new(),
             closing: Vec::new(),
             clock: 0,
+            remembers: capabilities.0 >> 32 == 0,
         }
     }
 
@@ -118,11 +164,20 @@ impl Prepared {
         Some(entry)
     }
 
-    /// The same key where it is here already, so that texts are kept once.
-    pub(super) fn known(&self, key: Key) -> Arc<Key> {
-        match self.shared.get_key_value(&key) {
-            Some((known, _)) => Arc::clone(known),
-            None => Arc::new(key),
+    /// Whether the server would make something else of what there is of this statement than of one of the client's own,
+    /// for what strangers have given it.
+    pub(super) fn is_unlike(&mut self, own: u32, statement: &Statement) -> bool {
+        self.remembers
+            && self
+                .find(own, &statement.key)
+                .is_some_and(|entry| entry.is_unlike(statement.types.as_deref()))
+    }
+
+    /// Closes what there is of this statement, although something of the holder's may be in it.
+    pub(super) fn drop_all(&mut self, own: u32, statement: &Statement) {
+        let taken = self.untake(own).map(|taken| taken.entry);
+        if let Some(entry) = taken.or_else(|| self.remove(&statement.key)) {
+            self.closing.push(entry.id);
         }
     }
 
@@ -143,9 +198,11 @@ impl Prepared {
     pub(super) fn give_back(&mut self, statement: u32) {
         if let Some(Taken { key, entry, .. }) = self.untake(statement) {
             // Where there is another it is the younger.
-            match self.shared.contains_key(&key) {
+            match self.shared.contains_key(&key) || entry.mixed && self.remembers {
                 true => self.closing.push(entry.id),
-                false => self.insert(key, entry),
+                false => {
+                    self.insert(&key, entry);
+                }
             }
         }
     }
@@ -178,26 +235,34 @@ impl Prepared {
         self.closing.push(id);
     }
 
-    /// It was prepared. An older one of the same key is closed.
-    pub(super) fn insert(&mut self, key: Arc<Key>, mut entry: Entry) {
-        if let Some(older) = self.remove(&key) {
-            self.closing.push(older.id);
-        }
-        self.make_room(key.len());
+    /// It was prepared. An older one of the same key is closed. Answers the key to keep, so that texts are kept once.
+    pub(super) fn insert(&mut self, key: &Arc<Key>, mut entry: Entry) -> Arc<Key> {
         self.clock = self.clock.saturating_add(1);
         entry.used = self.clock;
+        if let Some((known, _)) = self.shared.get_key_value(key) {
+            let known = Arc::clone(known);
+            if let Some(older) = self.shared.insert(Arc::clone(&known), entry) {
+                self.closing.push(older.id);
+            }
+            return known;
+        }
+        self.make_room(key);
         self.bytes = self.bytes.saturating_add(key.len());
-        self.shared.insert(key, entry);
+        self.shared.insert(Arc::clone(key), entry);
+        Arc::clone(key)
     }
 
-    /// For one more: those are closed that were not used for longest.
-    pub(super) fn make_room(&mut self, len: usize) {
+    /// For this one, unless it is there: those are closed that were not used for longest.
+    pub(super) fn make_room(&mut self, key: &Arc<Key>) {
+        if self.shared.contains_key(key) {
+            return;
+        }
         while self.shared.len() >= self.limits.statements.max(1)
-            || self.bytes.saturating_add(len) > self.limits.bytes
+            || self.bytes.saturating_add(key.len()) > self.limits.bytes
         {
             let oldest = self.shared.iter().min_by_key(|(_, entry)| entry.used);
-            let Some(key) = oldest.map(|(key, _)| Arc::clone(key)) else { break };
-            if let Some(entry) = self.remove(&key) {
+            let Some(oldest) = oldest.map(|(key, _)| Arc::clone(key)) else { break };
+            if let Some(entry) = self.remove(&oldest) {
                 self.closing.push(entry.id);
             }
         }
