@@ -18,6 +18,7 @@
 
 pub mod auth;
 mod capability;
+pub mod classify;
 pub mod collation;
 mod command;
 pub mod compress;

@@ -4,7 +4,7 @@
 //! a few things are told apart by what stands before them. Where ours differs on purpose is in `docs/protocols/mysql.md`;
 //! both are compared in `tests/digest.rs`.
 
-mod scan;
+pub(crate) mod scan;
 mod text;
 
 use self::{scan::Scanner, text::Text};

@@ -5,15 +5,20 @@ use super::{Charset, Dialect};
 /// Names longer than this are no names: 64 characters are allowed, 256 for aliases.
 const NAME_MAX: usize = 256;
 
+/// How a comment begins that speaks to the proxy.
+const NOTE: &[u8] = b"wiremesh:";
+
 /// A part of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Token<'a> {
+pub(crate) enum Token<'a> {
     /// A keyword, or a name without quotes.
     Word(&'a [u8]),
     /// A name in quotes, without them.
     Quoted(&'a [u8]),
     /// A variable with its `@` or `@@`; these alone, where the name is in quotes.
     Variable(&'a [u8]),
+    /// `@` and what begins with a digit: the host of an account, or a variable.
+    Address,
     /// A number without a sign.
     Number,
     /// Any other literal, or a `?`.
@@ -106,7 +111,7 @@ fn is_word(byte: u8) -> bool {
 }
 
 /// Takes a statement apart.
-pub(super) struct Scanner<'a> {
+pub(crate) struct Scanner<'a> {
     rest: &'a [u8],
     dialect: Dialect,
     /// Where names end that a dot may follow, and dots that a name may follow, in bytes before the end.
@@ -117,17 +122,60 @@ pub(super) struct Scanner<'a> {
     code: bool,
     /// In hints.
     hints: bool,
+    /// Another reader could see other tokens in what was read.
+    doubt: bool,
+    /// A backslash was in double quotes.
+    escaped: bool,
+    /// The first comment that speaks to the proxy, without what marks it.
+    note: Option<&'a [u8]>,
 }
 
 impl<'a> Scanner<'a> {
-    pub(super) fn new(sql: &'a [u8], dialect: Dialect) -> Self {
-        let joint = usize::MAX;
-        Self { rest: sql, dialect, joint, hintable: false, code: false, hints: false }
+    pub(crate) fn new(sql: &'a [u8], dialect: Dialect) -> Self {
+        Self {
+            rest: sql,
+            dialect,
+            joint: usize::MAX,
+            hintable: false,
+            code: false,
+            hints: false,
+            doubt: false,
+            escaped: false,
+            note: None,
+        }
+    }
+
+    /// What was not read yet.
+    #[inline]
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Whether the last token is in a comment that some servers execute.
+    #[inline]
+    pub(crate) fn in_code(&self) -> bool {
+        self.code
+    }
+
+    /// Whether servers could see other tokens than were read: something has no end, or a comment that is executed or not
+    /// would end elsewhere then.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.doubt || self.code || self.hints
+    }
+
+    /// Whether a backslash was in double quotes, which means one thing in strings and another in names.
+    pub(crate) fn is_escaped(&self) -> bool {
+        self.escaped
+    }
+
+    /// What the first comment says that begins with `wiremesh:`.
+    pub(crate) fn note(&self) -> Option<&'a [u8]> {
+        self.note
     }
 
     /// The next token.
     #[inline]
-    pub(super) fn next(&mut self) -> Option<Token<'a>> {
+    pub(crate) fn next(&mut self) -> Option<Token<'a>> {
         loop {
             let (&first, after) = self.rest.split_first()?;
             let class = class(first);
@@ -163,7 +211,7 @@ impl<'a> Scanner<'a> {
                 Class::Placeholder => self.one(after, Token::Literal),
                 Class::Plus => self.one(after, Token::Sign(first)),
                 Class::Minus if is_line_comment(after) => {
-                    self.rest = line_end(after);
+                    self.skip_line(after);
                     continue;
                 }
                 Class::Minus if after.first() == Some(&b'>') => self.operator(),
@@ -185,7 +233,7 @@ impl<'a> Scanner<'a> {
                 },
                 Class::Star => self.operator(),
                 Class::Hash => {
-                    self.rest = line_end(after);
+                    self.skip_line(after);
                     continue;
                 }
                 Class::Blank | Class::Letter | Class::Other => self.operator(),
@@ -209,6 +257,21 @@ impl<'a> Scanner<'a> {
         taken
     }
 
+    fn skip_line(&mut self, after: &'a [u8]) {
+        let rest = line_end(after);
+        if self.is_nested() {
+            let (line, _) = after.split_at(after.len().saturating_sub(rest.len()));
+            self.doubt |= memmem::find(line, b"*/").is_some();
+        }
+        self.rest = rest;
+    }
+
+    /// Whether a `*/` would end something.
+    #[inline]
+    fn is_nested(&self) -> bool {
+        self.code || self.hints
+    }
+
     #[inline]
     fn word(&mut self) -> Token<'a> {
         let word = self.take(self.word_len(self.rest));
@@ -223,7 +286,11 @@ impl<'a> Scanner<'a> {
         self.joint = self.rest.len();
         self.hintable = takes_hints(word);
         // A literal whose quotes were forgotten, perhaps.
-        if word.len() > NAME_MAX { Token::Literal } else { Token::Word(word) }
+        if word.len() > NAME_MAX {
+            self.doubt = true;
+            return Token::Literal;
+        }
+        Token::Word(word)
     }
 
     #[inline]
@@ -277,7 +344,11 @@ impl<'a> Scanner<'a> {
             return self.quoted(quote, after);
         }
         let escapes = !self.dialect.no_backslash_escapes;
-        let (_, rest) = self.closing(quote, escapes, after).unwrap_or((after, &[]));
+        let Some((inside, rest)) = self.closing(quote, escapes, after) else {
+            self.doubt = true;
+            return self.one(&[], Token::Literal);
+        };
+        self.note_quoted(quote, inside);
         self.one(rest, Token::Literal)
     }
 
@@ -285,10 +356,29 @@ impl<'a> Scanner<'a> {
         match self.closing(quote, false, after) {
             Some((name, rest)) => {
                 (self.rest, self.joint) = (rest, rest.len());
-                if name.len() > NAME_MAX { Token::Literal } else { Token::Quoted(name) }
+                self.note_quoted(quote, name);
+                if name.len() > NAME_MAX {
+                    self.doubt = true;
+                    return Token::Literal;
+                }
+                Token::Quoted(name)
             }
             // It is not closed: literals may be in what follows.
-            None => self.one(&[], Token::Literal),
+            None => {
+                self.doubt = true;
+                self.one(&[], Token::Literal)
+            }
+        }
+    }
+
+    /// What other readers might make of this.
+    #[inline]
+    fn note_quoted(&mut self, quote: u8, inside: &[u8]) {
+        if quote == b'"' {
+            self.escaped |= memchr(b'\\', inside).is_some();
+        }
+        if self.is_nested() {
+            self.doubt |= memmem::find(inside, b"*/").is_some();
         }
     }
 
@@ -338,7 +428,7 @@ impl<'a> Scanner<'a> {
             self.rest = name;
             let is_address = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'.';
             self.rest = digits_end(name, is_address);
-            return Token::Literal;
+            return Token::Address;
         }
         let mut len = signs;
         loop {
@@ -351,7 +441,11 @@ impl<'a> Scanner<'a> {
         }
         let name = self.take(len);
         self.joint = self.rest.len();
-        if name.len() > NAME_MAX { Token::Literal } else { Token::Variable(name) }
+        if name.len() > NAME_MAX {
+            self.doubt = true;
+            return Token::Literal;
+        }
+        Token::Variable(name)
     }
 
     /// A comment, hints, or a division. `None`: there is nothing to be said of it.
@@ -359,19 +453,30 @@ impl<'a> Scanner<'a> {
         let Some(inside) = after.strip_prefix(b"*") else { return Some(self.operator()) };
         match inside {
             [b'!', code @ ..] | [b'M', b'!', code @ ..] => {
+                self.doubt |= self.is_nested();
                 // The version from which on it is executed.
                 self.rest = digits_end(code, u8::is_ascii_digit);
                 self.code = true;
                 None
             }
             [b'+', hints @ ..] if self.hintable => {
+                self.doubt |= self.is_nested();
                 (self.rest, self.hints) = (hints, true);
                 Some(Token::HintOpen)
             }
             _ => {
-                let end =
-                    memmem::find(inside, b"*/").map_or(inside.len(), |at| at.saturating_add(2));
-                self.rest = inside.get(end..).unwrap_or_default();
+                let Some((text, rest)) =
+                    memmem::find(inside, b"*/").and_then(|at| inside.split_at_checked(at))
+                else {
+                    (self.doubt, self.rest) = (true, &[]);
+                    return None;
+                };
+                // Some servers know comments in comments and some do not.
+                self.doubt |= self.is_nested();
+                if self.note.is_none() {
+                    self.note = text.trim_ascii_start().strip_prefix(NOTE);
+                }
+                self.rest = rest.get(2..).unwrap_or_default();
                 None
             }
         }

@@ -93,7 +93,7 @@ impl<'o> Text<'o> {
                 self.write(if alone { Kind::Glue } else { Kind::Name }, name);
             }
             Token::Number => self.number(),
-            Token::Literal => self.value(),
+            Token::Literal | Token::Address => self.value(),
             Token::Sign(sign) => self.write(Kind::Sign, &[sign]),
             Token::Operator(operator) => self.write(Kind::Operator, operator),
             Token::Open => self.open(),

@@ -1,0 +1,66 @@
+/// What keeps a connection with its client beyond a statement. The last ones last longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pin {
+    /// `SET TRANSACTION` without `SESSION`, or a variable to that effect: until the next transaction has ended.
+    NextTransaction,
+    /// `LOCK TABLES`: until they are unlocked, which trackers tell.
+    LockedTables,
+    /// `FLUSH TABLES` with a lock.
+    FlushedTables,
+    /// `LOCK INSTANCE`, `BACKUP`.
+    Backup,
+    /// `GET_LOCK()` and what is about such locks.
+    NamedLock,
+    /// `SET` of a variable that is not known to be replayable.
+    Variable,
+    /// `SET ROLE`.
+    Role,
+    /// `SET RESOURCE GROUP`.
+    ResourceGroup,
+    /// A user variable.
+    UserVariable,
+    /// `CREATE TEMPORARY TABLE`.
+    TemporaryTable,
+    /// `PREPARE`, `EXECUTE`, `DEALLOCATE` as statements.
+    Prepare,
+    /// `HANDLER`.
+    Handler,
+    /// `XA`.
+    Xa,
+    /// `CALL`, or several statements in a block.
+    Routine,
+    /// A function that is not known to be the server's own.
+    Function,
+    /// A statement of a kind that is not known.
+    Unknown,
+    /// It can be read in more than one way.
+    Unclear,
+    /// Only its beginning was seen.
+    Cut,
+}
+
+impl Pin {
+    /// What it is, in words, for metrics and logs.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::NextTransaction => "next transaction",
+            Self::LockedTables => "locked tables",
+            Self::FlushedTables => "flushed tables",
+            Self::Backup => "backup lock",
+            Self::NamedLock => "named lock",
+            Self::Variable => "variable",
+            Self::Role => "role",
+            Self::ResourceGroup => "resource group",
+            Self::UserVariable => "user variable",
+            Self::TemporaryTable => "temporary table",
+            Self::Prepare => "text prepare",
+            Self::Handler => "handler",
+            Self::Xa => "xa",
+            Self::Routine => "routine",
+            Self::Function => "function",
+            Self::Unknown => "unknown statement",
+            Self::Unclear => "unclear text",
+            Self::Cut => "long statement",
+        }
+    }
+}
