@@ -38,12 +38,16 @@ fn drain(
     let Given { segments, oks, changes } = given;
     let mut told = |told: Told<'_>| match told {
         Told::Ok(ok) => oks.push(ok),
-        Told::Change(_) => *changes += 1,
+        Told::State(told) => *changes += told.count(),
+        Told::Change(_) => {}
     };
+    let mut was_done = transcoder.is_done();
     while let Some(bytes) = transcoder.take(input, &mut told)? {
-        assert!(!bytes.is_empty());
+        assert!(!bytes.is_empty() && !was_done);
         segments.last_mut().unwrap().extend_from_slice(&bytes);
+        was_done = transcoder.is_done();
     }
+    assert_eq!(transcoder.is_done(), was_done, "the reply is done with its last bytes");
     Ok(())
 }
 

@@ -17,7 +17,7 @@ pub use self::renumber::Renumber;
 use crate::{
     Capabilities, StatusFlags,
     reply::{OkPacket, Outcome, Part, Phase, Progress, Shape, Then},
-    session::Change,
+    session::{Change, Changes},
     wire::{HEAD, Head, Passed, put_packet},
 };
 
@@ -56,8 +56,10 @@ const EARLY: StatusFlags = LASTING
     .with(StatusFlags::PS_OUT_PARAMS);
 
 /// What a reply says of the session, as it passes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Told<'a> {
+    /// What one packet tells of the session's state: before [`Ok`](Self::Ok).
+    State(Changes<'a>),
     /// A result is over.
     Ok(OkPacket),
     /// A change of the session's state. Those of one packet come before its [`Ok`](Self::Ok).
@@ -152,6 +154,11 @@ impl Transcoder {
         self.client_seq
     }
 
+    /// The capabilities of the upstream's leg.
+    pub fn upstream(&self) -> Capabilities {
+        self.upstream
+    }
+
     /// Whether the reply is complete, or none is due.
     pub fn is_done(&self) -> bool {
         self.progress.phase == Phase::Done
@@ -181,7 +188,8 @@ impl Transcoder {
     }
 
     /// Takes what has come of the reply, and answers what the client is to be given next; `None`: more has to come, or the
-    /// reply is done. To be called until then. What is left of `input` is not the reply's, or waits for more.
+    /// reply is done. To be called until then. What is left of `input` is not the reply's, or waits for more. The reply is
+    /// [done](Self::is_done) with the last bytes that are answered, and never without any.
     ///
     /// # Errors
     /// It is not a reply of the shape that is due, its packets are not in sequence, or one that is to be kept is longer than
@@ -222,6 +230,7 @@ impl Transcoder {
             }
             let Some((head, first)) = peek(rest) else { break };
             match self.progress.part(first, head.len) {
+                Part::Plain if self.is_last(head, rest)? == Some(false) => break,
                 Part::Plain => {
                     self.begin_part(head, rest)?;
                     self.on_plain(head, rest)?;
@@ -333,6 +342,24 @@ impl Transcoder {
         Ok(())
     }
 
+    /// Of the last description for a client that is given no EOF behind it: whether that is there, which ends the reply. So
+    /// the client's last bytes go together with the reply's end.
+    fn is_last(&self, head: Head, rest: &[u8]) -> Result<Option<bool>, DecodeError> {
+        let Phase::Definitions(1, Then::Columns(0, _) | Then::Done) = self.progress.phase else {
+            return Ok(None);
+        };
+        let drops = !self.upstream.has(Capabilities::DEPRECATE_EOF)
+            && self.client.has(Capabilities::DEPRECATE_EOF);
+        if !drops {
+            return Ok(None);
+        }
+        let next = whole(rest)?.and_then(|_| rest.get(HEAD.saturating_add(head.len)..));
+        Ok(Some(match next {
+            Some(next) => whole(next)?.is_some(),
+            None => false,
+        }))
+    }
+
     /// What a packet that passes means for what follows.
     fn on_plain(&mut self, head: Head, rest: &[u8]) -> Result<(), DecodeError> {
         let before = self.progress.phase;
@@ -404,6 +431,7 @@ impl Transcoder {
         told: &mut impl FnMut(Told<'_>),
     ) -> Result<bool, DecodeError> {
         const MALFORMED: DecodeError = DecodeError::Malformed { what: "session state" };
+        told(Told::State(said.changes()));
         for change in said.changes() {
             told(Told::Change(change.map_err(|_| MALFORMED)?));
         }
