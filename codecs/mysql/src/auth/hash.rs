@@ -7,12 +7,18 @@ pub(super) fn sha1(pieces: &[&[u8]]) -> [u8; 20] {
     digest(&SHA1_FOR_LEGACY_USE_ONLY, pieces)
 }
 
-pub(super) fn sha256(pieces: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn sha256(pieces: &[&[u8]]) -> [u8; 32] {
     digest(&SHA256, pieces)
 }
 
 pub(super) fn sha512(pieces: &[&[u8]]) -> [u8; 64] {
     digest(&SHA512, pieces)
+}
+
+/// The beginning of the pieces' SHA-256, as a number.
+pub(crate) fn key_of(pieces: &[&[u8]]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = sha256(pieces);
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
 /// The time this takes does not tell where two of one length differ.

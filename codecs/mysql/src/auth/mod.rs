@@ -28,6 +28,7 @@ use thiserror::Error;
 pub use self::client::{ClientAuth, KeySource};
 pub use self::crypt::ShaCrypt;
 pub use self::ed25519::Ed25519Key;
+pub(crate) use self::hash::{key_of, sha256};
 pub use self::native::{NativeHash, NativeKey};
 #[cfg(test)]
 pub(crate) use self::rsa::tests::key as test_key;

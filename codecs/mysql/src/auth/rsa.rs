@@ -4,8 +4,8 @@ use std::fmt;
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rsa::{
-    OAEP_SHA1_MGF1SHA1, OaepPrivateDecryptingKey, OaepPublicEncryptingKey, PrivateDecryptingKey,
-    PublicEncryptingKey,
+    KeySize, OAEP_SHA1_MGF1SHA1, OaepPrivateDecryptingKey, OaepPublicEncryptingKey,
+    PrivateDecryptingKey, PublicEncryptingKey,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -71,7 +71,20 @@ impl PrivateKey {
     pub fn from_pem(pem: &[u8]) -> Result<Self, AuthError> {
         let der = der("PRIVATE KEY", pem)?;
         let key = PrivateDecryptingKey::from_pkcs8(&der);
-        let key = key.map_err(|_| AuthError::Key("is not an RSA private key in PKCS#8"))?;
+        Self::of(key.map_err(|_| AuthError::Key("is not an RSA private key in PKCS#8"))?)
+    }
+
+    /// Makes one of 2048 bits, as servers do at their first start. The randomness is taken from the system, since what makes
+    /// the key does not take any other. Takes some 100 ms.
+    ///
+    /// # Errors
+    /// [`AuthError::Key`] where the system has no randomness.
+    pub fn generate() -> Result<Self, AuthError> {
+        let key = PrivateDecryptingKey::generate(KeySize::Rsa2048);
+        Self::of(key.map_err(|_| AuthError::Key("cannot be made"))?)
+    }
+
+    fn of(key: PrivateDecryptingKey) -> Result<Self, AuthError> {
         let public: PublicKeyX509Der<'static> =
             key.public_key().as_der().map_err(|_| AuthError::Key("has no public part"))?;
         let public_pem = pem_of("PUBLIC KEY", public.as_ref());
@@ -133,7 +146,6 @@ fn pem_of(label: &str, der: &[u8]) -> Vec<u8> {
 pub(crate) mod tests {
     use super::*;
     use aws_lc_rs::encoding::Pkcs8V1Der;
-    use aws_lc_rs::rsa::KeySize;
 
     /// A key pair, made anew.
     pub(crate) fn key() -> PrivateKey {
@@ -185,5 +197,8 @@ pub(crate) mod tests {
         let key = PrivateKey::from_pem(&private).expect("it was made so");
         assert!(matches!(PrivateKey::from_pem(key.public_pem()), Err(AuthError::Key(_))));
         assert_eq!(format!("{key:?}"), "PrivateKey(2048 bits)");
+        let made = PrivateKey::generate().expect("there is randomness");
+        assert_eq!(format!("{made:?}"), "PrivateKey(2048 bits)");
+        assert_ne!(made.public_pem(), key.public_pem());
     }
 }

@@ -269,6 +269,34 @@ mod tests {
     }
 
     #[test]
+    fn decoys_are_as_what_they_stand_for_and_let_nobody_in() {
+        let Verifier::Sha2Stored(hash, _) = stored() else { unreachable!() };
+        let learnt = Verifier::Sha2Stored(hash, Some(FastDigest::of(b"secret")));
+        let of = |plugin| Verifier::of(plugin, b"secret").expect("it keeps something");
+        let all = [
+            of(Plugin::NativePassword),
+            of(Plugin::CachingSha2),
+            of(Plugin::ClientEd25519),
+            stored(),
+            learnt,
+        ];
+        for verifier in all {
+            let decoy = verifier.decoy(b"unknown");
+            assert_eq!(decoy.plugin(), verifier.plugin());
+            assert_ne!(decoy, verifier);
+            let decoy = Login::new(decoy, Channel::Private);
+            let real = Login::new(verifier, Channel::Private);
+            for wrong in ["Secret", ""] {
+                assert_eq!(decoy.run(wrong), real.run(wrong), "{wrong:?}");
+            }
+            assert_eq!(decoy.run("secret").map(|end| end.0), Ok(Verdict::Denied));
+        }
+        let empty = Verifier::Empty(Plugin::NativePassword).decoy(b"unknown");
+        let login = Login::new(empty, Channel::Open);
+        assert_eq!(login.run("").map(|end| end.0), Ok(Verdict::Denied));
+    }
+
+    #[test]
     fn rubbish_is_denied() {
         let key = Arc::new(key());
         for channel in [Channel::Open, Channel::Private] {

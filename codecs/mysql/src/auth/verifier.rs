@@ -49,6 +49,18 @@ impl Verifier {
         }
     }
 
+    /// One that nobody gets past, and that cannot be told from this one: for names that nobody has. `unknown` is a password
+    /// that nobody knows.
+    #[must_use]
+    pub fn decoy(&self, unknown: &[u8]) -> Self {
+        match self {
+            Self::Sha2Stored(hash, digest) => {
+                Self::Sha2Stored(hash.decoy(), digest.as_ref().map(|_| FastDigest::of(unknown)))
+            }
+            _ => Self::of(self.plugin(), unknown).unwrap_or_else(|_| Self::Nobody(self.plugin())),
+        }
+    }
+
     /// The plugin that the account logs in with.
     pub fn plugin(&self) -> Plugin {
         match self {

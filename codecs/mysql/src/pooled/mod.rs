@@ -1,5 +1,14 @@
 //! Clients of many over upstream connections of few: the parts of the pooled mode.
 
+mod accounts;
+mod entrance;
+mod lane;
+mod login;
 pub mod state;
 pub mod statements;
 pub mod transcode;
+
+pub use accounts::{Account, Accounts, Upstream};
+pub use entrance::{Admitted, Entrance, OFFERED};
+pub use lane::Lane;
+pub use login::{LoggedIn, Tracking, UpstreamLogin};

@@ -1,0 +1,247 @@
+//! The proxy logs in at servers.
+
+use bytes::BytesMut;
+use wiremesh::correlation::{Departure, Handshake, Progress};
+
+use super::{
+    Accounts, Lane,
+    entrance::{OVER, class, whole},
+};
+use crate::{
+    Capabilities, Command, Mysql, MysqlFrame,
+    auth::{AuthError, Channel, KeySource},
+    frame::What,
+    handshake::{
+        Attributes, ClientConfig, ClientHandshake, ClientStep, Established, HandshakeError, TlsWish,
+    },
+    wire::put_packet,
+};
+
+/// Has a server tell of its session's state: both servers.
+const TRACK: &str = "SET session_track_system_variables='*', session_track_state_change=ON, \
+                     session_track_schema=ON, session_track_transaction_info='CHARACTERISTICS'";
+
+/// MySQL: and of the transactions that it writes.
+const TRACK_GTIDS: &str = ", session_track_gtids='OWN_GTID'";
+
+/// What is asked for beside what lanes have.
+const WANTED: Capabilities = Capabilities(
+    Capabilities::SESSION_TRACK.0
+        | Capabilities::DEPRECATE_EOF.0
+        | Capabilities::MULTI_RESULTS.0
+        | Capabilities::PS_MULTI_RESULTS.0,
+);
+
+/// `utf8mb4_general_ci`, which every server has.
+const COLLATION: u8 = 45;
+
+/// The proxy's login at a server, for clients of one [`Lane`]: the handshake, and the statement that has the server tell of
+/// the session's state.
+#[derive(Debug)]
+pub struct UpstreamLogin {
+    stage: Stage,
+    number: Option<u64>,
+    logged_in: Option<Box<LoggedIn>>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Nobody has this lane.
+    Nobody,
+    Handshake(Box<ClientHandshake>),
+    /// The server was told to tell of the session's state.
+    Tracking,
+    Over,
+}
+
+/// A connection on which the proxy has logged in.
+#[derive(Clone, Debug)]
+pub struct LoggedIn {
+    /// What was agreed on, what the server said first, and what its OK told.
+    pub established: Established,
+    /// What the server tells of the session's state.
+    pub tracking: Tracking,
+}
+
+/// What a server tells of a session's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tracking {
+    /// Nothing: what is done on the connection stays on it, unseen.
+    Nothing,
+    /// All but transactions' names.
+    State,
+    /// All, and the names of the transactions that it writes.
+    StateAndGtids,
+}
+
+impl Tracking {
+    /// The command that has a server tell so much, to be sent after the login and after each `COM_RESET_CONNECTION`. It is
+    /// answered by an OK. `None`: there is none.
+    pub fn command(self) -> Option<BytesMut> {
+        let more = match self {
+            Self::Nothing => return None,
+            Self::State => "",
+            Self::StateAndGtids => TRACK_GTIDS,
+        };
+        let body = [&[Command::Query as u8][..], TRACK.as_bytes(), more.as_bytes()].concat();
+        let mut out = BytesMut::new();
+        put_packet(&mut out, 0, &body);
+        Some(out)
+    }
+
+    /// What to try where a server has refused this.
+    fn less(self) -> Self {
+        match self {
+            Self::StateAndGtids => Self::State,
+            Self::State | Self::Nothing => Self::Nothing,
+        }
+    }
+}
+
+impl UpstreamLogin {
+    /// For a server that has just been connected to.
+    pub fn new(accounts: &Accounts, lane: Lane, departure: &Departure) -> Self {
+        let stage = accounts.upstream(lane).map_or(Stage::Nobody, |upstream| {
+            let config = ClientConfig {
+                user: upstream.user.clone(),
+                password: upstream.password.clone(),
+                schema: Vec::new(),
+                wanted: WANTED | lane.capabilities(),
+                tls: if departure.tls { TlsWish::Required } else { TlsWish::Off },
+                channel: if departure.private { Channel::Private } else { Channel::Open },
+                keys: KeySource::Asked,
+                attributes: Attributes::of([("_client_name", "wiremesh")]),
+                collation: COLLATION,
+                max_packet: 1 << 30,
+                zstd_level: 0,
+            };
+            Stage::Handshake(Box::new(ClientHandshake::new(config)))
+        });
+        Self { stage, number: None, logged_in: None }
+    }
+
+    /// The connection, once the login is done.
+    pub fn into_logged_in(self) -> Option<LoggedIn> {
+        match self.stage {
+            Stage::Over => self.logged_in.map(|logged_in| *logged_in),
+            _ => None,
+        }
+    }
+
+    fn follow(&mut self, step: Result<ClientStep, HandshakeError>) -> Progress<Mysql> {
+        match step {
+            Ok(ClientStep::Wait) => Progress::Continue(None),
+            Ok(ClientStep::Send(bytes)) => {
+                Progress::Continue(Some(MysqlFrame::new(What::Login, bytes)))
+            }
+            Ok(ClientStep::StartTls(bytes)) => {
+                Progress::StartTls(Some(MysqlFrame::new(What::SslRequest, bytes)))
+            }
+            Ok(ClientStep::Done(established)) => {
+                self.number = Some(established.greeting.connection.into());
+                let tracking = tracking(&established);
+                self.logged_in = Some(Box::new(LoggedIn { established: *established, tracking }));
+                self.track(tracking)
+            }
+            Err(error) => {
+                self.stage = Stage::Over;
+                self.logged_in = None;
+                Progress::Refused(None, why(&error))
+            }
+        }
+    }
+
+    /// Has the server tell so much.
+    fn track(&mut self, tracking: Tracking) -> Progress<Mysql> {
+        if let Some(logged_in) = &mut self.logged_in {
+            logged_in.tracking = tracking;
+        }
+        match tracking.command() {
+            Some(bytes) => {
+                self.stage = Stage::Tracking;
+                let what = What::Command(Some(Command::Query));
+                Progress::Continue(Some(MysqlFrame::new(what, bytes)))
+            }
+            None => {
+                self.stage = Stage::Over;
+                Progress::Done(None)
+            }
+        }
+    }
+
+    /// What the server answers to that.
+    fn tracked(&mut self, packet: &[u8]) -> Progress<Mysql> {
+        let tracking = self.logged_in.as_ref().map_or(Tracking::Nothing, |it| it.tracking);
+        match whole(packet) {
+            Ok((1, [0x00, ..])) => {
+                self.stage = Stage::Over;
+                Progress::Done(None)
+            }
+            Ok((1, [0xff, ..])) => self.track(tracking.less()),
+            _ => self.follow(Err(HandshakeError::Unexpected("no answer to SET"))),
+        }
+    }
+}
+
+impl Handshake<Mysql> for UpstreamLogin {
+    fn start(&mut self, _: &Mysql) -> Progress<Mysql> {
+        match self.stage {
+            Stage::Nobody => Progress::Refused(None, "no user has these connections any more"),
+            _ => Progress::Continue(None),
+        }
+    }
+
+    fn on_frame(&mut self, _: &Mysql, frame: MysqlFrame) -> Progress<Mysql> {
+        let step = match &mut self.stage {
+            Stage::Tracking => return self.tracked(&frame.bytes),
+            Stage::Handshake(handshake) => {
+                whole(&frame.bytes).and_then(|(seq, body)| handshake.on_packet(seq, body))
+            }
+            Stage::Nobody | Stage::Over => Err(OVER),
+        };
+        self.follow(step)
+    }
+
+    fn on_secured(&mut self, _: &Mysql) -> Progress<Mysql> {
+        let step = match &mut self.stage {
+            Stage::Handshake(handshake) => handshake.secured(),
+            _ => Err(OVER),
+        };
+        self.follow(step)
+    }
+
+    fn number(&self) -> Option<u64> {
+        self.number
+    }
+}
+
+/// What a server can be asked to tell.
+fn tracking(established: &Established) -> Tracking {
+    let version = &established.greeting.version;
+    let mariadb = !established.greeting.capabilities.has(Capabilities::CLIENT_MYSQL)
+        || version.windows(7).any(|word| word.eq_ignore_ascii_case(b"mariadb"));
+    match (established.agreed.has(Capabilities::SESSION_TRACK), mariadb) {
+        (false, _) => Tracking::Nothing,
+        (true, true) => Tracking::State,
+        (true, false) => Tracking::StateAndGtids,
+    }
+}
+
+/// Why a login has failed, for logs.
+fn why(error: &HandshakeError) -> &'static str {
+    match error {
+        HandshakeError::Denied(denial) => class(denial),
+        HandshakeError::Lacks("TLS") => "the server does not offer TLS",
+        HandshakeError::Lacks(_) => "the server does not speak the protocol of 4.1",
+        HandshakeError::Auth(AuthError::UnknownPlugin(_)) => {
+            "the server wants an authentication plugin that is not known here"
+        }
+        HandshakeError::Auth(AuthError::NeedsPrivacy(_) | AuthError::NeedsKey(_)) => {
+            "the server wants the password, and the connection is not encrypted"
+        }
+        HandshakeError::Auth(_) => "the server's authentication plugin does not do as it should",
+        HandshakeError::OutOfOrder { .. } => "the server's packets are out of order",
+        HandshakeError::Decode(_) => "what the server says is no handshake",
+        HandshakeError::Unexpected(why) => why,
+    }
+}
