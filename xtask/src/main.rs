@@ -51,6 +51,9 @@ struct TestArgs {
     /// Real peers against each other, without the proxy between them
     #[arg(long)]
     direct: bool,
+    /// Sessions and statements drawn at random to judge the proxy by: so many times more than usual
+    #[arg(long, default_value_t = 1)]
+    times: usize,
     /// How long each fuzz target runs
     #[arg(long, default_value_t = 10)]
     fuzz_seconds: u32,
@@ -99,7 +102,7 @@ async fn test(args: &TestArgs) -> bool {
         fuzz::run_all(&mut report, args.fuzz_seconds, args.only == Some(Part::Fuzz)).await;
     }
     if wanted(Part::Peers) {
-        peers::run_all(&mut report, args.direct).await;
+        peers::run_all(&mut report, args.direct, args.times).await;
     }
     report.finish()
 }

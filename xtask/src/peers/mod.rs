@@ -12,11 +12,11 @@ use crate::report::Report;
 use cell::{Bench, Cell, Steps, Way};
 use peer::{Kind, Version};
 
-/// All protocols.
-pub(crate) async fn run_all(report: &mut Report, direct: bool) {
+/// All protocols. What is drawn at random is as long as usual, times this.
+pub(crate) async fn run_all(report: &mut Report, direct: bool, times: usize) {
     bolt(report, direct).await;
     redis::run_all(report, direct).await;
-    mysql::run_all(report, direct).await;
+    mysql::run_all(report, direct, times).await;
 }
 
 /// Every pair that can talk, in every version that both ends speak; then the server's own requests,

@@ -121,7 +121,7 @@ fn login(address: SocketAddr, config: ClientConfig) -> anyhow::Result<Session> {
 }
 
 /// Follows a handshake that begins with `step`, or with the server.
-fn converse(
+pub(crate) fn converse(
     link: &mut Link,
     mut handshake: ClientHandshake,
     mut step: Option<ClientStep>,

@@ -15,8 +15,7 @@ use wiremesh_mysql::wire::{HEAD, Head, put_packet};
 const LONGEST: Duration = Duration::from_secs(20);
 
 pub(crate) struct Link {
-    stream: Box<dyn Duplex>,
-    socket: TcpStream,
+    stream: Stream,
     /// What has come and is not unpacked yet, where there is compression.
     wire: BytesMut,
     /// What has come of packets.
@@ -26,8 +25,14 @@ pub(crate) struct Link {
     pub(crate) written: usize,
 }
 
-pub(crate) trait Duplex: Read + Write {}
-impl<T: Read + Write> Duplex for T {}
+/// A socket is one file, since there may be ten thousand of them.
+enum Stream {
+    Plain(TcpStream),
+    Layered(Box<dyn Duplex>),
+}
+
+pub(crate) trait Duplex: Read + Write + Send {}
+impl<T: Read + Write + Send> Duplex for T {}
 
 /// A socket some of whose bytes have been read.
 struct Prefixed(Cursor<Vec<u8>>, TcpStream);
@@ -37,8 +42,7 @@ impl Link {
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(LONGEST))?;
         Ok(Self {
-            stream: Box::new(socket.try_clone()?),
-            socket,
+            stream: Stream::Plain(socket),
             wire: BytesMut::new(),
             plain: BytesMut::new(),
             layer: None,
@@ -53,7 +57,7 @@ impl Link {
         ensure!(self.plain.is_empty(), "the server says something before TLS");
         let name = ServerName::try_from("localhost")?;
         let tls = ClientConnection::new(config, name)?;
-        self.stream = Box::new(StreamOwned::new(tls, self.socket.try_clone()?));
+        self.stream = Stream::Layered(Box::new(StreamOwned::new(tls, self.socket()?)));
         Ok(())
     }
 
@@ -62,9 +66,17 @@ impl Link {
         config: Arc<rustls::ServerConfig>,
     ) -> anyhow::Result<()> {
         let seen = std::mem::take(&mut self.plain).to_vec();
-        let socket = Prefixed(Cursor::new(seen), self.socket.try_clone()?);
-        self.stream = Box::new(StreamOwned::new(ServerConnection::new(config)?, socket));
+        let socket = Prefixed(Cursor::new(seen), self.socket()?);
+        let tls = StreamOwned::new(ServerConnection::new(config)?, socket);
+        self.stream = Stream::Layered(Box::new(tls));
         Ok(())
+    }
+
+    fn socket(&self) -> anyhow::Result<TcpStream> {
+        match &self.stream {
+            Stream::Plain(socket) => Ok(socket.try_clone()?),
+            Stream::Layered(_) => bail!("there is TLS already"),
+        }
     }
 
     pub(crate) fn compress(&mut self, algorithm: Algorithm) {
@@ -174,6 +186,31 @@ impl Link {
             None => self.plain.extend_from_slice(&some[..len]),
         }
         Ok(len > 0)
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(out),
+            Self::Layered(layer) => layer.read(out),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.write(bytes),
+            Self::Layered(layer) => layer.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.flush(),
+            Self::Layered(layer) => layer.flush(),
+        }
     }
 }
 

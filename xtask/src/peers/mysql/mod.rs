@@ -2,6 +2,7 @@
 
 mod client;
 mod install;
+mod judges;
 mod load;
 mod login;
 mod record;
@@ -17,7 +18,7 @@ pub(crate) use record::captures;
 pub(crate) use server::{Kind, Server};
 
 /// Every client with every server, direct and through the proxy; then load.
-pub(super) async fn run_all(report: &mut Report, direct: bool) {
+pub(super) async fn run_all(report: &mut Report, direct: bool, times: usize) {
     let mut cells = Cell::all();
     cells.retain(|cell| report.wants(&cell.name()));
     let others: Vec<_> = load::NAMES.into_iter().filter(|name| report.wants(name)).collect();
@@ -25,7 +26,10 @@ pub(super) async fn run_all(report: &mut Report, direct: bool) {
     tools.retain(|cell| report.wants(&cell.name()));
     let mut logins = login::Cell::all();
     logins.retain(|cell| report.wants(&cell.name()));
-    if cells.is_empty() && tools.is_empty() && others.is_empty() && logins.is_empty() {
+    let mut judges = judges::Cell::all();
+    judges.retain(|cell| report.wants(&cell.name()));
+    let none = cells.is_empty() && tools.is_empty() && others.is_empty() && logins.is_empty();
+    if none && judges.is_empty() {
         return;
     }
     let mut languages: Vec<_> = cells.iter().map(Cell::language).collect();
@@ -51,6 +55,9 @@ pub(super) async fn run_all(report: &mut Report, direct: bool) {
     }
     for cell in logins {
         report.check(&cell.name(), cell.run(&mut bench, direct)).await;
+    }
+    for cell in judges {
+        report.check(&cell.name(), cell.run(&mut bench, direct, times)).await;
     }
     for name in others {
         report.check(name, load::run(name, &mut bench, direct)).await;
