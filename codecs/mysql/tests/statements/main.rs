@@ -4,6 +4,7 @@
 mod client;
 mod hostile;
 mod server;
+mod table;
 
 use proptest::prelude::*;
 use wiremesh_mysql::{Capabilities, pooled::statements::StatementLimits};
