@@ -70,9 +70,10 @@ pub(super) fn language(name: &str) -> Option<(&'static str, Step)> {
     })
 }
 
-const PROGRAMS: [Program; 9] = [
+const PROGRAMS: [Program; 10] = [
     ("mariadbd", &["--version"], "mariadb-server-core"),
     ("mariadb", &["--version"], "mariadb-client-core"),
+    ("haproxy", &["-v"], "haproxy"),
     ("openssl", &["version"], "openssl"),
     ("java", &["-version"], "openjdk-17-jdk-headless"),
     ("mvn", &["--version"], "maven"),
@@ -86,8 +87,8 @@ const PROGRAMS: [Program; 9] = [
 const LIBRARIES: [(&str, &str); 2] = [("libaio.so.1", "libaio1"), ("libnuma.so.1", "libnuma1")];
 
 async fn tools() -> anyhow::Result<Outcome> {
-    let needs = "the MySQL peers need MariaDB's server and client, OpenSSL, a JDK with Maven, Node with npm, Go (1.24 or \
-                 later) and Python 3 with venv";
+    let needs = "the MySQL peers need MariaDB's server and client, haproxy, OpenSSL, a JDK with Maven, Node with npm, Go \
+                 (1.24 or later) and Python 3 with venv";
     programs(&PROGRAMS, needs).await?;
     let known = answer("ldconfig", &["-p"]).await.or(answer("/sbin/ldconfig", &["-p"]).await);
     let known = known.unwrap_or_default();

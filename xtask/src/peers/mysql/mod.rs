@@ -5,6 +5,7 @@ mod install;
 mod judges;
 mod load;
 mod login;
+mod proxied;
 mod record;
 mod server;
 mod tools;
@@ -28,8 +29,9 @@ pub(super) async fn run_all(report: &mut Report, direct: bool, times: usize) {
     logins.retain(|cell| report.wants(&cell.name()));
     let mut judges = judges::Cell::all();
     judges.retain(|cell| report.wants(&cell.name()));
+    let proxied = report.wants(proxied::NAME);
     let none = cells.is_empty() && tools.is_empty() && others.is_empty() && logins.is_empty();
-    if none && judges.is_empty() {
+    if none && judges.is_empty() && !proxied {
         return;
     }
     let mut languages: Vec<_> = cells.iter().map(Cell::language).collect();
@@ -58,6 +60,9 @@ pub(super) async fn run_all(report: &mut Report, direct: bool, times: usize) {
     }
     for cell in judges {
         report.check(&cell.name(), cell.run(&mut bench, direct, times)).await;
+    }
+    if proxied {
+        report.check(proxied::NAME, proxied::run(direct)).await;
     }
     for name in others {
         report.check(name, load::run(name, &mut bench, direct)).await;

@@ -157,6 +157,11 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one on these cores; empty: on any.
     pub(crate) async fn start(kind: Kind, cpus: &str) -> anyhow::Result<Self> {
+        Self::start_with(kind, cpus, "").await
+    }
+
+    /// The same with these settings besides.
+    pub(super) async fn start_with(kind: Kind, cpus: &str, more: &str) -> anyhow::Result<Self> {
         let address = free_address()?;
         let folder = target().join("xtask").join(format!("mysql-{}", address.port()));
         if folder.exists() {
@@ -167,7 +172,7 @@ impl Server {
             certificates(&folder.join("tls")).await?;
         }
         let config = folder.join("my.cnf");
-        fs::write(&config, settings(kind, &folder, address)?)?;
+        fs::write(&config, settings(kind, &folder, address)? + more)?;
         kind.initialize(&folder, &config).await?;
         let accounts = folder.join("accounts.sql");
         fs::write(&accounts, kind.accounts())?;
