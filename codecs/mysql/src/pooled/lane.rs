@@ -10,11 +10,14 @@ impl Lane {
     pub(super) const KEYS: u64 = u64::MAX << Self::FLAGS.len();
 
     /// The capabilities of a client that its lane has, too.
-    const FLAGS: [Capabilities; 4] = [
+    const FLAGS: [Capabilities; 6] = [
         Capabilities::FOUND_ROWS,
         Capabilities::IGNORE_SPACE,
         Capabilities::MULTI_STATEMENTS,
         Capabilities::LOCAL_FILES,
+        // Without them a `CALL` fails that would have more than one result, or has none of its OUT parameters.
+        Capabilities::MULTI_RESULTS,
+        Capabilities::PS_MULTI_RESULTS,
     ];
 
     /// The lane of clients that agreed on these capabilities, and for whom the proxy logs in [so](super::Upstream::key).
@@ -42,8 +45,8 @@ mod tests {
     #[test]
     fn lanes_keep_apart_what_has_to_be() {
         let mut seen = std::collections::HashSet::new();
-        for key in [0x10, 0x20, u64::MAX] {
-            for bits in 0..16_u64 {
+        for key in [0x100, 0x200, u64::MAX] {
+            for bits in 0..1_u64 << Lane::FLAGS.len() {
                 let set = Lane::FLAGS.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1);
                 let flags = set.fold(Capabilities(0), |all, (_, flag)| all | *flag);
                 let lane = Lane::new(key, flags | Capabilities::DEPRECATE_EOF);

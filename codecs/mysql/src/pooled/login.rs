@@ -25,12 +25,8 @@ const TRACK: &str = "SET session_track_system_variables='*', session_track_state
 const TRACK_GTIDS: &str = ", session_track_gtids='OWN_GTID'";
 
 /// What is asked for beside what lanes have.
-const WANTED: Capabilities = Capabilities(
-    Capabilities::SESSION_TRACK.0
-        | Capabilities::DEPRECATE_EOF.0
-        | Capabilities::MULTI_RESULTS.0
-        | Capabilities::PS_MULTI_RESULTS.0,
-);
+const WANTED: Capabilities =
+    Capabilities(Capabilities::SESSION_TRACK.0 | Capabilities::DEPRECATE_EOF.0);
 
 /// `utf8mb4_general_ci`, which every server has.
 const COLLATION: u8 = 45;
