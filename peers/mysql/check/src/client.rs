@@ -74,7 +74,7 @@ fn steps(server: Server) -> Vec<(&'static str, Step)> {
     steps
 }
 
-fn account(user: &str, password: &str) -> ClientConfig {
+pub(crate) fn account(user: &str, password: &str) -> ClientConfig {
     ClientConfig {
         user: user.into(),
         password: Secret::new(password),
@@ -101,14 +101,14 @@ fn by_rsa(config: ClientConfig) -> ClientConfig {
     ClientConfig { keys: KeySource::Asked, ..config }
 }
 
-struct Session {
-    link: Link,
-    established: Box<Established>,
+pub(crate) struct Session {
+    pub(crate) link: Link,
+    pub(crate) established: Box<Established>,
     /// How many packets of more data the server sent.
     more: usize,
 }
 
-fn login(address: SocketAddr, config: ClientConfig) -> anyhow::Result<Session> {
+pub(crate) fn login(address: SocketAddr, config: ClientConfig) -> anyhow::Result<Session> {
     let user = String::from_utf8_lossy(&config.user).into_owned();
     let mut link = Link::new(TcpStream::connect(address)?)?;
     let (established, more) = converse(&mut link, ClientHandshake::new(config), None)?;

@@ -9,6 +9,7 @@ mod naive;
 #[allow(dead_code, reason = "the next judge's")]
 mod reply;
 mod server;
+mod state;
 mod tls;
 
 use std::net::SocketAddr;
@@ -27,6 +28,13 @@ struct Cli {
 enum Command {
     /// Logs in at a server, every way there is, and prints `ok NAME` or `FAIL NAME: ...` for each, then `PASS n ok, 0 failed`
     Client {
+        /// Where it listens
+        address: SocketAddr,
+        /// Which it is: mysql8, mariadb10 or mariadb11
+        server: client::Server,
+    },
+    /// Sets what a session may set, makes another session like it, and prints as `client` does
+    State {
         /// Where it listens
         address: SocketAddr,
         /// Which it is: mysql8, mariadb10 or mariadb11
@@ -61,6 +69,7 @@ fn main() -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Naive(options) => naive::run(options).map(|()| ExitCode::SUCCESS),
+        Command::State { address, server } => Ok(state::run(address, server)),
         Command::Server { certificate, key, plugin } => {
             server::run(&certificate, &key, &plugin).map(|()| ExitCode::SUCCESS)
         }

@@ -1,4 +1,4 @@
-//! The codec's own logins: at real servers, and of real clients.
+//! The codec's own logins: at real servers, and of real clients; and what it makes of sessions' state.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -29,12 +29,15 @@ pub(super) enum Cell {
     Client(Kind),
     /// Lets clients log in.
     Server,
+    /// Makes sessions of this server like others.
+    State(Kind),
 }
 
 impl Cell {
     pub(super) fn all() -> Vec<Self> {
         let clients = Kind::ALL.into_iter().map(Self::Client);
-        clients.chain([Self::Server]).collect()
+        let states = Kind::ALL.into_iter().map(Self::State);
+        clients.chain([Self::Server]).chain(states).collect()
     }
 
     /// For example `mysql-login-mysql8`.
@@ -42,6 +45,7 @@ impl Cell {
         match self {
             Self::Client(kind) => format!("mysql-login-{}", kind.name()),
             Self::Server => "mysql-login-server".into(),
+            Self::State(kind) => format!("mysql-state-{}", kind.name()),
         }
     }
 
@@ -49,6 +53,7 @@ impl Cell {
         match self {
             Self::Client(kind) => log_in(&self.name(), bench, *kind, direct).await,
             Self::Server => have_log_in(&self.name()).await,
+            Self::State(kind) => make_alike(&self.name(), bench, *kind, direct).await,
         }
     }
 }
@@ -81,6 +86,19 @@ async fn log_in(
     proxy.check()?;
     proxied.compare(&bare, |_| false);
     Ok(proxied.outcome("proxied as direct"))
+}
+
+/// What the pooled mode holds of the server's sessions.
+async fn make_alike(
+    name: &str,
+    bench: &mut Bench,
+    kind: Kind,
+    direct: bool,
+) -> anyhow::Result<Outcome> {
+    let (server, _) = bench.at(kind, direct).await?;
+    let mut check = check();
+    check.args(["state", &server.address.to_string(), kind.name()]);
+    Ok(Said::by(name, check, LONGEST).await?.outcome("direct"))
 }
 
 /// By both command lines and Python's libraries, with TLS and without, passwords right and wrong.

@@ -32,7 +32,8 @@ impl State {
         if self == has {
             return Replay::Fits;
         }
-        let schema = (self.schema() != has.schema()).then(|| self.schema());
+        let other = self.schema() != has.schema() || has.parts.stale;
+        let schema = other.then(|| self.schema());
         if schema.is_some_and(<[u8]>::is_empty) {
             return Replay::Unfit;
         }
@@ -101,7 +102,11 @@ impl Statement {
         self.0.push_str(name);
         self.0.push('=');
         match value {
-            None => self.0.push_str("DEFAULT"),
+            // `DEFAULT` should be the same; MySQL 8.0 takes it for OFF with `foreign_key_checks` and `unique_checks`.
+            None => {
+                self.0.push_str("@@global.");
+                self.0.push_str(name);
+            }
             // Servers tell numbers as they are, and take no quotes for them; no word looks like one.
             Some(number) if is_number(number) => self.push(number),
             Some(word) => self.quoted(word),

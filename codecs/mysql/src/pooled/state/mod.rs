@@ -30,6 +30,8 @@ pub struct State {
 struct Parts {
     /// Empty: none.
     schema: Text,
+    /// It has to be said again, for what comes with it.
+    stale: bool,
     charset: Charset,
     /// Those that were set, in order. Of the others each has the server's default.
     variables: Vec<(&'static str, Text)>,
@@ -71,14 +73,22 @@ impl State {
     /// [of its login](crate::collation::Collations::at_login).
     pub fn begun(schema: &[u8], collation: &Collation) -> Self {
         let charset = Charset::of(collation);
-        let parts = Parts { schema: schema.into(), charset, variables: Vec::new() };
+        let parts = Parts { schema: schema.into(), stale: false, charset, variables: Vec::new() };
         Self { fingerprint: parts.fingerprint(), parts: Arc::new(parts) }
     }
 
-    /// That of an upstream connection on which [`setup`] was answered, after its login or `COM_RESET_CONNECTION`, which
-    /// leaves the schema as it was.
+    /// That of an upstream connection that has logged in, in this schema, and on which [`setup`] was answered.
     pub fn set_up(schema: &[u8]) -> Self {
         Self::begun(schema, &LOGIN_COLLATION)
+    }
+
+    /// That of an upstream connection on which [`setup`] was answered after `COM_RESET_CONNECTION`, which leaves the schema as
+    /// it was, and forgets what comes with it (`character_set_database`, `collation_database`): it has to be said again
+    /// before the connection fits anybody.
+    pub fn after_reset(schema: &[u8]) -> Self {
+        let mut state = Self::set_up(schema);
+        state.edit(|parts| parts.stale = !schema.is_empty());
+        state
     }
 
     /// The schema, as servers tell it: in UTF-8. Empty where there is none.
@@ -110,8 +120,8 @@ impl State {
 
     /// Another schema; none, if empty.
     pub fn set_schema(&mut self, schema: &[u8]) {
-        if self.schema() != schema {
-            self.edit(|parts| parts.schema = schema.into());
+        if self.schema() != schema || self.parts.stale {
+            self.edit(|parts| (parts.schema, parts.stale) = (schema.into(), false));
         }
     }
 

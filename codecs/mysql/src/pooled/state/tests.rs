@@ -100,7 +100,9 @@ impl Session {
             let item = item.strip_prefix("@@session.").expect("it has a scope");
             let (name, value) = item.split_once('=').expect("it sets something");
             let value = unquoted(value);
-            self.set(name, (value != "DEFAULT").then_some(&*value));
+            let default = value.strip_prefix("@@global.");
+            assert!(default.is_none_or(|default| default == name), "{statement}");
+            self.set(name, default.is_none().then_some(&*value));
         }
     }
 }
@@ -299,7 +301,8 @@ fn what_is_set_is_set_and_what_is_not_is_unset() {
     assert_eq!(statement(&want, &has), expected);
     assert_eq!(
         statement(&has, &want),
-        "SET @@session.autocommit=DEFAULT, @@session.sql_select_limit=DEFAULT, @@session.time_zone=DEFAULT"
+        "SET @@session.autocommit=@@global.autocommit, @@session.sql_select_limit=@@global.sql_select_limit, \
+         @@session.time_zone=@@global.time_zone"
     );
     has = want.clone();
     assert_eq!(want.replay_on(&has), Replay::Fits);
@@ -316,6 +319,13 @@ fn schemas() {
         schema,
         Difference { schema: Some(b"test"[..].into()), set: None, set_first: false }
     );
+    // After a reset it is said again.
+    let mut stale = State::after_reset(b"test");
+    assert_eq!(difference(&some, &stale), schema);
+    assert_eq!(none.replay_on(&stale), Replay::Unfit);
+    assert_eq!(none.replay_on(&State::after_reset(b"")), Replay::Fits);
+    stale.set_schema(b"test");
+    assert_eq!(some.replay_on(&stale), Replay::Fits);
     // Its name is understood in UTF-8 alone.
     let latin1 = Collations::Mysql8.at_login(8);
     let umlaut = State::set_up("z\u{fc}".as_bytes());

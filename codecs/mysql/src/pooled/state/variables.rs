@@ -1,7 +1,7 @@
 /// The system variables that are replayed: `SET` to what a server told of one gives another session the same, and `SET` to
-/// `DEFAULT` gives it back what it began with. In order.
+/// the global value gives it back what it began with. In order.
 ///
-/// Each was tried at MySQL 8.0.33, MariaDB 10.11.19 and 11.4.5, as far as they have it (`mysql-check variables`). What
+/// Each was tried at MySQL 8.0.33, MariaDB 10.11.19 and 11.4.5, as far as they have it (`mysql-check state`). What
 /// is not here pins a session that sets it.
 pub const VARIABLES: [&str; 104] = [
     "alter_algorithm",
