@@ -6,7 +6,8 @@ use bytes::BytesMut;
 use wiremesh_mysql::{
     Capabilities,
     pooled::statements::{
-        Need, Plan, PrepareReply, Prepared, PreparedLimits, Setting, StatementLimits, Statements,
+        Need, Plan, PrepareReply, Prepared, PreparedLimits, Setting, Statement, StatementLimits,
+        Statements,
     },
     wire::{HEAD, MAX_BODY},
 };
@@ -207,7 +208,7 @@ fn the_last_one_has_an_id_of_its_own() {
     let execute = command(0x17, last, &[0, 1, 0, 0, 0])[HEAD..].to_vec();
     let expected = concat(&[b"\x17", &ID, &[0, 1, 0, 0, 0]]);
     assert_eq!(sent(&mut one, &mut place, &execute), Ok(expected));
-    assert_eq!(one.statement(&packet(&execute)).map(|one| one.text()), Some(&b"select 1"[..]));
+    assert_eq!(one.statement(&packet(&execute)).map(Statement::text), Some(&b"select 1"[..]));
     // One that fails is none.
     let mut frame = packet(b"\x16select");
     assert_eq!(one.on_request(&frame, &SETTING, digest, None), Need::Upstream);

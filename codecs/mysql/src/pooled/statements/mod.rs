@@ -11,27 +11,31 @@
 mod execute;
 mod key;
 mod place;
+mod plan;
 mod problem;
 mod recut;
+mod statement;
 
 use std::{collections::HashMap, sync::Arc};
 
-use bytes::{Buf, BufMut, BytesMut};
+use bytes::BytesMut;
 use rustc_hash::FxBuildHasher;
 
 use self::{
     execute::{BODY, Execution, Wrong},
     place::Entry,
     recut::Recut,
+    statement::LongData,
 };
 pub use self::{
     key::{Key, Setting},
     place::{Prepared, PreparedLimits},
     problem::Problem,
+    statement::{Statement, StatementLimits},
 };
 use crate::{
     Capabilities, Command, StatusFlags,
-    wire::{HEAD, Head, Reader, Short, put_packet},
+    wire::{HEAD, Head, Reader, Short},
 };
 
 /// By this id MariaDB's clients mean the statement that was prepared last.
@@ -39,84 +43,6 @@ const LAST: u32 = u32::MAX;
 
 /// So much of an execution is waited for at most, in order to know its types.
 const MAX_WANTED: usize = 1 << 20;
-
-/// How much a client may prepare.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StatementLimits {
-    /// Statements: as many as MySQL allows for a whole server unless configured.
-    pub statements: usize,
-    /// The length of their texts, schemas and digests, in bytes.
-    pub bytes: usize,
-    /// The length of one statement's text, in bytes.
-    pub text: usize,
-}
-
-impl Default for StatementLimits {
-    fn default() -> Self {
-        Self { statements: 16_382, bytes: 16 << 20, text: 1 << 20 }
-    }
-}
-
-/// A client's prepared statement.
-#[derive(Debug)]
-pub struct Statement {
-    key: Arc<Key>,
-    digest: Arc<[u8]>,
-    parameters: u16,
-    columns: u16,
-    /// Two bytes for each parameter, as the client has said last.
-    types: Option<Arc<[u8]>>,
-    long_data: LongData,
-}
-
-/// Whether parts of parameters were sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum LongData {
-    #[default]
-    None,
-    Sent,
-    /// They could not be.
-    Lost,
-}
-
-impl Statement {
-    /// Its text.
-    pub fn text(&self) -> &[u8] {
-        self.key.text()
-    }
-
-    /// The digest of its text.
-    pub fn digest(&self) -> &Arc<[u8]> {
-        &self.digest
-    }
-
-    /// The setting that it was prepared under.
-    pub fn setting(&self) -> Setting<'_> {
-        self.key.setting()
-    }
-
-    /// How many parameters it has.
-    pub fn parameters(&self) -> u16 {
-        self.parameters
-    }
-
-    /// How many columns its rows have, as the server said last when it was prepared.
-    pub fn columns(&self) -> u16 {
-        self.columns
-    }
-
-    /// The client says the types of its parameters.
-    fn set_types(&mut self, said: impl Iterator<Item = u8> + Clone) {
-        let known = self.types.as_deref().unwrap_or_default();
-        if self.types.is_none() || !said.clone().eq(known.iter().copied()) {
-            self.types = Some(said.collect());
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.key.len().saturating_add(self.digest.len())
-    }
-}
 
 /// What a client's command needs.
 #[derive(Debug, PartialEq, Eq)]
@@ -368,157 +294,6 @@ impl Statements {
         if id == LAST { self.last.unwrap_or(LAST) } else { id }
     }
 
-    /// What is to be done with the command that [needs](Self::on_request) a connection, on this one.
-    ///
-    /// `frame` are the bytes that `on_request` was shown. On [`Plan::Send`] they are changed for the connection, and may
-    /// have commands before them that have no reply. What was changed may come here again, for the same connection or another.
-    pub fn plan(
-        &mut self,
-        frame: &mut BytesMut,
-        setting: &Setting<'_>,
-        place: &mut Prepared,
-    ) -> Plan {
-        self.again = false;
-        let Subject { command, own, .. } = match &mut self.request {
-            None => return Plan::Refuse(Problem::malformed()),
-            Some(Request::Prepare { key, before, .. }) => {
-                frame.advance(std::mem::take(before));
-                let mut packets = BytesMut::new();
-                place.make_room(key);
-                place.put_closes(&mut packets);
-                if !packets.is_empty() {
-                    *before = packets.len();
-                    packets.put_slice(frame);
-                    *frame = packets;
-                }
-                return Plan::Send;
-            }
-            Some(Request::Of(subject)) => *subject,
-        };
-        if command == Command::StmtClose {
-            return match place.forget(own) {
-                Some(id) => {
-                    put_id(frame, id);
-                    Plan::Send
-                }
-                None => Plan::Drop,
-            };
-        }
-        let taken = place.is_taken(own);
-        let Some(statement) = self.statements.get_mut(&own) else { return Plan::Drop };
-        match command {
-            Command::StmtFetch if !taken => return Plan::Refuse(Problem::no_cursor(own)),
-            Command::StmtExecute | Command::StmtBulkExecute => {
-                return self.execute(frame, setting, place);
-            }
-            Command::StmtSendLongData if !taken && statement.long_data != LongData::None => {
-                statement.long_data = LongData::Lost;
-                return Plan::Drop;
-            }
-            Command::StmtSendLongData if !taken && place.is_unlike(own, statement) => {
-                return self.prepare_again(setting, place);
-            }
-            _ => {}
-        }
-        let Some(entry) = place.find(own, &statement.key) else {
-            return self.prepare_again(setting, place);
-        };
-        put_id(frame, entry.id);
-        if command == Command::StmtSendLongData {
-            statement.long_data = LongData::Sent;
-            place.take(own, &statement.key);
-        }
-        Plan::Send
-    }
-
-    fn execute(
-        &mut self,
-        frame: &mut BytesMut,
-        setting: &Setting<'_>,
-        place: &mut Prepared,
-    ) -> Plan {
-        let Some(Request::Of(subject)) = &mut self.request else { return Plan::Drop };
-        let Subject { command, own, named, .. } = *subject;
-        let Some(statement) = self.statements.get_mut(&own) else { return Plan::Drop };
-        if command == Command::StmtBulkExecute
-            && !place.capabilities.has(Capabilities::MARIADB_STMT_BULK)
-        {
-            return Plan::Refuse(Problem::unknown_command());
-        }
-        if statement.long_data != LongData::None && !place.is_taken(own) {
-            statement.long_data = LongData::None;
-            return Plan::Refuse(Problem::long_data_lost());
-        }
-        let body = frame.get(BODY..).unwrap_or_default();
-        let parameters = statement.parameters;
-        let execution = match Execution::parse(command, body, parameters, named) {
-            Ok(execution) => execution,
-            Err(wrong) => return Plan::Refuse(problem(wrong)),
-        };
-        let to_named = place.capabilities.has(Capabilities::QUERY_ATTRIBUTES);
-        if !to_named && execution.has_attributes(parameters) {
-            return Plan::Refuse(Problem::unsupported("query attributes"));
-        }
-        let Some(entry) = place.find(own, &statement.key) else {
-            return self.prepare_again(setting, place);
-        };
-        let id = entry.id;
-        let others = parameters > 0 && entry.types != statement.types;
-        if others || execution.differs(to_named) {
-            // A cursor would be closed in any case; parts of parameters are where they are.
-            let may_drop = others && statement.long_data == LongData::None;
-            if may_drop && place.is_unlike(own, statement) {
-                return self.prepare_again(setting, place);
-            }
-            let put_in = statement.types.as_ref().filter(|_| others && !execution.has_types());
-            if put_in.is_some() || execution.differs(to_named) {
-                match execution.rewrite(frame, parameters, to_named, put_in) {
-                    Ok(None) => {}
-                    Ok(Some(more)) => self.recut = recut(frame, more),
-                    Err(wrong) => return Plan::Refuse(problem(wrong)),
-                }
-                subject.named = to_named;
-            }
-            if others && let Some(entry) = place.find(own, &statement.key) {
-                entry.bind(statement.types.as_ref());
-            }
-        }
-        put_id(frame, id);
-        if execution.wants_cursor() {
-            // Of one that asks for none the server opens none.
-            place.take(own, &statement.key);
-        }
-        subject.types = others;
-        Plan::Send
-    }
-
-    /// What prepares the statement on this connection, instead of what there may be of it.
-    fn prepare_again(&mut self, setting: &Setting<'_>, place: &mut Prepared) -> Plan {
-        let Some(Request::Of(Subject { command, own, .. })) = self.request else {
-            return Plan::Drop;
-        };
-        let Some(statement) = self.statements.get_mut(&own) else { return Plan::Drop };
-        if statement.setting() != *setting {
-            // Its text might mean something else now.
-            if command == Command::StmtSendLongData {
-                statement.long_data = LongData::Lost;
-                return Plan::Drop;
-            }
-            return Plan::Refuse(Problem::prepare_again());
-        }
-        place.drop_all(own, statement);
-        let key = &statement.key;
-        let mut packets = BytesMut::new();
-        place.make_room(key);
-        place.put_closes(&mut packets);
-        let mut body = Vec::with_capacity(key.text().len().saturating_add(1));
-        body.put_u8(Command::StmtPrepare as u8);
-        body.put_slice(key.text());
-        put_packet(&mut packets, 0, &body);
-        self.again = true;
-        Plan::First(packets)
-    }
-
     /// The first packet of the reply to a `COM_STMT_PREPARE`, the client's own or that of [`Plan::First`]: its body, or the
     /// first 12 bytes of one that is no ERR.
     pub fn on_prepare_reply(&mut self, body: &mut [u8], place: &mut Prepared) -> PrepareReply {
@@ -692,12 +467,6 @@ fn id_of(packet: &[u8]) -> Option<u32> {
     Reader::new(packet.get(BODY..)?).u32().ok()
 }
 
-fn put_id(frame: &mut BytesMut, id: u32) {
-    if let Some(place) = frame.get_mut(BODY..).and_then(<[u8]>::first_chunk_mut) {
-        *place = id.to_le_bytes();
-    }
-}
-
 /// What servers say where there is no such statement.
 fn unknown(command: Command, id: u32) -> Need {
     let to = match command {
@@ -716,13 +485,4 @@ fn problem(wrong: Wrong) -> Problem {
             Problem::unsupported("executions of more than 16 MiB with query attributes")
         }
     }
-}
-
-/// The first packet takes no more: from here on the command is cut anew.
-fn recut(frame: &mut BytesMut, more: usize) -> Option<Recut> {
-    let mut recut = Recut::new(Head::read(frame)?, more);
-    let mut out = BytesMut::with_capacity(frame.len().saturating_add(HEAD));
-    recut.put(frame.get(HEAD..).unwrap_or_default(), &mut out);
-    *frame = out;
-    Some(recut)
 }
