@@ -8,7 +8,7 @@ use wiremesh::{
     correlation::{Arrival, Handshake, Progress},
 };
 
-use super::{Accounts, Lane};
+use super::{Accounts, Lane, state::LOGIN_COLLATION};
 use crate::{
     Capabilities, Identity, Mysql, MysqlFrame, StatusFlags,
     auth::{Channel, ED25519_SALT, SALT, salt_of, sha256},
@@ -50,9 +50,6 @@ pub const OFFERED: Capabilities = Capabilities(
         | Capabilities::SESSION_TRACK.0
         | Capabilities::DEPRECATE_EOF.0,
 );
-
-/// The collation that greetings name: `utf8mb4_general_ci`, which every server has.
-const COLLATION: u8 = 45;
 
 /// A client's login at the proxy, or its `COM_CHANGE_USER`.
 #[derive(Debug)]
@@ -114,7 +111,7 @@ impl Entrance {
                 connection: u32::try_from(arrival.number & u64::from(u32::MAX)).unwrap_or_default(),
                 capabilities: OFFERED,
                 salt: salt_of(salt).to_vec(),
-                collation: COLLATION,
+                collation: LOGIN_COLLATION.id.to_le_bytes()[0],
                 status: StatusFlags::AUTOCOMMIT,
                 plugin: accounts.plugin().name().into(),
             },

@@ -6,6 +6,7 @@ use wiremesh::correlation::{Departure, Handshake, Progress};
 use super::{
     Accounts, Lane,
     entrance::{OVER, class, whole},
+    state::{LOGIN_COLLATION, setup},
 };
 use crate::{
     Capabilities, Command, Mysql, MysqlFrame,
@@ -17,22 +18,12 @@ use crate::{
     wire::put_packet,
 };
 
-/// Has a server tell of its session's state: both servers.
-const TRACK: &str = "SET session_track_system_variables='*', session_track_state_change=ON, \
-                     session_track_schema=ON, session_track_transaction_info='CHARACTERISTICS'";
-
-/// MySQL: and of the transactions that it writes.
-const TRACK_GTIDS: &str = ", session_track_gtids='OWN_GTID'";
-
 /// What is asked for beside what lanes have.
 const WANTED: Capabilities =
     Capabilities(Capabilities::SESSION_TRACK.0 | Capabilities::DEPRECATE_EOF.0);
 
-/// `utf8mb4_general_ci`, which every server has.
-const COLLATION: u8 = 45;
-
-/// The proxy's login at a server, for clients of one [`Lane`]: the handshake, and the statement that has the server tell of
-/// the session's state.
+/// The proxy's login at a server, for clients of one [`Lane`]: the handshake, and the [statement](setup) that has the server
+/// tell of the session's state.
 #[derive(Debug)]
 pub struct UpstreamLogin {
     stage: Stage,
@@ -46,7 +37,7 @@ enum Stage {
     Nobody,
     Handshake(Box<ClientHandshake>),
     /// The server was told to tell of the session's state.
-    Tracking,
+    SetUp,
     Over,
 }
 
@@ -62,36 +53,10 @@ pub struct LoggedIn {
 /// What a server tells of a session's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tracking {
-    /// Nothing: what is done on the connection stays on it, unseen.
+    /// Nothing: it cannot, or has refused the [statement](setup). What is done on the connection stays on it, unseen.
     Nothing,
-    /// All but transactions' names.
+    /// What it was told to.
     State,
-    /// All, and the names of the transactions that it writes.
-    StateAndGtids,
-}
-
-impl Tracking {
-    /// The command that has a server tell so much, to be sent after the login and after each `COM_RESET_CONNECTION`. It is
-    /// answered by an OK. `None`: there is none.
-    pub fn command(self) -> Option<BytesMut> {
-        let more = match self {
-            Self::Nothing => return None,
-            Self::State => "",
-            Self::StateAndGtids => TRACK_GTIDS,
-        };
-        let body = [&[Command::Query as u8][..], TRACK.as_bytes(), more.as_bytes()].concat();
-        let mut out = BytesMut::new();
-        put_packet(&mut out, 0, &body);
-        Some(out)
-    }
-
-    /// What to try where a server has refused this.
-    fn less(self) -> Self {
-        match self {
-            Self::StateAndGtids => Self::State,
-            Self::State | Self::Nothing => Self::Nothing,
-        }
-    }
 }
 
 impl UpstreamLogin {
@@ -107,7 +72,7 @@ impl UpstreamLogin {
                 channel: if departure.private { Channel::Private } else { Channel::Open },
                 keys: KeySource::Asked,
                 attributes: Attributes::of([("_client_name", "wiremesh")]),
-                collation: COLLATION,
+                collation: LOGIN_COLLATION.id.to_le_bytes()[0],
                 max_packet: 1 << 30,
                 zstd_level: 0,
             };
@@ -135,9 +100,16 @@ impl UpstreamLogin {
             }
             Ok(ClientStep::Done(established)) => {
                 self.number = Some(established.greeting.connection.into());
-                let tracking = tracking(&established);
+                let set = query(setup(&established.greeting.version));
+                let tells = established.agreed.has(Capabilities::SESSION_TRACK);
+                let tracking = Tracking::Nothing;
                 self.logged_in = Some(Box::new(LoggedIn { established: *established, tracking }));
-                self.track(tracking)
+                if tells {
+                    self.stage = Stage::SetUp;
+                    return Progress::Continue(Some(set));
+                }
+                self.stage = Stage::Over;
+                Progress::Done(None)
             }
             Err(error) => {
                 self.stage = Stage::Over;
@@ -147,35 +119,18 @@ impl UpstreamLogin {
         }
     }
 
-    /// Has the server tell so much.
-    fn track(&mut self, tracking: Tracking) -> Progress<Mysql> {
+    /// What the server answers to the statement. One that refuses it tells nothing.
+    fn set_up(&mut self, packet: &[u8]) -> Progress<Mysql> {
+        let tracking = match whole(packet) {
+            Ok((1, [0x00, ..])) => Tracking::State,
+            Ok((1, [0xff, ..])) => Tracking::Nothing,
+            _ => return self.follow(Err(HandshakeError::Unexpected("no answer to SET"))),
+        };
         if let Some(logged_in) = &mut self.logged_in {
             logged_in.tracking = tracking;
         }
-        match tracking.command() {
-            Some(bytes) => {
-                self.stage = Stage::Tracking;
-                let what = What::Command(Some(Command::Query));
-                Progress::Continue(Some(MysqlFrame::new(what, bytes)))
-            }
-            None => {
-                self.stage = Stage::Over;
-                Progress::Done(None)
-            }
-        }
-    }
-
-    /// What the server answers to that.
-    fn tracked(&mut self, packet: &[u8]) -> Progress<Mysql> {
-        let tracking = self.logged_in.as_ref().map_or(Tracking::Nothing, |it| it.tracking);
-        match whole(packet) {
-            Ok((1, [0x00, ..])) => {
-                self.stage = Stage::Over;
-                Progress::Done(None)
-            }
-            Ok((1, [0xff, ..])) => self.track(tracking.less()),
-            _ => self.follow(Err(HandshakeError::Unexpected("no answer to SET"))),
-        }
+        self.stage = Stage::Over;
+        Progress::Done(None)
     }
 }
 
@@ -189,7 +144,7 @@ impl Handshake<Mysql> for UpstreamLogin {
 
     fn on_frame(&mut self, _: &Mysql, frame: MysqlFrame) -> Progress<Mysql> {
         let step = match &mut self.stage {
-            Stage::Tracking => return self.tracked(&frame.bytes),
+            Stage::SetUp => return self.set_up(&frame.bytes),
             Stage::Handshake(handshake) => {
                 whole(&frame.bytes).and_then(|(seq, body)| handshake.on_packet(seq, body))
             }
@@ -211,16 +166,10 @@ impl Handshake<Mysql> for UpstreamLogin {
     }
 }
 
-/// What a server can be asked to tell.
-fn tracking(established: &Established) -> Tracking {
-    let version = &established.greeting.version;
-    let mariadb = !established.greeting.capabilities.has(Capabilities::CLIENT_MYSQL)
-        || version.windows(7).any(|word| word.eq_ignore_ascii_case(b"mariadb"));
-    match (established.agreed.has(Capabilities::SESSION_TRACK), mariadb) {
-        (false, _) => Tracking::Nothing,
-        (true, true) => Tracking::State,
-        (true, false) => Tracking::StateAndGtids,
-    }
+fn query(text: &str) -> MysqlFrame {
+    let mut bytes = BytesMut::new();
+    put_packet(&mut bytes, 0, &[&[Command::Query as u8], text.as_bytes()].concat());
+    MysqlFrame::new(What::Command(Some(Command::Query)), bytes)
 }
 
 /// Why a login has failed, for logs.
