@@ -2,7 +2,7 @@
 //!
 //! What may differ between the two legs: how rows and descriptions end (`DEPRECATE_EOF`), whether OK packets tell of the
 //! session's state (`SESSION_TRACK`), sequence numbers, and the ids of prepared statements. Everything else has to be agreed on
-//! alike; what neither leg must have is [`NOT_OFFERED`].
+//! alike; what neither leg may have, since it changes rows, columns or requests, is not among [`OFFERED`](super::OFFERED).
 
 mod ok;
 mod renumber;
@@ -17,22 +17,9 @@ pub use self::renumber::Renumber;
 use crate::{
     Capabilities, StatusFlags,
     reply::{OkPacket, Outcome, Part, Phase, Progress, Shape, Then},
-    session::{Change, Changes},
+    session::Changes,
     wire::{HEAD, Head, Passed, put_packet},
 };
-
-/// What is not agreed on with anybody in pooled mode, since it changes rows, their descriptions or requests in ways that are not
-/// made good for the other side.
-pub const NOT_OFFERED: Capabilities = Capabilities(
-    Capabilities::OPTIONAL_RESULTSET_METADATA.0
-        | Capabilities::QUERY_ATTRIBUTES.0
-        | Capabilities::MARIADB_PROGRESS.0
-        | Capabilities::MARIADB_COM_MULTI.0
-        | Capabilities::MARIADB_STMT_BULK.0
-        | Capabilities::MARIADB_EXTENDED_METADATA.0
-        | Capabilities::MARIADB_CACHE_METADATA.0
-        | Capabilities::MARIADB_BULK_UNIT_RESULTS.0,
-);
 
 /// Packets that are waited for until they are whole may be so long: all but rows, descriptions and texts.
 pub const MAX_WHOLE: usize = 64 << 10;
@@ -58,12 +45,10 @@ const EARLY: StatusFlags = LASTING
 /// What a reply says of the session, as it passes.
 #[derive(Clone, Debug)]
 pub enum Told<'a> {
-    /// What one packet tells of the session's state: before [`Ok`](Self::Ok).
+    /// What one packet tells of the session's state, all of which can be read. Comes before its [`Ok`](Self::Ok).
     State(Changes<'a>),
     /// A result is over.
     Ok(OkPacket),
-    /// A change of the session's state. Those of one packet come before its [`Ok`](Self::Ok).
-    Change(Change<'a>),
 }
 
 /// An EOF that the upstream does not send and the client waits for.
@@ -431,10 +416,10 @@ impl Transcoder {
         told: &mut impl FnMut(Told<'_>),
     ) -> Result<bool, DecodeError> {
         const MALFORMED: DecodeError = DecodeError::Malformed { what: "session state" };
-        told(Told::State(said.changes()));
-        for change in said.changes() {
-            told(Told::Change(change.map_err(|_| MALFORMED)?));
+        if said.changes().any(|change| change.is_err()) {
+            return Err(MALFORMED);
         }
+        told(Told::State(said.changes()));
         told(Told::Ok(said.ok));
         self.known = said.ok;
         self.scratch.clear();
