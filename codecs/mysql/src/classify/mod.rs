@@ -8,17 +8,13 @@
 mod functions;
 mod hint;
 mod pin;
+mod reads;
 mod set;
 mod variables;
 mod walk;
 mod word;
 
-pub use self::{
-    hint::Hints,
-    pin::Pin,
-    set::{Setting, settings},
-    variables::is_replayable,
-};
+pub use self::{hint::Hints, pin::Pin, reads::ReadCache};
 
 use self::walk::Walk;
 use crate::digest::{Charset, Dialect, scan::Scanner};
@@ -104,8 +100,8 @@ impl std::fmt::Debug for Diagnostics {
 /// What a text says for certain. Of several statements in one text, all of it together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traits {
-    /// It is nothing but `USE`, and `SET` of [variables that can be replayed](is_replayable): a notice that the session's
-    /// state has changed is about these, which [`settings`] tells.
+    /// It is nothing but `USE`, and `SET` of variables that can be replayed, to whatever: a notice that the session's
+    /// state has changed is about these.
     pub explained: bool,
     /// It leaves something on the connection that nothing else may tell of; of several, what lasts longest.
     pub pin: Option<Pin>,
@@ -121,7 +117,7 @@ pub struct Traits {
     pub takes_value: bool,
     /// It asks for the connection's number, `CONNECTION_ID()` or `@@pseudo_thread_id`, which is not the client's.
     pub connection_id: bool,
-    /// It is one statement that may be a read, by what it begins with and what is not in it. A parser knows for
+    /// It is one statement that may be a read, by what it begins with and what is not in it. [`ReadCache`] knows for
     /// certain.
     pub may_read: bool,
     /// There is more than one statement.

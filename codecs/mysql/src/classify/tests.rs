@@ -1,19 +1,9 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn traits(sql: &str) -> Traits {
     classify(sql.as_bytes(), Reading::default())
-}
-
-fn set(sql: &str) -> Vec<String> {
-    let name = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
-    settings(sql.as_bytes(), Dialect::default())
-        .map(|setting| match setting {
-            Setting::Schema(schema) => format!("use {}", name(schema)),
-            Setting::Names => "names".to_owned(),
-            Setting::Transaction => "transaction".to_owned(),
-            Setting::Variable(variable) => name(variable),
-        })
-        .collect()
 }
 
 /// They leave nothing behind, and are not explained.
@@ -178,37 +168,30 @@ fn what_pins() {
 
 #[test]
 fn what_is_explained() {
-    for (sql, want) in [
-        ("USE shop", &["use shop"][..]),
-        ("use `my shop`;", &["use my shop"]),
-        ("SET NAMES utf8mb4", &["names"]),
-        ("set names 'utf8mb4' collate 'utf8mb4_unicode_ci'", &["names"]),
-        ("SET NAMES utf8, character_set_results = NULL", &["names", "character_set_results"]),
-        ("/*!40101 SET NAMES utf8 */", &["names"]),
-        ("SET CHARACTER SET utf8", &["names"]),
-        ("SET CHARSET DEFAULT", &["names"]),
-        ("SET autocommit=0", &["autocommit"]),
-        ("SET AUTOCOMMIT = 1;", &["AUTOCOMMIT"]),
-        ("SET sql_mode='STRICT_TRANS_TABLES', time_zone = '+00:00'", &["sql_mode", "time_zone"]),
-        (
-            "SET NAMES utf8mb4,  @@SESSION.sql_mode = CONCAT(CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'), ',NO_AUTO_VALUE_ON_ZERO'),  @@SESSION.sql_auto_is_null = 0, @@SESSION.wait_timeout = 2147483",
-            &["names", "sql_mode", "sql_auto_is_null", "wait_timeout"],
-        ),
-        ("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", &["transaction"]),
-        ("SET LOCAL TRANSACTION READ ONLY", &["transaction"]),
-        ("SET SESSION transaction_read_only = 1", &["transaction_read_only"]),
-        ("SET tx_isolation='READ-COMMITTED'", &["tx_isolation"]),
-        ("SET @@sql_mode = DEFAULT", &["sql_mode"]),
-        ("SET @@`session`.`sql_mode` = ''", &["sql_mode"]),
-        ("SET @@session . sql_mode = ''", &["sql_mode"]),
-        (
-            "SET LOCAL sql_mode := ANSI, foreign_key_checks = off",
-            &["sql_mode", "foreign_key_checks"],
-        ),
-        ("SET NAMES utf8; USE a; SET sql_notes=0;", &["names", "use a", "sql_notes"]),
+    for sql in [
+        "USE shop",
+        "use `my shop`;",
+        "SET NAMES utf8mb4",
+        "set names 'utf8mb4' collate 'utf8mb4_unicode_ci'",
+        "SET NAMES utf8, character_set_results = NULL",
+        "/*!40101 SET NAMES utf8 */",
+        "SET CHARACTER SET utf8",
+        "SET CHARSET DEFAULT",
+        "SET autocommit=0",
+        "SET AUTOCOMMIT = 1;",
+        "SET sql_mode='STRICT_TRANS_TABLES', time_zone = '+00:00'",
+        "SET NAMES utf8mb4,  @@SESSION.sql_mode = CONCAT(CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'), ',NO_AUTO_VALUE_ON_ZERO'),  @@SESSION.sql_auto_is_null = 0, @@SESSION.wait_timeout = 2147483",
+        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        "SET LOCAL TRANSACTION READ ONLY",
+        "SET SESSION transaction_read_only = 1",
+        "SET tx_isolation='READ-COMMITTED'",
+        "SET @@sql_mode = DEFAULT",
+        "SET @@`session`.`sql_mode` = ''",
+        "SET @@session . sql_mode = ''",
+        "SET LOCAL sql_mode := ANSI, foreign_key_checks = off",
+        "SET NAMES utf8; USE a; SET sql_notes=0;",
     ] {
         assert!(traits(sql).explained, "{sql}: {:?}", traits(sql));
-        assert_eq!(set(sql), want, "{sql}");
     }
     for sql in [
         "SET sql_mode = (SELECT 'x')",
@@ -300,4 +283,151 @@ fn how_it_is_read() {
     assert_eq!(with(b"SELECT '\xbf\x5c'", gbk), Some(Pin::Unclear));
     assert_eq!(with(b"SELECT 'a'", gbk), None);
     assert_eq!(with("SELECT 'ä', ä FROM t".as_bytes(), plain), None);
+}
+
+#[test]
+fn nothing_is_allocated() {
+    let rows = "(1, 'a', NOW(), -2.5), ".repeat(1000);
+    for sql in [
+        "SELECT c FROM sbtest1 WHERE id=4321",
+        "SET NAMES utf8mb4, sql_mode = '', @@session.time_zone = '+00:00'",
+        "SELECT @a, mine(1) /* wiremesh: route=replica */",
+        &format!("INSERT INTO t (a, b, c, d) VALUES {rows}(1, 'a', NOW(), 2)"),
+    ] {
+        let allocated = allocation_counter::measure(|| {
+            let traits = traits(sql);
+            assert!(traits.hints(sql.as_bytes()).count() < 2);
+        });
+        assert_eq!(allocated.count_total, 0, "{sql}");
+    }
+}
+
+/// Statements with a place, `{}`, for something that is only text.
+const WITH_TEXT: [&str; 14] = [
+    "SELECT 'x{}' FROM t",
+    "SELECT \"{}\", a FROM t WHERE b = 1",
+    "INSERT INTO t (a) VALUES ('{}'), ('b')",
+    "SELECT a /* {} */ FROM t",
+    "/* {} */ SET NAMES utf8",
+    "SET sql_mode = '{}'",
+    "SELECT a -- {}\n FROM t",
+    "SELECT a # {}\n FROM t",
+    "SELECT `{}` FROM t",
+    "SELECT mine('{}')",
+    "SELECT @a, '{}'",
+    "USE `{}`",
+    "SELECT LAST_INSERT_ID(), '{}'; SHOW WARNINGS",
+    "CREATE TABLE t (a INT COMMENT '{}')",
+];
+
+/// What would matter outside of quotes and comments.
+fn text() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "@a",
+        "@@warning_count",
+        "GET_LOCK(",
+        "mine(1)",
+        "(",
+        ")",
+        ";",
+        "FOR UPDATE",
+        "INTO",
+        "LAST_INSERT_ID()",
+        "SQL_CALC_FOUND_ROWS",
+        "/*!",
+        "SET",
+        "--",
+        " ",
+        ",",
+        ".",
+        ":=",
+        "=",
+        "XA",
+        "/*",
+        "#",
+        "0x1",
+        "\u{e4}",
+        "{",
+        "$",
+    ]);
+    let text = prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat());
+    text.prop_filter("it would end a comment", |text| !text.contains("*/"))
+}
+
+/// Statements and parts of statements.
+fn anything() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop::sample::select(vec![
+        "SELECT",
+        "SET",
+        "INSERT INTO",
+        "t",
+        "(",
+        ")",
+        ",",
+        ";",
+        ".",
+        "@",
+        "@@",
+        "@a",
+        "=",
+        ":=",
+        "'",
+        "\"",
+        "`",
+        "/*",
+        "*/",
+        "/*!",
+        "/*+",
+        "--",
+        "\n",
+        "#",
+        "1",
+        "NAMES",
+        "SESSION",
+        "GLOBAL",
+        "TRANSACTION",
+        "STATEMENT",
+        "FOR",
+        "AS",
+        "WITH",
+        "LAST_INSERT_ID",
+        "USE",
+        "\\",
+        " ",
+        "'x'",
+    ]);
+    let pieces = prop::collection::vec(piece, 0..40);
+    prop_oneof![
+        pieces.clone().prop_map(|pieces| pieces.join(" ").into_bytes()),
+        pieces.prop_map(|pieces| pieces.concat().into_bytes()),
+        prop::collection::vec(any::<u8>(), 0..300),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn text_in_quotes_and_comments_changes_nothing(at in 0..WITH_TEXT.len(), text in text()) {
+        let with = WITH_TEXT[at];
+        prop_assert_eq!(traits(&with.replace("{}", &text)), traits(&with.replace("{}", "x")), "{} {}", with, text);
+    }
+
+    #[test]
+    fn any_bytes_will_do(sql in anything(), ansi_quotes: bool, no_backslash_escapes: bool, guessed: bool, cut: bool) {
+        let dialect = Dialect { ansi_quotes, no_backslash_escapes, ..Dialect::default() };
+        let traits = classify(&sql, Reading { dialect, guessed, cut, ignore_space: guessed });
+        prop_assert!(traits.pin.is_none() || !traits.explained && !traits.may_read);
+        prop_assert!(!cut || traits.pin == Some(Pin::Cut));
+        prop_assert!(traits.hints(&sql).count() <= 16);
+        prop_assert!(traits.asks_at_all.has(traits.asks));
+    }
+
+    /// What one of several statements leaves behind is left behind.
+    #[test]
+    fn the_worst_counts(before in anything(), after in anything()) {
+        let open = classify(&before, Reading::default()).pin == Some(Pin::Unclear);
+        // What is not closed may hide the rest.
+        let before = if open { &[] } else { &before[..] };
+        let sql = [before, b"\n; SELECT GET_LOCK('a', 1), @a ;", &after].concat();
+        prop_assert!(classify(&sql, Reading::default()).pin >= Some(Pin::UserVariable));
+    }
 }
