@@ -157,6 +157,14 @@ mod tests {
     }
 
     #[test]
+    fn each_is_documented() {
+        const DOCS: &str = include_str!("../../../../../docs/protocols/mysql.md");
+        for name in VARIABLES {
+            assert!(DOCS.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+
+    #[test]
     fn twins_are_of_the_table() {
         for (a, b) in TWINS {
             assert_eq!((find(a.as_bytes()), find(b.as_bytes())), (Some(a), Some(b)));
