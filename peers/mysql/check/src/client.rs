@@ -60,6 +60,7 @@ fn steps(server: Server) -> Vec<(&'static str, Step)> {
         ("reset", reset),
         ("zlib", |address, _| compressed(address, Capabilities::COMPRESS)),
         ("zlib within TLS", zlib_in_tls),
+        ("as the pooled mode", crate::entrance::log_in),
     ];
     match server {
         Server::Mysql8 => steps.extend([

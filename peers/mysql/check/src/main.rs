@@ -3,6 +3,7 @@
 mod client;
 #[allow(dead_code, reason = "the next judge's")]
 mod conn;
+mod entrance;
 mod leak;
 mod link;
 mod naive;
@@ -47,7 +48,7 @@ enum Command {
         certificate: PathBuf,
         /// Its RSA key, in PEM
         key: PathBuf,
-        /// The plugin that clients are greeted with
+        /// The plugin that clients are greeted with; `pooled`: they log in as in the proxy's pooled mode
         #[arg(long, default_value = "caching_sha2_password")]
         plugin: String,
     },
@@ -70,6 +71,9 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Naive(options) => naive::run(options).map(|()| ExitCode::SUCCESS),
         Command::State { address, server } => Ok(state::run(address, server)),
+        Command::Server { certificate, key, plugin } if plugin == "pooled" => {
+            entrance::run(&certificate, &key).map(|()| ExitCode::SUCCESS)
+        }
         Command::Server { certificate, key, plugin } => {
             server::run(&certificate, &key, &plugin).map(|()| ExitCode::SUCCESS)
         }
