@@ -21,6 +21,7 @@
 pub mod codec;
 pub mod correlation;
 mod detect;
+mod digest;
 pub mod engine;
 mod error;
 mod frame;
@@ -37,6 +38,7 @@ mod user;
 mod write_buf;
 
 pub use detect::Detection;
+pub use digest::{Bearing, Digested, Wanted};
 pub use error::{Blame, DecodeError, EditError, OptionError, Peer, Retry, Scope, Side};
 pub use frame::{Frame, Kind, Piece};
 pub use header::{HeaderSupport, HeaderView, TraceContext};

@@ -3,8 +3,8 @@ use std::borrow::Cow;
 use bytes::BytesMut;
 
 use crate::{
-    DecodeError, Detection, Failure, Frame, HeaderSupport, Limits, OptionError, Peer, Piece,
-    Subject, Summary, User, WriteBuf,
+    Bearing, DecodeError, Detection, Digested, Failure, Frame, HeaderSupport, Limits, OptionError,
+    Peer, Piece, Subject, Summary, User, WriteBuf,
 };
 
 /// Names what frames must have in common to share an upstream connection, in a protocol's own way.
@@ -95,10 +95,20 @@ pub trait Protocol: Clone + Sized + 'static {
     fn subjects(&self, _request: &Self::Frame, _visit: &mut dyn FnMut(Subject<'_>)) {}
 
     /// Appends what a request has in common with those that differ from it in values only (SQL without its literals), and
-    /// answers `true`; `false`, with nothing appended, where requests are not told apart so. The proxy keeps statistics by
-    /// it and shows it to people, so no value may be in it: values may be secrets. It is bounded by the protocol.
-    fn digest(&self, _request: &Self::Frame, _out: &mut Vec<u8>) -> bool {
-        false
+    /// answers what that tells of it. The proxy keeps statistics and judges requests by it, and shows it to people, so no
+    /// value may be in it: values may be secrets. It is bounded by the protocol.
+    fn digest(&self, _request: &Self::Frame, _out: &mut Vec<u8>) -> Digested {
+        Digested::None
+    }
+
+    /// The [digest](Self::digest) that requests have which say this; `None` where requests have none.
+    fn digest_of(_text: &str) -> Option<(Vec<u8>, Digested)> {
+        None
+    }
+
+    /// What a request does, to those who judge it.
+    fn bearing(&self, _request: &Self::Frame) -> Bearing {
+        Bearing::Execution
     }
 
     /// Shortens a request for people who look for slow ones. Nothing secret may be in it: neither passwords nor what

@@ -13,7 +13,7 @@ use crate::{
     cluster::Shared,
     config::{self, Config},
     net::tls::{ClientTls, ServerTls},
-    policy::{Authorize, Filters, PeerInfo, RouteTable, Trusted, Verdict},
+    policy::{Authorize, Filters, Firewall, PeerInfo, RouteTable, Trusted, Verdict},
     registry::Registry,
     telemetry::AccessLog,
 };
@@ -48,6 +48,8 @@ pub struct ListenerPlan {
     pub trusted: Option<Trusted>,
     /// Who may connect; `None`: everybody.
     pub authorize: Option<Authorize>,
+    /// Which requests pass; `None`: all.
+    pub firewall: Option<Arc<Firewall>>,
     /// Where requests go.
     pub routes: Arc<RouteTable>,
     /// The user's own, in order.
@@ -131,6 +133,18 @@ impl Snapshot {
                 routes.adopt(&known.routes);
             }
             let trusted = listener.proxy_protocol.as_ref();
+            if listener.firewall.as_ref().is_some_and(|firewall| firewall.file.is_some()) {
+                bail!("listener {}: the firewall's file was not read", listener.name);
+            }
+            let protocols = listener.protocols.iter().filter_map(|name| registry.get(name));
+            let digest_of: Vec<_> = protocols.map(|protocol| protocol.info().digest_of).collect();
+            let mut firewall = Firewall::compile(listener.firewall.as_ref(), &digest_of)
+                .with_context(|| format!("listener {}", listener.name))?;
+            if let (Some(new), Some(old)) =
+                (&mut firewall, known.and_then(|known| known.firewall.as_ref()))
+            {
+                new.adopt(old);
+            }
             let tls = listener.tls.as_ref().map(ServerTls::load).transpose();
             let users =
                 users(listener, registry).with_context(|| format!("listener {}", listener.name))?;
@@ -141,6 +155,7 @@ impl Snapshot {
                 limits: listener.limits.to_decoder(),
                 trusted: trusted.map(|it| Trusted::compile(&it.trusted)),
                 authorize: Authorize::compile(&listener.allow, &listener.deny),
+                firewall: firewall.map(Arc::new),
                 routes: Arc::new(routes),
                 filters: filters.get(&listener.name).cloned().unwrap_or_default(),
                 config: Arc::new(listener.clone()),

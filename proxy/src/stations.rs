@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use wiremesh::{Failure, Frame, Protocol, Reason, Side, Status};
+use wiremesh::{Bearing, Digested, Failure, Frame, Protocol, Reason, Side, Status};
 
 use crate::{
     cluster::{LocalCluster, LocalEndpoint},
@@ -15,7 +15,7 @@ use crate::{
         OwnSeries, Record,
         watch::{DigestEnd, OwnDigest, Seen, SlowRequest},
     },
-    worker::{ListenerView, LocalRoute, Phase, Worker},
+    worker::{Judged, ListenerView, LocalRoute, Phase, Worker},
 };
 
 /// A request that has passed the stations, or was stopped by one: everything that does not depend on its protocol.
@@ -31,7 +31,10 @@ pub struct Passage {
     pub deadline: Option<Instant>,
     pub hash: Option<u64>,
     pub bytes_in: usize,
-    pub permit: Option<Permit>,
+    /// Its places among those that its route and a rule of the firewall let in.
+    pub permits: [Option<Permit>; 2],
+    /// What its digest tells, where that was made already: the worker has it.
+    digested: Option<Digested>,
     /// Kept only where an access log is written.
     log: Option<Box<LogFields>>,
     /// Kept only where the listener wants to know of slow requests, or this one is of its sample.
@@ -94,10 +97,11 @@ struct LogFields {
 
 impl Worker {
     /// Leads a request past the stations.
-    pub fn pass<F: Frame>(
+    pub fn pass<P: Protocol>(
         &self,
+        protocol: &P,
         listener: &Rc<ListenerView>,
-        request: &mut F,
+        request: &mut P::Frame,
         known: Known<'_>,
     ) -> Decision {
         let verdict = listener.filters.on_request(request);
@@ -125,7 +129,8 @@ impl Worker {
                 deadline: None,
                 hash: None,
                 bytes_in: request.wire_len(),
-                permit: None,
+                permits: [None, None],
+                digested: None,
                 log: self.logs().then(|| Box::new(LogFields::of(request))),
                 seen: Cell::default(),
                 digest: Cell::default(),
@@ -137,23 +142,31 @@ impl Worker {
             (Verdict::Reply(failure), _) => Some(failure),
             (Verdict::Continue, None) => Some(no_route(listener, request)),
             (Verdict::Continue, Some(route)) => {
-                self.pass_route(route, request, &mut decision).err()
+                let passed = self.judge(protocol, listener, request, &mut decision.passage, true);
+                passed
+                    .and_then(|timeout| {
+                        self.pass_route(route, request, &mut decision)?;
+                        decision.passage.hurry(timeout);
+                        Ok(())
+                    })
+                    .err()
             }
         };
         decision
     }
 
     /// A request that follows others on a connection of its client's own: what its route says to those was said.
-    pub fn follow<F: Frame>(
+    pub fn follow<P: Protocol>(
         &self,
+        protocol: &P,
         listener: &Rc<ListenerView>,
-        request: &F,
+        request: &P::Frame,
         route: Option<&Rc<LocalRoute>>,
         held: &Rc<LocalCluster>,
     ) -> Decision {
         let now = self.now();
         let route = route.or_else(|| listener.route(request)).cloned();
-        let passage = Passage {
+        let mut passage = Passage {
             listener: listener.clone(),
             series: self.request_series(
                 listener,
@@ -167,13 +180,16 @@ impl Worker {
             route,
             hash: None,
             bytes_in: request.wire_len(),
-            permit: None,
+            permits: [None, None],
+            digested: None,
             log: self.logs().then(|| Box::new(LogFields::of(request))),
             seen: Cell::default(),
             digest: Cell::default(),
         };
-        let no_route = || no_route(listener, request);
-        let refused = passage.route.is_none().then(no_route);
+        let refused = match passage.route {
+            None => Some(no_route(listener, request)),
+            Some(_) => self.judge(protocol, listener, request, &mut passage, false).err(),
+        };
         Decision { passage, delay: None, refused }
     }
 
@@ -196,7 +212,8 @@ impl Worker {
             deadline: None,
             hash: None,
             bytes_in,
-            permit: None,
+            permits: [None, None],
+            digested: None,
             log: self.logs().then(|| Box::new(log())),
             seen: Cell::default(),
             digest: Cell::default(),
@@ -219,9 +236,14 @@ impl Worker {
         if !slow && about.is_none() && book.is_none() {
             return;
         }
-        let mut digest = self.digest.borrow_mut();
-        digest.clear();
-        let digest = protocol.digest(request, &mut digest).then_some(&digest[..]);
+        let digested = match passage.digested {
+            Some(digested) => digested,
+            None => self.digest(protocol, request),
+        };
+        let digest = self.digest.borrow();
+        // To prepare something is not to execute it.
+        let executed = digested.is_some() && protocol.bearing(request) != Bearing::Preparation;
+        let digest = executed.then_some(&digest[..]);
         if let (Some(book), Some(digest)) = (book, digest) {
             let (service, method) = (request.service(), request.method());
             let (service, method) = (service.as_deref(), method.as_deref());
@@ -235,6 +257,35 @@ impl Worker {
         seen.note(protocol, request, slow, about, digest);
         seen.parts = look.parts;
         passage.seen.set(Some(seen));
+    }
+
+    /// Makes the request's digest.
+    fn digest<P: Protocol>(&self, protocol: &P, request: &P::Frame) -> Digested {
+        let mut digest = self.digest.borrow_mut();
+        digest.clear();
+        protocol.digest(request, &mut digest)
+    }
+
+    /// What the listener's firewall has to say: how long the request may take, if it passes. `limits`: it can be held to those.
+    fn judge<P: Protocol>(
+        &self,
+        protocol: &P,
+        listener: &ListenerView,
+        request: &P::Frame,
+        passage: &mut Passage,
+        limits: bool,
+    ) -> Result<Option<Duration>, Failure> {
+        let Some(guard) = &listener.guard else { return Ok(None) };
+        let digested = match guard.needs_digests() {
+            true => *passage.digested.insert(self.digest(protocol, request)),
+            false => Digested::None,
+        };
+        let (digest, bearing) = (self.digest.borrow(), protocol.bearing(request));
+        let digest = if digested.is_some() { &digest[..] } else { &[] };
+        let judged = Judged { request, bearing, digest, digested, limits };
+        let passed = guard.judge(&listener.name, &judged, passage.started)?;
+        passage.permits[1] = passed.permit;
+        Ok(passed.timeout)
     }
 
     /// What the route has to say: fault, limit, answer, edits, deadline.
@@ -258,7 +309,7 @@ impl Worker {
         }
         if let Some(limit) = &route.limit {
             match limit.admit(request, now) {
-                Ok(permit) => passage.permit = permit,
+                Ok(permit) => passage.permits[0] = permit,
                 Err(failure) => {
                     *delay = None;
                     return Err(failure);
@@ -311,11 +362,18 @@ impl Passage {
             deadline: Some(deadline),
             hash: self.hash,
             bytes_in: self.bytes_in,
-            permit: None,
+            permits: [None, None],
+            digested: None,
             log: None,
             seen: Cell::default(),
             digest: Cell::default(),
         }
+    }
+
+    /// It is not to take longer than this.
+    fn hurry(&mut self, timeout: Option<Duration>) {
+        let end = timeout.and_then(|timeout| self.started.checked_add(timeout));
+        self.deadline = self.deadline.into_iter().chain(end).min();
     }
 
     /// When an attempt that begins at `now` is given up: with the request, or by the route's time for one try.

@@ -31,7 +31,7 @@ fn code() -> BTreeSet<&'static str> {
 #[test]
 fn configurations_are_right() {
     let blocks = blocks("yaml");
-    assert_eq!(blocks.len(), 6);
+    assert_eq!(blocks.len(), 7);
     for yaml in blocks {
         let parsed =
             Config::parse("operating.md", yaml, &|_| None, &Registry::bundled().protocols());
@@ -53,6 +53,7 @@ fn every_metric_is_described_and_no_other() {
     endpoint.failed(Reason::Timeout);
     worker.listener_series("l");
     worker.mirror_series("l", "r", "c");
+    worker.firewall_series("l", "r");
     let endpoint: Address = "127.0.0.1:1".parse().unwrap();
     let config = Cluster::new("c", vec![endpoint.into()]);
     let status = cluster::Shared::new(Arc::new(config)).describe(Instant::now());

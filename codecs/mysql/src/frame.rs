@@ -1,7 +1,7 @@
 use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use bytes::BytesMut;
-use wiremesh::{Frame, HeaderView, Kind, Status};
+use wiremesh::{Digested, Frame, HeaderView, Kind, Status};
 
 use crate::{
     Command,
@@ -33,9 +33,11 @@ pub struct MysqlFrame {
 /// The statement that a request is about.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Statement {
-    /// There is none, or it is not known.
+    /// There is none.
     #[default]
     None,
+    /// There is one, and nobody knows which.
+    Unknown,
     /// It is in the frame.
     Text {
         /// Where it begins and ends.
@@ -45,22 +47,43 @@ pub(crate) enum Statement {
         /// How it is to be read.
         dialect: Dialect,
     },
-    /// It was prepared, and has this digest.
-    Prepared(Arc<[u8]>),
+    /// It was prepared or unpacked, and has this digest.
+    Known(Known),
 }
 
 impl Statement {
     /// Appends its digest, where there is one; `frame` are the bytes that it may be in.
-    pub(crate) fn digest(&self, frame: &[u8], out: &mut Vec<u8>) -> bool {
-        match self {
-            Self::None => return false,
+    pub(crate) fn digest(&self, frame: &[u8], out: &mut Vec<u8>) -> Digested {
+        let whole = match self {
+            Self::None => return Digested::None,
+            Self::Unknown => return Digested::Unknown,
             Self::Text { at, whole, dialect } => {
-                digest(frame.get(at.clone()).unwrap_or_default(), *dialect, *whole, out);
+                digest(frame.get(at.clone()).unwrap_or_default(), *dialect, *whole, out)
             }
-            Self::Prepared(digest) => out.extend_from_slice(digest),
-        }
-        true
+            Self::Known(Known { digest, whole }) => {
+                out.extend_from_slice(digest);
+                *whole
+            }
+        };
+        if whole { Digested::Whole } else { Digested::Beginning }
     }
+
+    /// Its digest, to be kept without the bytes that it may be in; `None` where there is none.
+    pub(crate) fn known(&self, frame: &[u8]) -> Option<Known> {
+        let mut digest = Vec::new();
+        let digested = self.digest(frame, &mut digest);
+        let whole = digested == Digested::Whole;
+        digested.is_some().then(|| Known { digest: digest.into(), whole })
+    }
+}
+
+/// A statement's digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// Its text.
+    pub(crate) digest: Arc<[u8]>,
+    /// It is of the whole statement.
+    pub(crate) whole: bool,
 }
 
 /// What a frame is.
@@ -111,8 +134,8 @@ impl MysqlFrame {
         &self.bytes
     }
 
-    /// Appends the digest of the statement that a request is about, and answers whether there is one.
-    pub fn digest(&self, out: &mut Vec<u8>) -> bool {
+    /// Appends the digest of the statement that a request is about, and answers what it tells.
+    pub fn digest(&self, out: &mut Vec<u8>) -> Digested {
         self.statement.digest(&self.bytes, out)
     }
 

@@ -2,18 +2,19 @@ use std::{borrow::Cow, sync::Arc};
 
 use bytes::BytesMut;
 use wiremesh::{
-    DecodeError, Detection, Failure, Frame, HeaderSupport, Limits, OptionError, Peer, Protocol,
-    Status, Summary, WriteBuf,
+    Bearing, DecodeError, Detection, Digested, Failure, Frame, HeaderSupport, Limits, OptionError,
+    Peer, Protocol, Status, Summary, WriteBuf,
     correlation::{Arrival, Departure, Handshake, Progress, Session, Sessioned},
 };
 
 use crate::{
     Capabilities, Command, MysqlFrame,
     compress::FRAME_HEAD,
+    digest::{Dialect, digest},
     error::{self, Refusal, refusal},
     frame::{What, method},
     handshake::{Greeting, Login, is_ssl_request},
-    reply::ErrPacket,
+    reply::{ErrPacket, Shape},
     transparent::Transparent,
     wire::{HEAD, Head},
 };
@@ -130,9 +131,42 @@ impl Protocol for Mysql {
         }
     }
 
-    /// That of a query, and of what is done with a prepared statement; to prepare one is not to execute it, and has none.
-    fn digest(&self, request: &MysqlFrame, out: &mut Vec<u8>) -> bool {
-        request.what != What::Command(Some(Command::StmtPrepare)) && request.digest(out)
+    /// That of a query, and of what is done with a prepared statement.
+    fn digest(&self, request: &MysqlFrame, out: &mut Vec<u8>) -> Digested {
+        request.digest(out)
+    }
+
+    fn digest_of(text: &str) -> Option<(Vec<u8>, Digested)> {
+        let mut out = Vec::new();
+        let whole = digest(text.as_bytes(), Dialect::default(), true, &mut out);
+        Some((out, if whole { Digested::Whole } else { Digested::Beginning }))
+    }
+
+    fn bearing(&self, request: &MysqlFrame) -> Bearing {
+        use Command as C;
+        match request.what {
+            What::SslRequest => Bearing::Blindness,
+            What::Login => Bearing::Upkeep,
+            What::Command(command) => match command {
+                Some(C::StmtPrepare) => Bearing::Preparation,
+                Some(
+                    C::Quit
+                    | C::InitDb
+                    | C::Ping
+                    | C::ChangeUser
+                    | C::ResetConnection
+                    | C::SetOption
+                    | C::StmtSendLongData
+                    | C::StmtClose
+                    | C::StmtReset,
+                ) => Bearing::Upkeep,
+                command if Shape::of(command) == Shape::Relay => Bearing::Blindness,
+                _ => Bearing::Execution,
+            },
+            What::Greeting | What::Rest | What::Reply { .. } | What::Key | What::Notice => {
+                Bearing::Execution
+            }
+        }
     }
 
     fn summarize(&self, request: &MysqlFrame, summary: &mut Summary) {

@@ -1,9 +1,10 @@
 //! Where in a command the statement stands, and which statement an execution is of.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use crate::{
     Capabilities,
+    frame::Known,
     wire::{Reader, Short},
 };
 
@@ -94,21 +95,21 @@ pub(crate) fn used_schema(text: &[u8]) -> Option<&[u8]> {
 /// The digests of a connection's prepared statements, by id.
 #[derive(Debug, Default)]
 pub(crate) struct Prepared {
-    digests: HashMap<u32, Arc<[u8]>>,
-    last: Option<Arc<[u8]>>,
+    digests: HashMap<u32, Known>,
+    last: Option<Known>,
 }
 
 impl Prepared {
     /// A statement was prepared.
-    pub(crate) fn insert(&mut self, id: u32, digest: Arc<[u8]>) {
+    pub(crate) fn insert(&mut self, id: u32, digest: Known) {
         if self.digests.len() < MAX_PREPARED || self.digests.contains_key(&id) {
-            self.digests.insert(id, Arc::clone(&digest));
+            self.digests.insert(id, digest.clone());
         }
         self.last = Some(digest);
     }
 
     /// The digest of the statement that a command's bytes behind its code begin with.
-    pub(crate) fn get(&self, body: &[u8]) -> Option<Arc<[u8]>> {
+    pub(crate) fn get(&self, body: &[u8]) -> Option<Known> {
         match Reader::new(body).u32() {
             Ok(LAST) => self.last.clone(),
             Ok(id) => self.digests.get(&id).cloned(),
@@ -163,7 +164,7 @@ mod tests {
     #[test]
     fn prepared_statements_are_bounded() {
         let mut prepared = Prepared::default();
-        let digest = |n: u32| Arc::from(n.to_string().as_bytes());
+        let digest = |n: u32| Known { digest: n.to_string().as_bytes().into(), whole: true };
         for id in 0..=1024 {
             prepared.insert(id, digest(id));
         }

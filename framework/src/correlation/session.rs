@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use super::{Handshake, Session};
-use crate::{DecodeError, Failure, Limits, Peer, Protocol};
+use crate::{DecodeError, Failure, Limits, Peer, Protocol, Wanted};
 
 /// What is known of a client that has just connected.
 #[derive(Clone, Debug)]
@@ -119,6 +119,13 @@ pub trait SessionMachine<P: Sessioned> {
     /// Tells what of TLS the proxy speaks in this session, before anything is taken. Only called where the protocol
     /// [begins it itself](Protocol::STARTS_TLS), and [end to end](Sessioned::end_to_end).
     fn secure(&mut self, _legs: Legs) {}
+
+    /// Tells what the proxy wants to know of the session's requests, and answers whether it can be told: where it cannot, the
+    /// session ends. Before anything is taken, and when it is something else from then on. Only called [end to
+    /// end](Sessioned::end_to_end).
+    fn watch(&mut self, _wanted: Wanted) -> bool {
+        true
+    }
 
     /// What asks the upstream for TLS, where that must begin before this request is sent: all that follows it is under
     /// TLS. Asked for each request, where [`Legs::upstream`] is set.

@@ -5,6 +5,7 @@
 
 mod clusters;
 mod digests;
+mod firewall;
 mod keys;
 mod slow;
 mod text;
@@ -121,6 +122,7 @@ pub fn router(state: AdminState) -> Router {
         .route("/slow", get(slow))
         .route("/keys", get(keys))
         .route("/digests", get(digests))
+        .route("/firewall", get(firewall))
         .route("/log", get(log).post(set_log))
         .route("/drain", post(drain))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page; / lists them\n") })
@@ -139,6 +141,7 @@ const INDEX: &str = r#"<!doctype html>
 <dt><a href="/slow?format=text">GET /slow?format=text</a><dd>requests that took long; <a href="/slow">as JSON</a>
 <dt><a href="/keys?format=text">GET /keys?format=text</a><dd>what is asked for most, and what is largest; <a href="/keys">as JSON</a>
 <dt><a href="/digests?format=text">GET /digests?format=text</a><dd>statistics by digest; <a href="/digests">as JSON</a>; &amp;sort=time, count, mean, p99, failed, items, bytes, last; &amp;limit=20
+<dt><a href="/firewall?format=text">GET /firewall?format=text</a><dd>rules of firewalls and what they have decided; <a href="/firewall">as JSON</a>
 <dt><a href="/config">GET /config</a><dd>the configuration in force, defaults spelt out; <a href="/config?format=json">as JSON</a>
 <dt><a href="/log">GET /log</a><dd>what is logged
 <dt>POST /log?level=debug<dd>log this from now on: error, warn, info, debug, trace, off; module=level, separated by commas
@@ -246,22 +249,32 @@ struct ShownDigests {
 
 async fn digests(State(state): State<AdminState>, Query(shown): Query<ShownDigests>) -> Response {
     let ShownDigests { format, sort, limit } = shown;
-    let text = match &*format {
-        "" | "json" => false,
-        "text" => true,
-        _ => return bad_format("json, text"),
+    let to_text = match &*format {
+        "" | "json" => None,
+        "text" => Some(digests::to_text as fn(&[_]) -> String),
+        "rules" => Some(firewall::to_rules as fn(&[_]) -> String),
+        _ => return bad_format("json, text, rules"),
     };
+    let all = if format == "rules" { usize::MAX } else { DIGESTS_SHOWN };
     // Thousands of them take milliseconds, in which this thread could not accept connections.
     let page = spawn_blocking(move || {
         let mut listeners = state.metrics.digests();
-        listeners.iter_mut().for_each(|it| it.sort(sort, limit.unwrap_or(DIGESTS_SHOWN)));
-        if text {
-            digests::to_text(&listeners).into_response()
-        } else {
-            json_page(&json!(listeners))
+        listeners.iter_mut().for_each(|it| it.sort(sort, limit.unwrap_or(all)));
+        match to_text {
+            Some(to_text) => to_text(&listeners).into_response(),
+            None => json_page(&json!(listeners)),
         }
     });
     page.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}
+
+async fn firewall(State(state): State<AdminState>, Query(shown): Query<Shown>) -> Response {
+    let listeners = firewall::of(&state.config.load().config, &state.metrics.snapshot());
+    match &*shown.format {
+        "" | "json" => json_page(&json!(listeners)),
+        "text" => firewall::to_text(&listeners).into_response(),
+        _ => bad_format("json, text"),
+    }
 }
 
 async fn log(State(state): State<AdminState>) -> String {

@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::{
-    check::check,
-    model::Config,
+    check::{check, read_rules},
+    model::{Config, FirewallFile},
     protocol::ProtocolInfo,
     report::{Mistake, Report},
     shape::Shape,
@@ -43,8 +43,9 @@ impl Config {
         shape.mend_root(&mut root);
         mistakes.extend(shape.mistakes);
         let config = match Self::deserialize(root.to_json()) {
-            Ok(config) => {
+            Ok(mut config) => {
                 mistakes.extend(check(&config, &root, &source, protocols));
+                mistakes.extend(read_rules(&mut config, &root, &source, env, protocols));
                 config
             }
             Err(error) => {
@@ -104,5 +105,9 @@ fn drop_defaults(value: &mut Json, schema: &Json) {
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
     }
 }
+
+/// That of files with a firewall's rules.
+pub(super) static RULES_SCHEMA: LazyLock<Json> =
+    LazyLock::new(|| schemars::schema_for!(FirewallFile).to_value());
 
 static SCHEMA: LazyLock<Json> = LazyLock::new(|| schemars::schema_for!(Config).to_value());

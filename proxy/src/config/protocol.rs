@@ -1,7 +1,7 @@
 use std::{any::TypeId, collections::BTreeMap, fmt, sync::Arc};
 
 use wiremesh::{
-    HeaderSupport, OptionError, Protocol, User,
+    Digested, HeaderSupport, OptionError, Protocol, User,
     correlation::{ById, InOrder, Session},
     topology::{TopologyError, TopologyOptions},
 };
@@ -25,6 +25,8 @@ pub struct ProtocolInfo {
     pub check_option: OptionCheck,
     /// Whether the protocol, with these options, takes these users, and if not, why.
     pub check_users: UsersCheck,
+    /// The digest of requests that say this.
+    pub digest_of: DigestOf,
     /// Whether the endpoints of a cluster hold different data.
     pub stateful: bool,
     /// Whether the protocol can learn a topology (kind, options), and if not, why.
@@ -37,6 +39,9 @@ pub type OptionCheck = Arc<dyn Fn(&str, &str) -> Result<(), OptionError> + Send 
 /// Whether a protocol, with these options, takes these users, and if not, why.
 pub type UsersCheck =
     Arc<dyn Fn(&BTreeMap<String, String>, &[User]) -> Result<(), OptionError> + Send + Sync>;
+
+/// [`Protocol::digest_of`].
+pub type DigestOf = fn(&str) -> Option<(Vec<u8>, Digested)>;
 
 /// Whether a protocol can learn a topology (kind, options), and if not, why.
 pub type TopologyCheck =
@@ -57,6 +62,7 @@ impl ProtocolInfo {
                 [] => Ok(()),
                 _ => Err(OptionError::Unknown("the protocol knows none")),
             }),
+            digest_of: P::digest_of,
             stateful: false,
             check_topology: Arc::new(|_, _| Err(TopologyError::Kind(&[]))),
         }

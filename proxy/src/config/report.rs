@@ -22,7 +22,7 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Every mistake of a configuration, in the order of the file. Shown one a line.
+/// Every mistake of a configuration, by file, and in the order of each. Shown one a line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Report {
     /// The mistakes; never empty.
@@ -31,7 +31,7 @@ pub struct Report {
 
 impl Report {
     pub(super) fn new(mut mistakes: Vec<Mistake>) -> Self {
-        mistakes.sort_by_key(|mistake| mistake.position);
+        mistakes.sort_by(|a, b| (&a.file, a.position).cmp(&(&b.file, b.position)));
         mistakes.dedup();
         Self { mistakes }
     }

@@ -46,8 +46,13 @@ where
         let held = client.own(own);
         // What limits and faults would do to half of a transaction, say, cannot be told to its client.
         let Decision { passage, refused, .. } = match &held {
-            Some(upstream) => self.worker.follow(&listener, &request, route, &upstream.cluster),
-            None => self.worker.pass(&listener, &mut request, Known { route, cluster: None }),
+            Some(upstream) => {
+                self.worker.follow(&self.protocol, &listener, &request, route, &upstream.cluster)
+            }
+            None => {
+                let known = Known { route, cluster: None };
+                self.worker.pass(&self.protocol, &listener, &mut request, known)
+            }
         };
         let hash = passage.hash;
         let look = if patient { Look::PATIENT } else { Look::ALL };

@@ -204,7 +204,7 @@ where
         let listener = client.listener.borrow().clone();
         client.begin();
         let Decision { mut passage, delay, refused } =
-            self.worker.pass(&listener, &mut request, known);
+            self.worker.pass(&self.protocol, &listener, &mut request, known);
         if let Target::Hash(hash) = target {
             // The protocol's hash may be of any quality; a ring needs all its bits to be good.
             passage.hash = Some(hash_key(&hash.to_le_bytes()));

@@ -16,7 +16,7 @@ use wiremesh::{Failure, Frame, Reason};
 use super::meter::{Epoch, Rate};
 use crate::config;
 
-/// How much traffic a route lets through, over all workers: requests per second, requests at a time, or both.
+/// How much traffic a route or a rule lets through, over all workers: requests per second, requests at a time, or both.
 #[derive(Debug)]
 pub struct Limit {
     config: config::Limit,
@@ -31,12 +31,13 @@ pub struct Limit {
 #[derive(Debug)]
 pub struct Permit {
     state: Arc<State>,
-    bucket: Option<usize>,
+    /// The bucket's number, from one; 0: all share one count. Small, since every request has room for two permits.
+    bucket: u32,
 }
 
 impl Limit {
-    /// From the configuration of the route of this name; `None` where nothing is limited.
-    pub fn compile(route: &str, config: &config::Limit) -> Option<Self> {
+    /// From the configuration of `subject`, a route say; `None` where nothing is limited.
+    pub fn compile(subject: &str, config: &config::Limit) -> Option<Self> {
         if config.requests_per_second.is_none() && config.concurrency.is_none() {
             return None;
         }
@@ -51,11 +52,11 @@ impl Limit {
             rate: config.requests_per_second.map(|per_second| Rate::new(per_second, burst)),
             concurrency: config.concurrency,
             over_rate: format!(
-                "route `{route}` is limited to {per_second} requests per second{per} (burst {burst})"
+                "{subject} is limited to {per_second} requests per second{per} (burst {burst})"
             )
             .into(),
             over_concurrency: format!(
-                "route `{route}` is limited to {concurrency} requests at a time{per}"
+                "{subject} is limited to {concurrency} requests at a time{per}"
             )
             .into(),
             state: Arc::new(State::new(config.by_header.is_some())),
@@ -98,6 +99,7 @@ impl Limit {
                 if counts.in_flight.fetch_update(SeqCst, Relaxed, one_more).is_err() {
                     return Err(refused(&self.over_concurrency));
                 }
+                let bucket = bucket.map_or(0, |at| at as u32 + 1);
                 Some(Permit { state: self.state.clone(), bucket })
             }
         };
@@ -111,7 +113,8 @@ impl Limit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.state.counts(self.bucket).in_flight.fetch_sub(1, SeqCst);
+        let bucket = self.bucket.checked_sub(1).map(|at| at as usize);
+        self.state.counts(bucket).in_flight.fetch_sub(1, SeqCst);
     }
 }
 
@@ -206,7 +209,7 @@ mod tests {
     use super::{super::testing::Request, *};
 
     fn limit(yaml: &str) -> Limit {
-        Limit::compile("r", &serde_saphyr::from_str(yaml).unwrap()).unwrap()
+        Limit::compile("route `r`", &serde_saphyr::from_str(yaml).unwrap()).unwrap()
     }
 
     fn from(app: &str) -> Request {
@@ -216,7 +219,7 @@ mod tests {
     #[test]
     fn nothing_limited() {
         let config = serde_saphyr::from_str("{ burst: 5, by_header: app }").unwrap();
-        assert!(Limit::compile("r", &config).is_none());
+        assert!(Limit::compile("route `r`", &config).is_none());
     }
 
     #[test]
@@ -362,7 +365,8 @@ mod tests {
                 let mut admitted = 0;
                 for request in requests.iter().cycle().take(30_000) {
                     if let Ok(permit) = limit.admit(request, now) {
-                        let bucket = limit.state.counts(permit.as_ref().unwrap().bucket);
+                        let number = permit.as_ref().unwrap().bucket;
+                        let bucket = limit.state.counts(Some(number as usize - 1));
                         highest.fetch_max(bucket.in_flight.load(SeqCst), SeqCst);
                         admitted += 1;
                     }

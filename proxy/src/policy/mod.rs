@@ -9,17 +9,19 @@
 //! 1. [`Trusted`]: may it say whose the connection is? [`Authorize`]: may this address connect? (once per connection)
 //! 2. [`Filters::on_connection`] (once per connection), [`Filters::on_request`]: the user's own filters.
 //! 3. [`RouteTable::find`]: the route, and with it everything below.
-//! 4. [`Fault::decide`]: failures made on purpose.
-//! 5. [`Limit::admit`]: rate and concurrency; the [`Permit`] lives as long as the request.
-//! 6. [`Route::deadline`], [`HeaderEdits::apply`], [`Action::pick`], [`HashKey::of`]: what is sent, where, until when.
-//! 7. [`Mirror::wants`]: is a copy sent elsewhere?
-//! 8. [`Route::try_deadline`] and [`pass_on_timeout`], for every try.
-//! 9. [`Retry::should_retry`], after a try that failed.
-//! 10. [`Filters::on_response`]: before the reply leaves.
+//! 4. [`Firewall::judge`]: does the listener let it pass, and within which rule's limit?
+//! 5. [`Fault::decide`]: failures made on purpose.
+//! 6. [`Limit::admit`]: rate and concurrency; the [`Permit`] lives as long as the request.
+//! 7. [`Route::deadline`], [`HeaderEdits::apply`], [`Action::pick`], [`HashKey::of`]: what is sent, where, until when.
+//! 8. [`Mirror::wants`]: is a copy sent elsewhere?
+//! 9. [`Route::try_deadline`] and [`pass_on_timeout`], for every try.
+//! 10. [`Retry::should_retry`], after a try that failed.
+//! 11. [`Filters::on_response`]: before the reply leaves.
 
 mod authorize;
 mod fault;
 mod filter;
+mod firewall;
 mod limit;
 mod meter;
 mod mirror;
@@ -33,6 +35,7 @@ mod timeout;
 pub use authorize::{Authorize, Trusted};
 pub use fault::{Fault, FaultDecision};
 pub use filter::{Filter, Filters, PeerInfo, Verdict};
+pub use firewall::{DEFAULT_RULE, Firewall, Rule, Verdicted};
 pub use limit::{Limit, Permit};
 pub use mirror::Mirror;
 pub use retry::{Cause, Failed, Retry, RetryBudget};

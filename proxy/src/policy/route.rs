@@ -47,7 +47,10 @@ impl Route {
             retry: config.retry.as_ref().and_then(Retry::compile),
             edits: HeaderEdits::compile(&config.headers),
             fault: config.fault.as_ref().and_then(Fault::compile),
-            limit: config.limit.as_ref().and_then(|limit| Limit::compile(&config.name, limit)),
+            limit: config
+                .limit
+                .as_ref()
+                .and_then(|limit| Limit::compile(&format!("route `{}`", config.name), limit)),
             hash: config.hash.as_ref().map(HashKey::compile),
             mirror: config.mirror.as_ref().and_then(Mirror::compile),
         })

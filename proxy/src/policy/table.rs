@@ -23,6 +23,16 @@ pub enum CompileError {
         /// The route's name.
         route: String,
     },
+    /// That of a firewall's rule is.
+    #[error("firewall rule `{rule}`: `{regex}` is not a regular expression that can be used")]
+    Pattern {
+        /// The rule's name.
+        rule: String,
+        /// As configured.
+        regex: String,
+        /// What is wrong with it.
+        source: regex::Error,
+    },
     /// A regular expression is broken or too large.
     #[error("route `{route}`: `{regex}` is not a regular expression that can be used")]
     Regex {

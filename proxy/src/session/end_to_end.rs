@@ -118,6 +118,7 @@ impl<P: Sessioned> Sessions<P> {
                 upstream: upstream.pool.cluster.shared().has_tls(),
             });
         }
+        session.machine.watch(client.listener.borrow().wanted());
         drop(session);
         client.expect_frame(self.worker.now());
     }

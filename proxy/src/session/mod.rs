@@ -23,7 +23,10 @@ use std::{
 };
 
 use rustc_hash::FxHashMap;
-use wiremesh::{Failure, Reason, correlation::Sessioned};
+use wiremesh::{
+    Failure, Reason,
+    correlation::{SessionMachine, Sessioned},
+};
 
 pub use self::probe::probe;
 use self::{
@@ -119,7 +122,15 @@ impl<P: Sessioned> Driver for Sessions<P> {
         for client in self.all_clients() {
             let name = client.listener.borrow().name.clone();
             match self.worker.listener(&name) {
-                Some(listener) => *client.listener.borrow_mut() = listener,
+                Some(listener) => {
+                    let wanted = listener.wanted();
+                    *client.listener.borrow_mut() = listener;
+                    if self.end_to_end && !client.session.borrow_mut().machine.watch(wanted) {
+                        tracing::info!(client = %client.peer,
+                            "closing: what it says cannot be seen, and a firewall is to judge it");
+                        client.kill();
+                    }
+                }
                 // The listener is gone from the configuration: what is in progress is finished.
                 None => {
                     client.leave();

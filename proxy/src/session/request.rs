@@ -56,6 +56,7 @@ impl<P: Sessioned> Sessions<P> {
         let listener = client.listener.borrow().clone();
         let head = self.protocol.head(&request);
         let Decision { passage, delay, mut refused } = self.worker.pass(
+            &self.protocol,
             &listener,
             &mut request,
             Known { route: None, cluster: held.as_ref() },

@@ -13,7 +13,7 @@ use std::{
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
-    EndpointSeries, ListenerSeries, MirrorSeries, RequestSeries, Snapshot,
+    EndpointSeries, FirewallSeries, ListenerSeries, MirrorSeries, RequestSeries, Snapshot,
     watch::{self, ListenerDigests, ListenerKeys, ListenerSlow, Settings, Watch},
 };
 
@@ -122,6 +122,7 @@ impl Metrics {
             rows.requests.iter().for_each(|row| snapshot.add_requests(&row.labels, &row.series));
             rows.endpoints.iter().for_each(|(key, row)| snapshot.add_endpoint(key, &row.series));
             rows.listeners.iter().for_each(|(name, series)| snapshot.add_listener(name, series));
+            rows.firewalls.iter().for_each(|(key, series)| snapshot.add_firewall(key, series));
             rows.mirrors.iter().for_each(|(key, series)| snapshot.add_mirror(key, series));
         }
         snapshot
@@ -172,6 +173,12 @@ impl WorkerMetrics {
     pub fn mirror_series(&self, listener: &str, route: &str, cluster: &str) -> Arc<MirrorSeries> {
         let key = [listener, route, cluster].map(str::to_owned);
         lock(&self.table.rows).mirrors.entry(key).or_default().clone()
+    }
+
+    /// The counts of a rule of a listener's firewall.
+    pub fn firewall_series(&self, listener: &str, rule: &str) -> Arc<FirewallSeries> {
+        let key = [listener, rule].map(str::to_owned);
+        lock(&self.table.rows).firewalls.entry(key).or_default().clone()
     }
 
     /// What is to be kept of the traffic of a listener; what was kept so far where the settings are the same. `None`:
@@ -276,6 +283,8 @@ struct Rows {
     endpoints: BTreeMap<(String, String), EndpointRow>,
     listeners: BTreeMap<String, Arc<ListenerSeries>>,
     watches: BTreeMap<String, Arc<Watch>>,
+    /// By listener and rule.
+    firewalls: BTreeMap<[String; 2], Arc<FirewallSeries>>,
     /// By listener, route and cluster.
     mirrors: BTreeMap<[String; 3], Arc<MirrorSeries>>,
 }

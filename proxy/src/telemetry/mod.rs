@@ -19,7 +19,10 @@ pub use exposition::Format;
 pub use histogram::{Distribution, Histogram, Latency};
 pub use log::LogControl;
 pub use metrics::{MAX_NAMES, Metrics, OTHER, OwnSeries, Requests, WorkerMetrics};
-pub use series::{Counter, EndpointSeries, ListenerSeries, MirrorSeries, RequestSeries};
+pub use series::{
+    Counter, EndpointSeries, FirewallSeries, ListenerSeries, MirrorSeries, RequestSeries,
+};
 pub use snapshot::{
-    EndpointTotals, ListenerTotals, MethodTotals, MirrorTotals, RequestTotals, Snapshot, Totals,
+    EndpointTotals, FirewallTotals, ListenerTotals, MethodTotals, MirrorTotals, RequestTotals,
+    Snapshot, Totals,
 };

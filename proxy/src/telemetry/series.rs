@@ -168,6 +168,19 @@ pub struct MirrorSeries {
     pub different: Counter,
 }
 
+/// One thread's counts of the requests that one rule of a listener's firewall was for.
+#[derive(Debug, Default)]
+pub struct FirewallSeries {
+    /// Requests that passed.
+    pub allowed: Counter,
+    /// Requests that were answered by an error.
+    pub denied: Counter,
+    /// Requests that passed, and were noticed.
+    pub detected: Counter,
+    /// Requests beyond the rule's limit.
+    pub limited: Counter,
+}
+
 /// One thread's counts of one listener's connections.
 #[derive(Debug, Default)]
 pub struct ListenerSeries {

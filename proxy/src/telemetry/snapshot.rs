@@ -3,8 +3,8 @@ use std::{collections::BTreeMap, time::Instant};
 use wiremesh::{Reason, Status};
 
 use super::{
-    Counter, Distribution, EndpointSeries, ListenerSeries, MirrorSeries, RequestSeries,
-    metrics::RequestLabels,
+    Counter, Distribution, EndpointSeries, FirewallSeries, ListenerSeries, MirrorSeries,
+    RequestSeries, metrics::RequestLabels,
 };
 
 /// All counts at one moment. Two of them, subtracted, are what happened between.
@@ -15,6 +15,8 @@ pub struct Snapshot {
     pub(super) requests: BTreeMap<RequestLabels, RequestTotals>,
     pub(super) endpoints: BTreeMap<(String, String), EndpointTotals>,
     pub(super) listeners: BTreeMap<String, ListenerTotals>,
+    /// By listener and rule.
+    pub(super) firewalls: BTreeMap<[String; 2], FirewallTotals>,
     /// By listener, route and cluster.
     pub(super) mirrors: BTreeMap<[String; 3], MirrorTotals>,
 }
@@ -129,6 +131,16 @@ pub struct MirrorTotals {
     pub different: u64,
 }
 
+/// The counts of one rule of a firewall; the fields are those of [`FirewallSeries`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[allow(missing_docs)]
+pub struct FirewallTotals {
+    pub allowed: u64,
+    pub denied: u64,
+    pub detected: u64,
+    pub limited: u64,
+}
+
 /// The counts of one listener; the fields are those of [`ListenerSeries`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -166,6 +178,7 @@ impl Snapshot {
             requests: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            firewalls: BTreeMap::new(),
             mirrors: BTreeMap::new(),
         }
     }
@@ -197,6 +210,12 @@ impl Snapshot {
     /// One endpoint.
     pub fn endpoint(&self, cluster: &str, endpoint: &str) -> Option<&EndpointTotals> {
         self.endpoints.get(&(cluster.to_owned(), endpoint.to_owned()))
+    }
+
+    /// What the rule of this name of a listener's firewall has decided.
+    pub fn firewall(&self, listener: &str, rule: &str) -> FirewallTotals {
+        let key = [listener, rule].map(str::to_owned);
+        self.firewalls.get(&key).copied().unwrap_or_default()
     }
 
     /// One listener.
@@ -279,6 +298,14 @@ impl Snapshot {
         totals.totals.errors = given_up + faults;
         let ended = given_up + answered + totals.abandoned;
         totals.in_flight = totals.totals.requests.saturating_sub(ended);
+    }
+
+    pub(super) fn add_firewall(&mut self, key: &[String; 2], series: &FirewallSeries) {
+        let totals = self.firewalls.entry(key.clone()).or_default();
+        totals.allowed += series.allowed.get();
+        totals.denied += series.denied.get();
+        totals.detected += series.detected.get();
+        totals.limited += series.limited.get();
     }
 
     pub(super) fn add_mirror(&mut self, key: &[String; 3], series: &MirrorSeries) {

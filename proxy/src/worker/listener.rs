@@ -6,8 +6,9 @@ use std::{
     time::Duration,
 };
 
-use wiremesh::{Frame, Limits};
+use wiremesh::{Frame, Limits, Wanted};
 
+use super::Guard;
 use crate::{
     cluster::LocalCluster,
     config,
@@ -33,6 +34,8 @@ pub struct ListenerView {
     pub series: Arc<ListenerSeries>,
     /// What is kept of its requests, if anything.
     pub watch: Option<Watcher>,
+    /// Which of its requests pass; `None`: all.
+    pub guard: Option<Guard>,
     pub(super) table: Arc<RouteTable>,
     /// Those of `table`, in its order.
     pub(super) routes: Box<[Rc<LocalRoute>]>,
@@ -54,6 +57,17 @@ impl ListenerView {
     /// All routes, in order.
     pub fn routes(&self) -> &[Rc<LocalRoute>] {
         &self.routes
+    }
+
+    /// What the proxy wants to know of its requests.
+    pub fn wanted(&self) -> Wanted {
+        let watched = |watch: &Watcher| watch.digests.is_some() || watch.slow_after.is_some();
+        let judged = |guard: &Guard| guard.needs_digests();
+        Wanted {
+            digests: self.watch.as_ref().is_some_and(watched)
+                || self.guard.as_ref().is_some_and(judged),
+            all: self.guard.is_some(),
+        }
     }
 
     /// Whether requests may be led to different clusters by this header.

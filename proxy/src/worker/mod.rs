@@ -2,6 +2,7 @@
 
 mod buffers;
 mod detect;
+mod guard;
 mod introduce;
 mod listener;
 mod pace;
@@ -24,6 +25,7 @@ use tokio::sync::Notify;
 
 pub use self::{
     buffers::{Buffers, Partial},
+    guard::{Guard, Judged},
     listener::{ListenerView, LocalMirror, LocalRoute, Watcher},
     pace::{OWED_HIGH, OWED_LOW, Overdue, Pace},
     thread::{Command, RawStream, WorkerHandle, spawn},
@@ -320,6 +322,9 @@ impl Worker {
         Rc::new(ListenerView {
             watch: watch.map(Watcher::new),
             plan: plan.clone(),
+            guard: plan.firewall.as_ref().map(|firewall| {
+                Guard::new(firewall, |rule| self.metrics.firewall_series(&plan.name, rule))
+            }),
             name: plan.name.clone(),
             config: plan.config.clone(),
             limits: plan.limits.clone(),

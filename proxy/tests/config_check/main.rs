@@ -68,6 +68,7 @@ fn guarded() -> ProtocolInfo {
 
 fn plain(name: &'static str, headers: HeaderSupport, server_first: bool) -> ProtocolInfo {
     ProtocolInfo {
+        digest_of: |_| None,
         name,
         correlation: "in order",
         headers,

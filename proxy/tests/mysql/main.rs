@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod ends;
+mod firewall;
 mod passes;
 mod peers;
 mod watch;

@@ -78,10 +78,10 @@ impl Charset {
 /// one `...`, so no literal can be read from it. What it is made of are bytes in the client's character set.
 ///
 /// `whole`: `sql` is all there is, not its beginning only. A digest of a part, and one that would be longer than
-/// [`DIGEST_MAX`], ends in ` ...`.
+/// [`DIGEST_MAX`], ends in ` ...`. Answers whether it is of the whole statement.
 ///
 /// One pass, nothing is allocated where `out` has room, and any bytes will do.
-pub fn digest(sql: &[u8], dialect: Dialect, whole: bool, out: &mut Vec<u8>) {
+pub fn digest(sql: &[u8], dialect: Dialect, whole: bool, out: &mut Vec<u8>) -> bool {
     let (sql, whole) = match sql.split_at_checked(LOOKED_AT) {
         Some((beginning, rest)) => (beginning, whole && rest.is_empty()),
         None => (sql, whole),
@@ -89,10 +89,11 @@ pub fn digest(sql: &[u8], dialect: Dialect, whole: bool, out: &mut Vec<u8>) {
     let (mut scanner, mut text) = (Scanner::new(sql, dialect), Text::new(out));
     while let Some(token) = scanner.next() {
         if !text.push(token) {
-            return;
+            return false;
         }
     }
     text.finish(whole);
+    whole
 }
 
 #[cfg(test)]

@@ -89,10 +89,8 @@ impl Transparent {
         let body = bytes.get(HEAD.saturating_add(1)..).unwrap_or_default();
         let statement = self.statement(command, whole, body);
         self.change = match command {
-            Some(Command::StmtPrepare) => {
-                let mut digest = Vec::new();
-                statement.digest(&bytes, &mut digest);
-                Change::Prepared(digest.into())
+            Some(Command::StmtPrepare) if self.wanted.digests => {
+                statement.known(&bytes).map_or(Change::Nothing, Change::Prepared)
             }
             Some(Command::Query) => match &statement {
                 Statement::Text { at, whole: true, .. } => self.use_by(bytes.get(at.clone())),
@@ -125,17 +123,18 @@ impl Transparent {
         match command {
             Some(Command::Query) => {
                 let first = body.get(..FIRST - 1).unwrap_or(body);
-                text_offset(first, self.capabilities).map_or(Statement::None, text)
+                text_offset(first, self.capabilities).map_or(Statement::Unknown, text)
             }
             Some(Command::StmtPrepare) => text(0),
             Some(Command::StmtExecute | Command::StmtBulkExecute | Command::StmtFetch) => {
-                self.prepared.get(body).map_or(Statement::None, Statement::Prepared)
+                self.prepared.get(body).map_or(Statement::Unknown, Statement::Known)
             }
             Some(Command::StmtClose) => {
                 self.prepared.remove(body);
                 Statement::None
             }
-            _ => Statement::None,
+            None => Statement::Unknown,
+            Some(_) => Statement::None,
         }
     }
 

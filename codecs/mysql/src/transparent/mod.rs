@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use wiremesh::{
-    DecodeError, Failure, Limits, Peer, Reason,
+    DecodeError, Failure, Limits, Peer, Reason, Wanted,
     correlation::{Attachment, Hold, Legs, SessionMachine},
 };
 
@@ -20,7 +20,7 @@ use self::{packed::Layer, tls::Tls};
 use crate::{
     Capabilities, Command, Mysql, MysqlFrame, StatusFlags,
     error::Refusal,
-    frame::What,
+    frame::{Known, What},
     identity::Identity,
     protocol::refused,
     reply::{Shape, Tracker},
@@ -57,6 +57,7 @@ pub struct Transparent {
     asks: bool,
     /// A compressed session cannot be followed any more.
     lost: bool,
+    wanted: Wanted,
 }
 
 /// How far the session is.
@@ -96,7 +97,7 @@ enum Change {
     /// Who the client is; statements that were prepared are not any more.
     Identity(Arc<Identity>),
     /// There is another statement, with this digest.
-    Prepared(Arc<[u8]>),
+    Prepared(Known),
     /// The session is as after the login.
     Reset,
 }
@@ -167,6 +168,17 @@ impl SessionMachine<Mysql> for Transparent {
 
     fn secure(&mut self, legs: Legs) {
         self.tls = Tls::new(legs);
+    }
+
+    fn watch(&mut self, wanted: Wanted) -> bool {
+        let blind = self.stage == Stage::Relay || self.lost;
+        let can = !blind || !wanted.all || self.wanted.all;
+        if !wanted.digests {
+            self.prepared.clear();
+        }
+        self.wanted = wanted;
+        self.tls.forbid_end_to_end(wanted.all);
+        can
     }
 
     fn start_tls(&mut self, _: &Mysql, request: &MysqlFrame) -> Option<MysqlFrame> {

@@ -105,13 +105,23 @@ impl Transparent {
         }
     }
 
+    /// What follows cannot be told apart.
+    fn lose(&mut self) -> Result<(), DecodeError> {
+        if self.wanted.all {
+            let what =
+                "compressed frame: it has more than one command, of which each is to be judged";
+            return Err(DecodeError::Malformed { what });
+        }
+        self.lost = true;
+        Ok(())
+    }
+
     /// What is to be passed on at once of what frames held: all, where more than the first of it belongs together.
     fn take_plain(&mut self, limits: &Limits, plain: &mut BytesMut) -> Taken {
         let Some(mut first) = self.take_stage(limits, plain)? else { return Ok(None) };
-        if !matches!(first.statement, Statement::None) {
-            let mut digest = Vec::new();
-            first.statement.digest(&first.bytes, &mut digest);
-            first.statement = Statement::Prepared(digest.into());
+        if matches!(first.statement, Statement::Text { .. }) {
+            let known = self.wanted.digests.then(|| first.statement.known(&first.bytes)).flatten();
+            first.statement = known.map_or(Statement::Unknown, Statement::Known);
         }
         while !plain.is_empty() {
             let goes_on = self.sending != Sending::Nothing || first.what == What::Rest;
@@ -122,7 +132,7 @@ impl Transparent {
             }
             if self.sending == Sending::Nothing && !self.tracker.is_login() {
                 // Another command in the same frame: the two cannot be told apart without packing them anew.
-                self.lost = true;
+                self.lose()?;
             }
             break;
         }
@@ -174,7 +184,9 @@ impl Transparent {
                 let fed = self.tracker.feed(&plain)?;
                 plain.advance(fed);
                 // What comes behind the reply is the next command's, of two that came as one.
-                self.lost |= !plain.is_empty() && self.asks;
+                if !plain.is_empty() && self.asks {
+                    self.lose()?;
+                }
                 plain.clear();
             }
             if self.tracker.is_done() && layer.upstream.left == 0 {

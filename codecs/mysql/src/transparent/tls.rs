@@ -41,6 +41,8 @@ pub(super) struct Tls {
     begun: bool,
     /// What the client's packets in the login have to be numbered higher for the upstream.
     shift: u8,
+    /// The client and the upstream may not speak it with each other.
+    forbidden: bool,
     plugin: Vec<u8>,
     salt: Vec<u8>,
     full: Full,
@@ -67,6 +69,11 @@ impl Tls {
     /// Whether the proxy speaks it on either leg.
     pub(super) fn is_ours(&self) -> bool {
         self.legs.client || self.legs.upstream
+    }
+
+    /// Whether the client and the upstream may speak it with each other, unseen.
+    pub(super) fn forbid_end_to_end(&mut self, forbidden: bool) {
+        self.forbidden = forbidden;
     }
 
     /// The client's wish for it. Whether the proxy is to do as it wishes; else the upstream is asked.
@@ -101,7 +108,7 @@ impl Tls {
         greeting: &Greeting,
         packet: &mut BytesMut,
     ) -> Result<(), DecodeError> {
-        if !self.is_ours() {
+        if !self.is_ours() && !self.forbidden {
             return Ok(());
         }
         if self.legs.upstream && !greeting.capabilities.has(Capabilities::SSL) {
@@ -120,7 +127,9 @@ impl Tls {
     pub(super) fn check_request(&self) -> Result<(), DecodeError> {
         let what = match self.is_ours() {
             true if self.begun => "login: it asks for TLS under TLS",
-            true if !self.legs.client => "login: it asks for TLS, which it was not offered",
+            ours if !self.legs.client && (ours || self.forbidden) => {
+                "login: it asks for TLS, which it was not offered"
+            }
             _ => return Ok(()),
         };
         Err(DecodeError::Malformed { what })

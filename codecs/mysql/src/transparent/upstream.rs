@@ -113,7 +113,7 @@ impl Transparent {
                 self.identity = identity;
                 self.prepared.clear();
             }
-            (Change::Prepared(digest), Some(id)) => self.prepared.insert(id, digest),
+            (Change::Prepared(known), Some(id)) => self.prepared.insert(id, known),
             (Change::Reset, _) => self.prepared.clear(),
             (Change::Prepared(_), None) | (Change::Nothing, _) => {}
         }

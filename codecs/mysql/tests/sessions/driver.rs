@@ -4,7 +4,7 @@
 
 use bytes::BytesMut;
 use wiremesh::{
-    DecodeError, Failure, Frame, Kind, Limits, Peer, Protocol, Status, WriteBuf,
+    Bearing, DecodeError, Failure, Frame, Kind, Limits, Peer, Protocol, Status, Wanted, WriteBuf,
     correlation::{Attachment, Hold, SessionMachine, Sessioned},
 };
 use wiremesh_mysql::{Mysql, Transparent, What};
@@ -42,8 +42,10 @@ pub enum Seen {
 impl Default for Driver {
     fn default() -> Self {
         let protocol = Mysql::default();
+        let mut machine = protocol.machine();
+        assert!(machine.watch(Wanted { digests: true, all: false }));
         Self {
-            machine: protocol.machine(),
+            machine,
             protocol,
             limits: Limits::default(),
             input: Default::default(),
@@ -99,7 +101,8 @@ impl Driver {
         }
         assert!(!self.busy, "{frame:?} while another is in progress");
         let mut digest = Vec::new();
-        if self.protocol.digest(frame, &mut digest) {
+        let counts = self.protocol.bearing(frame) != Bearing::Preparation;
+        if counts && self.protocol.digest(frame, &mut digest).is_some() {
             self.digests.push(String::from_utf8_lossy(&digest).into_owned());
         }
         self.busy = attachment == Attachment::Upstream;

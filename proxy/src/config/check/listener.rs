@@ -59,6 +59,9 @@ impl<'a> Check<'a> {
             self.listener_tls(at.field("tls"), tls, &protocols);
         }
         self.users(at, listener, &protocols);
+        if let Some(firewall) = &listener.firewall {
+            self.firewall(at.field("firewall"), firewall, &protocols);
+        }
         self.routes(at, listener, &protocols);
     }
 

@@ -2,11 +2,14 @@
 //! other, settings that a protocol cannot honour.
 
 mod cluster;
+mod firewall;
 mod listener;
 mod route;
 mod users;
 
 use std::collections::BTreeMap;
+
+pub(super) use firewall::read_rules;
 
 use super::{
     model::{Cluster, Config},

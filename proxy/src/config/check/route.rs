@@ -2,7 +2,7 @@ use wiremesh::HeaderSupport;
 
 use super::{At, Check};
 use crate::config::{
-    model::{Cluster, Listener, Mirror, Retry, RetryOn, Route},
+    model::{Cluster, Limit, Listener, Mirror, Retry, RetryOn, Route},
     protocol::ProtocolInfo,
     report::hint,
     value::Address,
@@ -212,10 +212,13 @@ impl<'a> Check<'a> {
                 "an abort needs an error; ok is none",
             );
         }
-        if let Some(limit) = &route.limit
-            && !at.field("limit").mended()
-        {
-            let at = at.field("limit");
+        if let Some(limit) = &route.limit {
+            self.limit(at.field("limit"), limit);
+        }
+    }
+
+    pub(super) fn limit(&mut self, at: At<'a>, limit: &Limit) {
+        if !at.mended() {
             if limit.requests_per_second.is_none() && limit.concurrency.is_none() {
                 self.tell(at, "this limits nothing; add requests_per_second or concurrency");
             } else if limit.requests_per_second.is_none() && limit.burst.is_some() {

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Digests, ListenerProxyProtocol, ListenerTls, Route, Sample, SlowLog, User};
+use super::{Digests, Firewall, ListenerProxyProtocol, ListenerTls, Route, Sample, SlowLog, User};
 use crate::config::value::{Address, ByteSize, Cidr, Duration};
 
 /// A place where clients connect.
@@ -74,6 +74,10 @@ pub struct Listener {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Digests")]
     pub digests: Option<Digests>,
+    /// Which requests pass, by who sends them and what they have executed. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Firewall")]
+    pub firewall: Option<Firewall>,
     /// Where requests go: the first route that matches.
     #[schemars(length(min = 1))]
     pub routes: Vec<Route>,
@@ -106,6 +110,7 @@ impl Listener {
             slow_log: None,
             sample: None,
             digests: None,
+            firewall: None,
             routes,
         }
     }

@@ -1,6 +1,7 @@
 //! The configuration file's structure. Field docs are what editors show: they become the JSON Schema.
 
 mod cluster;
+mod firewall;
 mod listener;
 mod proxy_protocol;
 mod route;
@@ -14,6 +15,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 pub use cluster::{Balance, Cluster, Endpoint, Health, Keepalive, Outlier, ReadFrom};
+pub use firewall::{Firewall, FirewallFile, FirewallRule, Judgement};
 pub use listener::{Limits, Listener};
 pub use proxy_protocol::{ListenerProxyProtocol, ProxyVersion};
 pub use route::{

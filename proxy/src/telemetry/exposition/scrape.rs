@@ -338,6 +338,25 @@ impl Scrape {
         )
     }
 
+    fn firewalls(&self, out: &mut Families<'_>) -> fmt::Result {
+        let rows = self.snapshot.firewalls.iter().flat_map(|([listener, rule], totals)| {
+            let labels = [("listener", &**listener), ("rule", &**rule)];
+            let kinds = [
+                ("allow", totals.allowed),
+                ("deny", totals.denied),
+                ("detect", totals.detected),
+                ("limit", totals.limited),
+            ];
+            kinds.into_iter().map(move |(kind, n)| ((labels, [("action", kind)]), n))
+        });
+        out.counter(
+            "wiremesh_firewall",
+            "Requests that a rule of a firewall was for, by what became of them",
+            None,
+            rows,
+        )
+    }
+
     fn mirrors(&self, out: &mut Families<'_>) -> fmt::Result {
         let rows = |label: &'static str, kinds: fn(&MirrorTotals) -> Vec<(&'static str, u64)>| {
             self.snapshot.mirrors.iter().flat_map(move |([listener, route, cluster], totals)| {
@@ -419,6 +438,7 @@ impl Collector for Scrape {
         self.endpoints(&mut out)?;
         self.clusters(&mut out)?;
         self.listeners(&mut out)?;
+        self.firewalls(&mut out)?;
         self.mirrors(&mut out)?;
         self.process(&mut out)
     }
