@@ -1,13 +1,13 @@
 //! The codec's handshakes and compression with real servers, and with real clients.
 
 mod client;
-#[allow(dead_code, reason = "the next judge's")]
 mod conn;
+mod differ;
 mod entrance;
+mod idle;
 mod leak;
 mod link;
 mod naive;
-#[allow(dead_code, reason = "the next judge's")]
 mod reply;
 mod server;
 mod state;
@@ -55,6 +55,12 @@ enum Command {
     /// Many short sessions over a server or a proxy, each with state of its own, and none may see another's: prints `ok KIND:
     /// counts` or `FAIL KIND: counts`, then `PASS n ok, 0 failed`
     Leak(leak::Options),
+    /// The same statements at a server and through a proxy: prints `ok CLIENT: counts` or `FAIL CLIENT: counts`, then
+    /// `PASS n ok, 0 failed`
+    Differ(differ::Options),
+    /// Very many clients that log in and say one statement each, and of which a few go on: prints `ok` lines, how many
+    /// connections the server has, and `PASS n ok, 0 failed`
+    Idle(idle::Options),
     /// Prints the kinds of state that `leak` knows of every server, a line each
     Kinds,
     /// Shares connections of a server without care, so that `leak` has to fail; prints `ready ADDRESS` when it listens
@@ -65,6 +71,8 @@ fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Client { address, server } => Ok(client::run(address, server)),
         Command::Leak(options) => leak::run(options),
+        Command::Differ(options) => differ::run(options),
+        Command::Idle(options) => idle::run(&options),
         Command::Kinds => {
             leak::kinds();
             Ok(ExitCode::SUCCESS)

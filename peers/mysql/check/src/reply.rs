@@ -89,10 +89,11 @@ impl Done {
 
     /// An EOF, or the OK that stands for it.
     pub(crate) fn end(body: &[u8], agreed: Capabilities) -> anyhow::Result<Self> {
-        if agreed.has(Capabilities::DEPRECATE_EOF) {
+        // No OK is that short, and some commands are answered by an EOF whatever was agreed on.
+        if agreed.has(Capabilities::DEPRECATE_EOF) && body.len() != 5 {
             return Self::ok(body, agreed);
         }
-        ensure!(body.len() == 5, "an EOF of {} bytes", body.len());
+        ensure!(body.len() == 5 && body[0] == 0xfe, "no EOF: [{}]", body.escape_ascii());
         let mut body = Reader::new(body);
         body.u8()?;
         let warnings = body.u16()?;

@@ -1,4 +1,5 @@
-//! The judges of sharing: whether a session sees a stranger's state.
+//! The judges of the proxy: whether a session sees a stranger's state, and whether anything differs from the server's own
+//! answers.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -52,21 +53,24 @@ impl Mode {
 /// One judge with one server.
 pub(super) enum Cell {
     Leak(Kind),
+    /// The same statements at the server and through the proxy.
+    Differ(Kind),
     /// A pool that shares without care has to be found out.
     Naive(Kind),
 }
 
 impl Cell {
     pub(super) fn all() -> Vec<Self> {
-        let leaks = Kind::ALL.into_iter().map(Self::Leak);
-        leaks.chain([Self::Naive(Kind::Mysql)]).collect()
+        let both = Kind::ALL.into_iter().flat_map(|kind| [Self::Leak(kind), Self::Differ(kind)]);
+        both.chain([Self::Naive(Kind::Mysql)]).collect()
     }
 
     /// For example `mysql-leak-mariadb10`.
     pub(super) fn name(&self) -> String {
         match self {
             Self::Leak(kind) => format!("mysql-leak-{}", kind.name()),
-            Self::Naive(kind) => format!("mysql-leak-naive-{}", kind.name()),
+            Self::Differ(kind) => format!("mysql-differ-{}", kind.name()),
+            Self::Naive(kind) => format!("mysql-naive-{}", kind.name()),
         }
     }
 
@@ -77,23 +81,30 @@ impl Cell {
         direct: bool,
         times: usize,
     ) -> anyhow::Result<Outcome> {
-        let (Self::Leak(kind) | Self::Naive(kind)) = *self;
+        let (Self::Leak(kind) | Self::Differ(kind) | Self::Naive(kind)) = *self;
         let server = bench.at(kind, direct).await?.0.address;
         let name = self.name();
         if let Self::Naive(_) = self {
             return naive(&name, server).await;
         }
+        let differs = matches!(self, Self::Differ(_));
+        // The server is its own measure, and that measure has to hold.
         let bare = format!("{name}-direct");
-        let bare = leak(&bare, server, server, 1000 * times, &["--strict"]).await?;
+        let bare = match differs {
+            true => differ(&bare, server, server, 35 * times, Mode::Transparent).await?,
+            false => leak(&bare, server, server, 1000 * times, false).await?,
+        };
         let mut outcome = bare.outcome("direct");
         for mode in Mode::ALL {
             if direct || outcome.failed > 0 {
                 break;
             }
             let mut proxy = mode.proxy(server).await?;
-            let strict: &[&str] = if mode.refuses() { &[] } else { &["--strict"] };
-            let (name, count) = (format!("{name}-{}", mode.name()), 2000 * times);
-            let said = leak(&name, proxy.address, server, count, strict).await?;
+            let (name, address) = (format!("{name}-{}", mode.name()), proxy.address);
+            let said = match differs {
+                true => differ(&name, server, address, 105 * times, mode).await?,
+                false => leak(&name, address, server, 2000 * times, mode.refuses()).await?,
+            };
             proxy.check()?;
             let passed = outcome.passed;
             outcome = said.outcome(mode.name());
@@ -112,15 +123,31 @@ async fn leak(
     address: SocketAddr,
     server: SocketAddr,
     sessions: usize,
-    more: &[&str],
+    refuses: bool,
 ) -> anyhow::Result<Said> {
     let mut check = check();
     check.args(["leak", &address.to_string(), "--server", &server.to_string()]);
-    check.args(["--clients", "64", "--sessions", &sessions.to_string()]).args(more);
+    check.args(["--clients", "64", "--sessions", &sessions.to_string()]);
+    if !refuses {
+        check.arg("--strict");
+    }
     Said::by(name, check, LONGEST).await
 }
 
-/// Every kind of state by itself: the judge has to see it leak.
+async fn differ(
+    name: &str,
+    server: SocketAddr,
+    through: SocketAddr,
+    sequences: usize,
+    mode: Mode,
+) -> anyhow::Result<Said> {
+    let mut check = check();
+    check.args(["differ", &server.to_string(), &through.to_string(), "--mode", mode.name()]);
+    check.args(["--sequences", &sequences.to_string()]);
+    Said::by(name, check, LONGEST).await
+}
+
+/// Every kind of state by itself: the one judge has to see it leak, and the other that answers differ.
 async fn naive(name: &str, server: SocketAddr) -> anyhow::Result<Outcome> {
     let list = finish(name, check().arg("kinds")).await?;
     let kinds: Vec<_> = list.text.lines().map(str::to_owned).collect();
@@ -140,7 +167,16 @@ async fn naive(name: &str, server: SocketAddr) -> anyhow::Result<Outcome> {
         }
         seen += 1;
     }
-    Ok(Outcome { passed: seen, failed: 0, detail: format!("{seen} kinds of leaks seen") })
+    let (_pool, address) = pool(name, server).await?;
+    let mut check = check();
+    check.args(["differ", &server.to_string(), &address.to_string(), "--sequences", "35"]);
+    let log = format!("{name}-differ");
+    let done = timeout(LONGEST, finish(&log, &mut check)).await.context("no end")??;
+    if done.status.success() || !done.text.lines().any(|line| line.starts_with("FAIL seed ")) {
+        bail!("{:#}", done.error("it does not see that answers differ"));
+    }
+    let detail = format!("{seen} kinds of leaks seen, and answers that differ");
+    Ok(Outcome { passed: seen + 1, failed: 0, detail })
 }
 
 async fn pool(name: &str, server: SocketAddr) -> anyhow::Result<(Child, SocketAddr)> {
