@@ -355,12 +355,26 @@ mod tests {
             let shallow = sql.len() < 600;
             assert!(!is_read(sql) || shallow, "{}", &sql[..20]);
         }
+        // What it does not count, at the bottom of what it does.
+        for part in ["JOIN t ", "DIV a "] {
+            for n in [3, 6, 10, 14] {
+                let inner = format!("(SELECT 1 FROM t {}", part.repeat(20));
+                is_read(&format!(
+                    "SELECT {}1 {}{}",
+                    "(SELECT ".repeat(n),
+                    inner,
+                    ")".repeat(n + 1)
+                ));
+                is_read(&format!("SELECT {}1 {}{}", "(".repeat(n), part.repeat(20), ")".repeat(n)));
+            }
+        }
         // What the parser does without going deeper.
         for (before, part) in [
             ("SELECT 1 ", "+ a "),
             ("SELECT 1 ", "AND b "),
             ("SELECT 1 ", "UNION SELECT 1 "),
             ("SELECT 1 FROM t ", "JOIN t "),
+            ("SELECT 1 ", "DIV a "),
             ("SELECT a", ".a"),
             ("SELECT a ", "->'x' "),
         ] {

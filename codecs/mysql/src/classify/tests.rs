@@ -283,6 +283,10 @@ fn how_it_is_read() {
     assert_eq!(with(b"SELECT '\xbf\x5c'", gbk), Some(Pin::Unclear));
     assert_eq!(with(b"SELECT 'a'", gbk), None);
     assert_eq!(with("SELECT 'ä', ä FROM t".as_bytes(), plain), None);
+    // A blank that does not break, in latin1.
+    assert_eq!(with(b"FLUSH TABLES WITH\xa0READ LOCK", plain), Some(Pin::Unclear));
+    assert_eq!(with(b"SELECT '\xa0' FROM t", plain), None);
+    assert_eq!(with(b"CREATE FUNCTION f() RETURNS INT AS $$ ' $$", plain), Some(Pin::Unclear));
 }
 
 #[test]

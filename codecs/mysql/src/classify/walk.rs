@@ -280,6 +280,10 @@ impl<'a> Walk<'a> {
 
     #[inline]
     fn word(&mut self, word: &'a [u8], last: Last<'a>, left: usize) -> Last<'a> {
+        // What is no UTF-8 may be a blank in the session's character set; newer servers quote strings with dollars.
+        if word.starts_with(b"$") || !word.is_ascii() && std::str::from_utf8(word).is_err() {
+            self.traits.pin(Pin::Unclear);
+        }
         let statement = &mut self.statement;
         match last {
             Last::SystemDot => {
