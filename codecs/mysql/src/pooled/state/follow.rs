@@ -177,7 +177,9 @@ impl State {
     /// It comes after the character set, whatever the order that servers tell them in.
     fn tell_collation(&mut self, told: Changes<'_>) -> Result<(), Short> {
         for change in told {
-            if let Change::Variable { name: COLLATION, value } = change? {
+            if let Change::Variable { name: COLLATION, value } = change?
+                && is_plain(value)
+            {
                 self.set_collation(value);
             }
         }
@@ -210,8 +212,9 @@ impl State {
             return Err(Pin::Variable(lower.into()));
         }
         if let Some(value) = value_of(told, &lower, known.and_then(twin)) {
-            // The collation may have been set before it, by this text.
             return match &*lower {
+                _ if !is_plain(value) => Err(Pin::Value(lower.into())),
+                // The collation may have been set before it, by this text.
                 b"character_set_connection" if value_of(told, COLLATION, None).is_none() => {
                     self.tell(&lower, value)
                 }

@@ -417,6 +417,10 @@ fn what_pins_though_the_text_says_what_is_set() {
         assert_eq!(set(&nothing, name, Literal::Plain(b"1")), expected);
         assert_eq!(set(&told(&[(name, "1")]), name, Literal::Other), expected);
     }
+    // It is told, and cannot be written down.
+    assert_eq!(set(&told(&[("sql_mode", "a'b")]), "sql_mode", Literal::Other), value("sql_mode"));
+    let unplain = told(&[(collation, "utf8mb4'")]);
+    assert_eq!(set(&unplain, collation, Literal::Plain(b"utf8mb4_bin")), value(collation));
     // Which came last is not known.
     let both = ["sql_big_selects", "max_join_size"];
     let told_both = told(&[("max_join_size", "7"), ("sql_big_selects", "ON")]);
