@@ -47,6 +47,8 @@ struct Prepared {
     long: HashMap<u16, (usize, Vec<u8>)>,
     /// Whose it is, and how often it can be fetched from.
     cursor: Option<(usize, u32)>,
+    /// It was asked for one.
+    opened: bool,
 }
 
 #[derive(Debug)]
@@ -250,18 +252,20 @@ impl Server {
         if self.fails == Fails::Late {
             return Answer::Error(1062);
         }
+        // MySQL 8.0.33 has no rows then.
+        assert!(flags & 1 != 0 || !prepared.opened || had_long, "it was executed with a cursor");
+        prepared.opened |= flags & 1 != 0;
         let cursor = flags & 1 != 0 && prepared.text.starts_with(b"select");
         prepared.cursor = cursor.then_some((client, 3));
         Answer::Executed { text: prepared.text.clone(), values, attributes, cursor }
     }
 
-    /// MySQL makes of a statement what types were once bound: those of strangers must be the same, unless parts of
+    /// Servers make of a statement what types were once bound: those of strangers must be the same, unless parts of
     /// parameters were sent before the types.
     fn remember(&mut self, client: usize, id: u32, values: &[Value]) {
-        let mariadb = self.capabilities.has(Capabilities::MARIADB_STMT_BULK);
         let prepared = self.prepared.get_mut(&id).expect("it is there");
         for (n, (bound, _)) in values.iter().enumerate() {
-            if *bound == NULL || mariadb {
+            if *bound == NULL {
                 continue;
             }
             for (owner, at, earlier) in &prepared.history {

@@ -124,15 +124,15 @@ fn types_are_put_in_where_the_connection_has_others() {
 
     let mut second = prepared(BULK);
     let mut two = with_one(BULK, &mut second, b"insert ?, ?", 2);
-    assert!(sent(&mut two, &mut second, &execute(b"\x01\x01\0\x01\0")).is_ok());
+    assert!(sent(&mut two, &mut second, &execute(b"\x01\x03\0\x03\x80")).is_ok());
     let put_in = concat(&[b"\x17", &ID, b"\0\x01\0\0\0\0\x01", types, b"\x05\x06"]);
     assert_eq!(sent(&mut one, &mut second, &execute(b"\0")), Ok(put_in));
     let as_is = concat(&[b"\x17", &ID, b"\0\x01\0\0\0\0\0\x05\x06"]);
     assert_eq!(sent(&mut one, &mut second, &execute(b"\0")), Ok(as_is));
 
     // Many rows at once, with types and without.
-    let said = sent(&mut two, &mut second, &bulk(128, b"\x01\0\x01\0")).unwrap();
-    assert_eq!(said[1..], [&ID[..], &bulk(128, b"\x01\0\x01\0")[5..]].concat());
+    let said = sent(&mut two, &mut second, &bulk(128, b"\x03\0\x03\x80")).unwrap();
+    assert_eq!(said[1..], [&ID[..], &bulk(128, b"\x03\0\x03\x80")[5..]].concat());
     let put_in = concat(&[&[0xfa], &ID, &bulk(128, types)[5..]]);
     assert_eq!(sent(&mut one, &mut second, &bulk(0, b"")), Ok(put_in));
     assert_eq!(

@@ -137,6 +137,14 @@ impl Execution {
         Some(std::iter::from_fn(one).take(parameters.into()).flatten().copied())
     }
 
+    /// Which values are NULL, a bit each, as far as that is told before them.
+    pub(super) fn nulls<'a>(&self, body: &'a [u8]) -> &'a [u8] {
+        match &self.form {
+            Form::Single { nulls, .. } => body.get(nulls.clone()).unwrap_or_default(),
+            Form::Bulk { .. } => &[],
+        }
+    }
+
     /// Whether it says types.
     pub(super) fn has_types(&self) -> bool {
         self.types.is_some()

@@ -39,8 +39,6 @@ pub struct Prepared {
     /// Ids of statements that nobody will use any more, and that the server still has.
     closing: Vec<u32>,
     clock: u64,
-    /// The server makes of a statement what the types of its parameters once were: MySQL.
-    remembers: bool,
 }
 
 /// A statement that is prepared.
@@ -50,47 +48,57 @@ pub(super) struct Entry {
     pub(super) id: u32,
     /// The types of parameters that the server knows; `None`: it knows none, or it is not certain which.
     pub(super) types: Option<Arc<[u8]>>,
-    /// Of which kind they ever were; empty: they were never said.
+    /// Of which kinds they were when they were said first; empty: they never were.
     kinds: Vec<u8>,
-    /// They were of several kinds.
+    /// Which values were NULL then, if any was: MySQL 8.0 leaves open what these are.
+    pub(super) nulls: Vec<u8>,
+    /// Later they were of others.
     mixed: bool,
+    /// It was executed with a cursor: MySQL 8.0 has no rows any more for who asks for none.
+    pub(super) opened: bool,
     used: u64,
 }
 
 impl Entry {
     pub(super) fn new(ok: &PrepareOk) -> Self {
-        Self { id: ok.id, types: None, kinds: Vec::new(), mixed: false, used: 0 }
-    }
-
-    /// The server is told these types.
-    pub(super) fn bind(&mut self, types: Option<&Arc<[u8]>>) {
-        self.types = types.cloned();
-        let pairs = self.types.as_deref().unwrap_or_default().as_chunks().0;
-        self.kinds.resize(pairs.len(), NULL);
-        for (known, pair) in self.kinds.iter_mut().zip(pairs) {
-            let kind = kind(*pair);
-            if *known == NULL {
-                *known = kind;
-            }
-            self.mixed |= kind != NULL && kind != *known;
+        Self {
+            id: ok.id,
+            types: None,
+            kinds: Vec::new(),
+            nulls: Vec::new(),
+            mixed: false,
+            opened: false,
+            used: 0,
         }
     }
 
-    /// Whether types were said of other kinds than these; where these are not known yet, whether any were.
-    fn is_unlike(&self, types: Option<&[u8]>) -> bool {
-        let Some(types) = types else { return self.kinds.iter().any(|kind| *kind != NULL) };
-        let mut pairs = self.kinds.iter().zip(types.as_chunks().0);
-        pairs.any(|(known, pair)| {
-            let kind = kind(*pair);
-            *known != kind && *known != NULL && kind != NULL
-        })
+    /// The server is told these types.
+    ///
+    /// `nulls`: which values are NULL, if any is.
+    pub(super) fn bind(&mut self, types: Option<&Arc<[u8]>>, nulls: Vec<u8>) {
+        self.types = types.cloned();
+        let kinds = kinds(self.types.as_deref().unwrap_or_default());
+        if self.kinds.is_empty() {
+            (self.kinds, self.nulls) = (kinds.collect(), nulls);
+        } else {
+            self.mixed |= !self.kinds.iter().copied().eq(kinds);
+        }
+    }
+
+    /// Whether types were said of other kinds than these, or where these are not known yet, any; or NULLs were given that
+    /// are none now.
+    fn is_unlike(&self, types: Option<&[u8]>, nulls: Option<&[u8]>) -> bool {
+        let other = !self.kinds.iter().copied().eq(kinds(types.unwrap_or_default()));
+        let told = !self.kinds.is_empty() && other;
+        told || !self.nulls.is_empty() && nulls != Some(&self.nulls[..])
     }
 }
 
-/// The kind of what was NULL whenever it was bound.
-const NULL: u8 = 6;
+fn kinds(types: &[u8]) -> impl Iterator<Item = u8> {
+    types.as_chunks().0.iter().copied().map(kind)
+}
 
-/// What MySQL tells types of parameters apart by: the widths of integers and floats do not matter.
+/// What servers tell types of parameters apart by: the widths of integers and floats do not matter.
 fn kind([kind, sign]: [u8; 2]) -> u8 {
     match kind {
         0x01..=0x03 | 0x08 | 0x09 | 0x0d => 8 | sign & 0x80,
@@ -123,7 +131,6 @@ impl Prepared {
             taken: Vec::new(),
             closing: Vec::new(),
             clock: 0,
-            remembers: capabilities.0 >> 32 == 0,
         }
     }
 
@@ -166,11 +173,18 @@ impl Prepared {
 
     /// Whether the server would make something else of what there is of this statement than of one of the client's own,
     /// for what strangers have given it.
-    pub(super) fn is_unlike(&mut self, own: u32, statement: &Statement) -> bool {
-        self.remembers
-            && self
-                .find(own, &statement.key)
-                .is_some_and(|entry| entry.is_unlike(statement.types.as_deref()))
+    ///
+    /// `cursor`: one is asked for. `nulls`: which values are NULL, where that is known.
+    pub(super) fn is_unlike(
+        &mut self,
+        own: u32,
+        statement: &Statement,
+        cursor: bool,
+        nulls: Option<&[u8]>,
+    ) -> bool {
+        self.find(own, &statement.key).is_some_and(|entry| {
+            entry.opened && !cursor || entry.is_unlike(statement.types.as_deref(), nulls)
+        })
     }
 
     /// Closes what there is of this statement, although something of the holder's may be in it.
@@ -198,7 +212,7 @@ impl Prepared {
     pub(super) fn give_back(&mut self, statement: u32) {
         if let Some(Taken { key, entry, .. }) = self.untake(statement) {
             // Where there is another it is the younger.
-            match self.shared.contains_key(&key) || entry.mixed && self.remembers {
+            match self.shared.contains_key(&key) || entry.mixed {
                 true => self.closing.push(entry.id),
                 false => {
                     self.insert(&key, entry);

@@ -62,7 +62,7 @@ impl Statements {
                 statement.long_data = LongData::Lost;
                 return Plan::Drop;
             }
-            Command::StmtSendLongData if !taken && place.is_unlike(own, statement) => {
+            Command::StmtSendLongData if !taken && place.is_unlike(own, statement, false, None) => {
                 return self.prepare_again(setting, place);
             }
             _ => {}
@@ -109,14 +109,20 @@ impl Statements {
         let Some(entry) = place.find(own, &statement.key) else {
             return self.prepare_again(setting, place);
         };
-        let id = entry.id;
+        let (id, particular) = (entry.id, entry.opened || !entry.nulls.is_empty());
+        let nulls = execution.nulls(body);
+        let cursor = execution.wants_cursor();
         let others = parameters > 0 && entry.types != statement.types;
+        // A cursor would be closed in any case; parts of parameters are where they are.
+        let may_drop = statement.long_data == LongData::None && (others || particular);
+        if may_drop && place.is_unlike(own, statement, cursor, Some(nulls)) {
+            return self.prepare_again(setting, place);
+        }
         if others || execution.differs(to_named) {
-            // A cursor would be closed in any case; parts of parameters are where they are.
-            let may_drop = others && statement.long_data == LongData::None;
-            if may_drop && place.is_unlike(own, statement) {
-                return self.prepare_again(setting, place);
-            }
+            let nulls = match nulls.iter().any(|byte| *byte != 0) {
+                true => nulls.to_vec(),
+                false => Vec::new(),
+            };
             let put_in = statement.types.as_ref().filter(|_| others && !execution.has_types());
             if put_in.is_some() || execution.differs(to_named) {
                 match execution.rewrite(frame, parameters, to_named, put_in) {
@@ -127,12 +133,15 @@ impl Statements {
                 subject.named = to_named;
             }
             if others && let Some(entry) = place.find(own, &statement.key) {
-                entry.bind(statement.types.as_ref());
+                entry.bind(statement.types.as_ref(), nulls);
             }
         }
         put_id(frame, id);
-        if execution.wants_cursor() {
+        if cursor {
             // Of one that asks for none the server opens none.
+            if let Some(entry) = place.find(own, &statement.key) {
+                entry.opened = true;
+            }
             place.take(own, &statement.key);
         }
         subject.types = others;
