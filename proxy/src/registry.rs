@@ -148,6 +148,11 @@ pub trait Drive<P: Protocol> {
     fn stateful() -> bool {
         false
     }
+
+    /// [`Sessioned::end_to_end`].
+    fn end_to_end(_protocol: &P) -> bool {
+        false
+    }
 }
 
 impl<P: Multiplexed> Drive<P> for ById {
@@ -191,6 +196,10 @@ impl<P: Sessioned> Drive<P> for Session {
         Rc::new(Sessions::new(worker, protocol))
     }
 
+    fn end_to_end(protocol: &P) -> bool {
+        protocol.end_to_end()
+    }
+
     fn probe(protocol: P, dial: Dial) -> Probe {
         Box::pin(session::probe(protocol, dial))
     }
@@ -220,8 +229,14 @@ where
     }
 
     fn info(&self) -> ProtocolInfo {
-        let protocol = self.0.clone();
+        let (protocol, plain) = (self.0.clone(), self.0.clone());
         ProtocolInfo {
+            end_to_end: Arc::new(move |options| {
+                let mut protocol = plain.clone();
+                // Those that are wrong are told of elsewhere.
+                options.iter().for_each(|(name, value)| drop(protocol.set_option(name, value)));
+                <P::Correlation as Drive<P>>::end_to_end(&protocol)
+            }),
             stateful: <P::Correlation as Drive<P>>::stateful(),
             check_topology: Arc::new(move |kind, options| {
                 <P::Correlation as Drive<P>>::learner(protocol.clone(), kind, options).map(drop)

@@ -61,6 +61,32 @@ fn each_client_has_a_connection_of_its_own_and_none_is_used_again() {
 }
 
 #[test]
+fn endpoints_get_as_many_sessions_each_however_quiet_these_are() {
+    let servers = [CallServer::start(), CallServer::start()];
+    let proxy = start(call_config(&servers.each_ref().map(|server| server.address)));
+    let open = || servers.each_ref().map(|server| server.seen.open());
+    block_on(async {
+        let mut clients = Vec::new();
+        for number in 0..20 {
+            let mut client = CallClient::connect(address(&proxy)).await;
+            client.check(&format!("ECHO {number}"), &number.to_string()).await;
+            clients.push(client);
+        }
+        assert_eq!(open(), [10, 10]);
+        let mut number = 0;
+        clients.retain(|_| {
+            number += 1;
+            servers[0].seen.count(&format!("Q ECHO {}", number - 1)) == 0
+        });
+        eventually("the first server's have left", || open() == [0, 10]).await;
+        for _ in 0..10 {
+            clients.push(CallClient::connect(address(&proxy)).await);
+        }
+        assert_eq!(open(), [10, 10]);
+    });
+}
+
+#[test]
 fn what_is_wanted_is_sent_while_the_request_is_in_progress() {
     let server = CallServer::start();
     let proxy = start(call_config(&[server.address]));

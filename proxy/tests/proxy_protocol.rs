@@ -315,7 +315,7 @@ fn servers_are_told_the_address_of_the_client_that_they_serve() {
                 tokio::task::spawn_local(async move {
                     let mut client = CallClient::open(proxy).await;
                     client.send_bytes(&header).await;
-                    if port % 5 == 0 {
+                    if port.is_multiple_of(5) {
                         // It does not wait for an answer.
                         return client.abort();
                     }

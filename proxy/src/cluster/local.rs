@@ -255,6 +255,7 @@ pub struct LocalEndpoint {
     endpoint: Arc<Endpoint>,
     series: OnceCell<Arc<EndpointSeries>>,
     in_flight: Arc<Tally>,
+    sessions: Cell<u32>,
     latency: PeakEwma,
     retired: Cell<bool>,
     copy: Cell<bool>,
@@ -265,6 +266,7 @@ impl LocalEndpoint {
         Self {
             in_flight: endpoint.tally(),
             endpoint,
+            sessions: Cell::new(0),
             series: OnceCell::new(),
             latency: PeakEwma::default(),
             retired: Cell::new(false),
@@ -328,6 +330,23 @@ impl LocalEndpoint {
         self.in_flight.subtract();
     }
 
+    /// This worker makes a connection for sessions to the endpoint, and picks no endpoint for what is asked on it.
+    /// [`session_ended`](Self::session_ended) is to follow.
+    pub fn session_started(&self) {
+        self.sessions.set(self.sessions.get().saturating_add(1));
+    }
+
+    /// Such a connection is over.
+    pub fn session_ended(&self) {
+        self.sessions.set(self.sessions.get().saturating_sub(1));
+    }
+
+    /// What balancers go by: requests of this worker in flight to the endpoint, and connections for sessions, which may
+    /// ask for something at any time.
+    pub fn load(&self) -> u32 {
+        self.in_flight().saturating_add(self.sessions.get())
+    }
+
     /// Requests of this worker in flight to the endpoint.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.get()
@@ -340,11 +359,11 @@ impl LocalEndpoint {
 
     /// What one more request is expected to take, in seconds.
     pub(super) fn cost(&self, now: Instant) -> f64 {
-        let in_flight = self.in_flight();
+        let load = self.load();
         let latency = self.latency(now);
         // Nothing is known yet: let one request find out.
-        let latency = if latency == 0.0 && in_flight > 0 { UNKNOWN } else { latency };
-        latency * (f64::from(in_flight) + 1.0)
+        let latency = if latency == 0.0 && load > 0 { UNKNOWN } else { latency };
+        latency * (f64::from(load) + 1.0)
     }
 }
 

@@ -21,6 +21,8 @@ pub struct ProtocolInfo {
     pub server_first: bool,
     /// Whether TLS begins within it.
     pub starts_tls: bool,
+    /// Whether clients, with these options, are connected to a server before anything is known of their requests.
+    pub end_to_end: EndToEnd,
     /// Whether the protocol takes an option (name, value), and if not, why.
     pub check_option: OptionCheck,
     /// Whether the protocol, with these options, takes these users, and if not, why.
@@ -32,6 +34,9 @@ pub struct ProtocolInfo {
     /// Whether the protocol can learn a topology (kind, options), and if not, why.
     pub check_topology: TopologyCheck,
 }
+
+/// Whether a protocol's clients, with these options, are connected to a server before anything is known of their requests.
+pub type EndToEnd = Arc<dyn Fn(&BTreeMap<String, String>) -> bool + Send + Sync>;
 
 /// Whether a protocol takes an option (name, value), and if not, why.
 pub type OptionCheck = Arc<dyn Fn(&str, &str) -> Result<(), OptionError> + Send + Sync>;
@@ -57,6 +62,7 @@ impl ProtocolInfo {
             heartbeat: protocol.heartbeat(0).is_some(),
             server_first: P::SERVER_FIRST,
             starts_tls: P::STARTS_TLS,
+            end_to_end: Arc::new(|_| false),
             check_option: Arc::new(move |name, value| protocol.clone().set_option(name, value)),
             check_users: Arc::new(|_, users| match users {
                 [] => Ok(()),

@@ -87,6 +87,7 @@ impl<P: Sessioned> Upstream<P> {
         series: Arc<EndpointSeries>,
         now: Instant,
     ) -> Self {
+        endpoint.session_started();
         Self {
             pool,
             number,
@@ -141,7 +142,11 @@ impl<P: Sessioned> Upstream<P> {
         let role = self.role.replace(Role::Gone);
         self.rearm.set(true);
         self.wake();
-        (!matches!(role, Role::Gone)).then_some(role)
+        if matches!(role, Role::Gone) {
+            return None;
+        }
+        self.endpoint.session_ended();
+        Some(role)
     }
 
     /// Ends it when all that was appended is written.

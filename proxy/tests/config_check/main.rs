@@ -46,10 +46,11 @@ fn store() -> ProtocolInfo {
     store
 }
 
-/// Asks its clients who they are, if it has `ask`.
+/// Asks its clients who they are, if it has `ask`; else the server does.
 fn guarded() -> ProtocolInfo {
     let mut guarded = plain("guarded", HeaderSupport::None, true);
     guarded.check_option = Arc::new(|_, _| Ok(()));
+    guarded.end_to_end = Arc::new(|options| !options.contains_key("ask"));
     guarded.check_users = Arc::new(|options, users| {
         let value = |text: String| Err(OptionError::Value(text.into()));
         match users {
@@ -75,6 +76,7 @@ fn plain(name: &'static str, headers: HeaderSupport, server_first: bool) -> Prot
         heartbeat: false,
         server_first,
         starts_tls: false,
+        end_to_end: Arc::new(|_| false),
         check_option: Arc::new(|_, _| Err(OptionError::Unknown("this protocol has none"))),
         check_users: Arc::new(|_, users| match users {
             [] => Ok(()),

@@ -189,3 +189,24 @@ fn faults_and_limits() {
         &["2:49: 0 is too small; the least is 0.001"],
     );
 }
+
+#[test]
+fn who_is_connected_at_once_needs_a_route_for_all() {
+    let text = |options: &str, first: &str, second: &str| {
+        format!(
+            "listeners: [{{ name: in, address: 127.0.0.1:1, protocols: [guarded], options: {{ guarded: {options} }},\n  routes: [{{ name: a, cluster: hello, match: {first} }}, {{ name: b, cluster: hello{second} }}] }}]\n{CLUSTERS}"
+        )
+    };
+    let (shop, blog) = ("{ service: { exact: shop } }", ", match: { service: { exact: blog } }");
+    says(
+        &text("{}", shop, blog),
+        &[
+            "2:11: with guarded a client is connected to a server before it asks for anything, which takes a route without match; add one, or all clients are refused",
+        ],
+    );
+    says(&text("{}", shop, ""), &[]);
+    says(
+        &text("{}", "{ service: { exac: shop } }", blog),
+        &["2:59: unknown field \"exac\"; did you mean \"exact\"?"],
+    );
+}

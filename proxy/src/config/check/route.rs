@@ -32,6 +32,28 @@ impl<'a> Check<'a> {
             self.reachable(list, i, listener);
         }
         self.unique(list, "route", listener.routes.iter().map(|r| r.name.as_str()));
+        self.connectable(list, listener, protocols);
+    }
+
+    /// Tells of clients that no server could be found for when they connect.
+    fn connectable(&mut self, list: At<'a>, listener: &'a Listener, protocols: &[ProtocolInfo]) {
+        let may_be_open = |(i, route): (usize, &Route)| {
+            route.matches.is_empty() || list.item(i).field("match").mended_below()
+        };
+        let unknown = list.mended_below() || listener.routes.is_empty();
+        if unknown || listener.routes.iter().enumerate().any(may_be_open) {
+            return;
+        }
+        let none = Default::default();
+        for protocol in protocols {
+            let name = protocol.name;
+            if (protocol.end_to_end)(listener.options.get(name).unwrap_or(&none)) {
+                let message = format!(
+                    "with {name} a client is connected to a server before it asks for anything, which takes a route without match; add one, or all clients are refused"
+                );
+                self.tell(list, message);
+            }
+        }
     }
 
     fn target(

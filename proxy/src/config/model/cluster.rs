@@ -221,7 +221,7 @@ pub enum Balance {
     Weighted,
     /// Any, by chance.
     Random,
-    /// Of two picked by chance, the one with fewer requests in flight.
+    /// Of two picked by chance, the one with fewer requests in flight; for sessions, with fewer connections of them.
     #[default]
     LeastRequest,
     /// Of two picked by chance, the one that answers sooner under its present load.
