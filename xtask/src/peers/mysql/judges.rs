@@ -24,15 +24,19 @@ const LONGEST: Duration = Duration::from_secs(180);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Mode {
     Transparent,
+    /// Over four connections.
+    #[expect(dead_code, reason = "the proxy has no such mode yet")]
+    Pooled,
 }
 
 impl Mode {
-    /// Those that are judged.
+    /// Those that are judged; pooled, once there is such a mode.
     const ALL: [Self; 1] = [Self::Transparent];
 
     fn name(self) -> &'static str {
         match self {
             Self::Transparent => "transparent",
+            Self::Pooled => "pooled",
         }
     }
 
@@ -40,14 +44,33 @@ impl Mode {
     fn refuses(self) -> bool {
         match self {
             Self::Transparent => false,
+            Self::Pooled => true,
         }
     }
 
     async fn proxy(self, server: SocketAddr) -> anyhow::Result<Proxy> {
         match self {
             Self::Transparent => super::client::through(server).await,
+            Self::Pooled => Proxy::run(|address| pooled(address, server)).await,
         }
     }
+}
+
+/// For 64 clients four connections; whoever waits does so for as long as the judges do.
+fn pooled(address: SocketAddr, server: SocketAddr) -> String {
+    format!(
+        "listeners:\n\
+         - name: mysql\n  \
+           address: {address}\n  \
+           protocols: [mysql]\n  \
+           options: {{ mysql: {{ mode: pooled }} }}\n  \
+           users: [{{ name: nat, password: natpw }}]\n  \
+           routes: [{{ name: all, cluster: server, timeout: 20s }}]\n\
+         clusters:\n\
+         - name: server\n  \
+           endpoints: [\"{server}\"]\n  \
+           max_connections: 4\n"
+    )
 }
 
 /// One judge with one server.
