@@ -1,12 +1,16 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use serde::Serialize;
+use wiremesh::Reason;
 
 use super::text::table;
 use crate::{
     config::{Config, Judgement},
     policy::DEFAULT_RULE,
-    telemetry::{FirewallTotals, Snapshot, watch::ListenerDigests},
+    telemetry::{
+        FirewallTotals, Snapshot,
+        watch::{DigestRow, ListenerDigests},
+    },
 };
 
 /// The firewall of one listener.
@@ -77,7 +81,11 @@ pub(super) fn to_rules(listeners: &[ListenerDigests]) -> String {
             let _ = writeln!(text, "# Not here are {n} requests, since `digests` has no room.");
         }
         let mut services: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for row in digests {
+        let denied = Reason::Denied.flag();
+        // What a firewall has always denied is not to be allowed for it.
+        let passed =
+            |row: &&DigestRow| row.totals.errors.get(denied).copied() < Some(row.totals.count);
+        for row in digests.iter().filter(passed) {
             let known = services.entry(&row.service).or_default();
             if !known.contains(&&*row.digest) {
                 known.push(&row.digest);
@@ -89,8 +97,8 @@ pub(super) fn to_rules(listeners: &[ListenerDigests]) -> String {
             let cut = |digest: &&str| digest.ends_with(" ...");
             let (beginnings, whole): (Vec<_>, Vec<_>) = digests.into_iter().partition(cut);
             if !whole.is_empty() {
-                let name = if service.is_empty() { "learnt" } else { service };
-                let _ = writeln!(text, "- name: {}", quoted(&format!("learnt {name}")));
+                let name = format!("learnt {service}");
+                let _ = writeln!(text, "- name: {}", quoted(name.trim_end()));
                 if !service.is_empty() {
                     let _ = writeln!(text, "  services: [{}]", quoted(service));
                 }

@@ -246,3 +246,92 @@ fn tls_from_end_to_end_is_not_offered() {
         client.told(2, 1043, "TLS").await;
     });
 }
+
+/// However a request ends, its place is given back: with a leak, those after it would not pass any more.
+#[test]
+fn places_are_given_back() {
+    let server = Server::start();
+    let rules = r#"
+    rules:
+    - { name: one, digest_pattern: "^(rows|error|cut|half|never|bye)", action: allow, limit: { concurrency: 1 }, timeout: 2s }
+    "#;
+    let proxy = start(guarded(&server, rules));
+    let seed = crate::common::seed();
+    println!("seed {seed}");
+    let mut rng = fastrand::Rng::with_seed(seed);
+    block_on(async {
+        for _ in 0..40 {
+            let statement =
+                rng.choice(["rows 2", "error 1146", "cut", "half", "bye", "never"]).expect("one");
+            let before = counts(&proxy, "one")[0];
+            let end = Instant::now() + Duration::from_secs(10);
+            let mut client = Client::connect(address(&proxy)).await;
+            while counts(&proxy, "one")[0] == before {
+                assert!(Instant::now() < end, "{statement}: a place was not given back");
+                client.start(statement).await;
+                let sent =
+                    eventually("an answer, or it is sent", || counts(&proxy, "one")[0] > before);
+                tokio::select! {
+                    _ = client.answer() => {}
+                    () = sent => {}
+                }
+            }
+        }
+    });
+    assert_eq!(counts(&proxy, "one")[0], 40);
+}
+
+#[test]
+fn what_was_seen_can_be_allowed_from_a_file() {
+    let server = Server::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("rules.yaml");
+    let unwanted = "{ default: detect, rules: [{ name: no, digests: [unwanted], action: deny }] }";
+    let mut config = guarded(&server, unwanted);
+    config.admin = Some("127.0.0.1:0".parse().expect("an address"));
+    config.listeners[0].digests = Some(wiremesh_proxy::config::Digests::default());
+    let proxy = start(config.clone());
+    let page = |path: &str| {
+        let answer = crate::common::process::http(proxy.admin().expect("pages"), "GET", path);
+        answer.expect("there").1
+    };
+    let read = |config: &Config| {
+        let mut config = config.clone();
+        let rules = format!("{{ default: deny, file: {:?} }}", file.display().to_string());
+        config.listeners[0].firewall = firewall(&rules);
+        let protocols = wiremesh_proxy::registry::Registry::bundled().protocols();
+        Config::parse("wiremesh.yaml", &config.to_yaml(), &|_| None, &protocols)
+    };
+    block_on(async {
+        let mut client = Client::connect(address(&proxy)).await;
+        for statement in
+            ["rows 3", "SELECT `a$b\"` FROM t WHERE c IN (1, 2)", "INSERT x VALUES (1),(2)"]
+        {
+            assert_eq!(asks(&mut client, statement).await, None);
+        }
+        assert!(asks(&mut client, "unwanted").await.is_some());
+        let rules = page("/digests?format=rules");
+        assert!(!rules.contains("unwanted"), "{rules}");
+        std::fs::write(&file, &rules).expect("written");
+        proxy.reload(read(&config).expect(&rules)).expect("it is right");
+        let end = Instant::now() + Duration::from_secs(10);
+        while asks(&mut client, "DROP TABLE t").await.is_none() {
+            assert!(Instant::now() < end, "it passes still");
+        }
+        for statement in ["rows 9", "SELECT `a$b\"` FROM t WHERE c IN (3)", "INSERT x VALUES (7)"] {
+            assert_eq!(asks(&mut client, statement).await, None, "{statement}: {rules}");
+        }
+    });
+    let text = page("/firewall?format=text");
+    assert!(text.contains("allow   learnt shop") && text.contains("deny    default"), "{text}");
+    std::fs::write(
+        &file,
+        "rules:\n- name: a\n  action: alow\n- { name: a, action: deny, digests: [''] }\n",
+    )
+    .expect("written");
+    let report = read(&config).expect_err("mistakes").to_string();
+    let name = file.display();
+    for line in [format!("{name}:3:11: "), format!("{name}:4:11: "), format!("{name}:4:38: ")] {
+        assert!(report.contains(&line), "{line}\n{report}");
+    }
+}
