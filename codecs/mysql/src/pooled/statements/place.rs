@@ -87,10 +87,10 @@ impl Entry {
 
     /// Whether types were said of other kinds than these, or where these are not known yet, any; or NULLs were given that
     /// are none now.
-    fn is_unlike(&self, types: Option<&[u8]>, nulls: Option<&[u8]>) -> bool {
+    fn is_unlike(&self, types: Option<&[u8]>, nulls: &[u8]) -> bool {
         let other = !self.kinds.iter().copied().eq(kinds(types.unwrap_or_default()));
         let told = !self.kinds.is_empty() && other;
-        told || !self.nulls.is_empty() && nulls != Some(&self.nulls[..])
+        told || !self.nulls.is_empty() && nulls != self.nulls
     }
 }
 
@@ -174,17 +174,23 @@ impl Prepared {
     /// Whether the server would make something else of what there is of this statement than of one of the client's own,
     /// for what strangers have given it.
     ///
-    /// `cursor`: one is asked for. `nulls`: which values are NULL, where that is known.
+    /// `cursor`: one is asked for. `nulls`: which values are NULL.
     pub(super) fn is_unlike(
         &mut self,
         own: u32,
         statement: &Statement,
         cursor: bool,
-        nulls: Option<&[u8]>,
+        nulls: &[u8],
     ) -> bool {
         self.find(own, &statement.key).is_some_and(|entry| {
             entry.opened && !cursor || entry.is_unlike(statement.types.as_deref(), nulls)
         })
+    }
+
+    /// Whether what there is of this statement was ever executed: for parts of parameters it is not good any more. Those of what
+    /// was a number before MariaDB takes for one.
+    pub(super) fn is_used(&mut self, own: u32, statement: &Statement) -> bool {
+        self.find(own, &statement.key).is_some_and(|entry| entry.opened || !entry.kinds.is_empty())
     }
 
     /// Closes what there is of this statement, although something of the holder's may be in it.

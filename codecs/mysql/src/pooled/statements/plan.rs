@@ -62,7 +62,7 @@ impl Statements {
                 statement.long_data = LongData::Lost;
                 return Plan::Drop;
             }
-            Command::StmtSendLongData if !taken && place.is_unlike(own, statement, false, None) => {
+            Command::StmtSendLongData if !taken && place.is_used(own, statement) => {
                 return self.prepare_again(setting, place);
             }
             _ => {}
@@ -115,7 +115,7 @@ impl Statements {
         let others = parameters > 0 && entry.types != statement.types;
         // A cursor would be closed in any case; parts of parameters are where they are.
         let may_drop = statement.long_data == LongData::None && (others || particular);
-        if may_drop && place.is_unlike(own, statement, cursor, Some(nulls)) {
+        if may_drop && place.is_unlike(own, statement, cursor, nulls) {
             return self.prepare_again(setting, place);
         }
         if others || execution.differs(to_named) {
