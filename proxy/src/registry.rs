@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, future::Future, pin::Pin, rc::Rc, sync::Arc, time::Instant};
 
 use wiremesh::{
-    Detection, Protocol,
+    Detection, Protocol, User,
     correlation::{ById, InOrder, Multiplexed, Pipelined, Purpose, Session, Sessioned},
     topology::{TopologyError, TopologyOptions},
 };
@@ -74,8 +74,8 @@ pub trait Entry: Send + Sync {
     /// [`Protocol::detect`].
     fn detect(&self, prefix: &[u8]) -> Detection;
 
-    /// Its connections on one worker. Options must have been checked; those that fail are left out.
-    fn driver(&self, worker: Rc<Worker>, options: &Options) -> Rc<dyn Driver>;
+    /// Its connections on one worker. Options must have been checked, and users; those that fail are left out.
+    fn driver(&self, worker: Rc<Worker>, options: &Options, users: &[User]) -> Rc<dyn Driver>;
 
     /// Connects, and finds out whether the endpoint is well: by a handshake, or a heartbeat, where the protocol has one.
     fn probe(&self, options: &Options, dial: Dial) -> Probe;
@@ -249,8 +249,14 @@ where
         P::detect(prefix)
     }
 
-    fn driver(&self, worker: Rc<Worker>, options: &Options) -> Rc<dyn Driver> {
-        <P::Correlation as Drive<P>>::driver(worker, self.with_options(options))
+    fn driver(&self, worker: Rc<Worker>, options: &Options, users: &[User]) -> Rc<dyn Driver> {
+        let mut protocol = self.with_options(options);
+        if !users.is_empty()
+            && let Err(error) = protocol.set_users(users)
+        {
+            tracing::error!(protocol = P::NAME, %error, "users left out");
+        }
+        <P::Correlation as Drive<P>>::driver(worker, protocol)
     }
 
     fn probe(&self, options: &Options, dial: Dial) -> Probe {

@@ -40,7 +40,7 @@ pub use capability::Capabilities;
 pub use command::Command;
 pub use frame::{MysqlFrame, What};
 pub use identity::Identity;
-pub use protocol::{Greeted, Mode, Mysql, RequestHead};
+pub use protocol::{Hail, Machine, Mode, Mysql, RequestHead};
 pub use statement::text_offset;
 pub use status::StatusFlags;
 pub use transparent::Transparent;

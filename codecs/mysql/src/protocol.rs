@@ -3,8 +3,11 @@ use std::{borrow::Cow, sync::Arc};
 use bytes::BytesMut;
 use wiremesh::{
     Bearing, DecodeError, Detection, Digested, Failure, Frame, HeaderSupport, Limits, OptionError,
-    Peer, Protocol, Status, Summary, WriteBuf,
-    correlation::{Arrival, Departure, Handshake, Progress, Session, Sessioned},
+    Peer, Protocol, Status, Summary, User, Wanted, WriteBuf,
+    correlation::{
+        Arrival, Attachment, Departure, Handshake, Hold, Legs, Progress, Ready, Session,
+        SessionMachine, Sessioned,
+    },
 };
 
 use crate::{
@@ -14,6 +17,7 @@ use crate::{
     error::{self, Refusal, refusal},
     frame::{What, method},
     handshake::{Greeting, Login, is_ssl_request},
+    pooled::{Accounts, Entrance, Lane, Place, Pooled, Tracking, UpstreamLogin},
     reply::{ErrPacket, Shape},
     transparent::Transparent,
     wire::{HEAD, Head},
@@ -24,7 +28,15 @@ use crate::{
 pub struct Mysql {
     /// How clients get at servers.
     pub mode: Mode,
+    /// Which server clients are to take the proxy for, where it greets them: the option `version`.
+    pub version: Option<String>,
+    /// Who may log in, where the proxy asks for that.
+    pub accounts: Arc<Accounts>,
 }
+
+/// Which server clients take the proxy for unless the configuration says otherwise: what they do not dare to do with older ones
+/// the servers behind may know, and nothing newer is asked for.
+const VERSION: &str = "8.0.33-wiremesh";
 
 /// How clients get at servers: the option `mode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +44,9 @@ pub enum Mode {
     /// Each client has an upstream connection of its own, and the two speak with each other: `transparent`.
     #[default]
     Transparent,
+    /// The proxy logs clients in, and has upstream connections of its own, of which each client has one while it must:
+    /// `pooled`.
+    Pooled,
 }
 
 /// What is kept of a request in order to answer it.
@@ -188,9 +203,30 @@ impl Protocol for Mysql {
     fn set_option(&mut self, name: &str, value: &str) -> Result<(), OptionError> {
         match (name, value) {
             ("mode", "transparent") => self.mode = Mode::Transparent,
-            ("mode", _) => return Err(OptionError::Value("`mode` can be `transparent`".into())),
-            _ => return Err(OptionError::Unknown("there is `mode`")),
+            ("mode", "pooled") => self.mode = Mode::Pooled,
+            ("mode", _) => {
+                let why = "`mode` can be `transparent` or `pooled`";
+                return Err(OptionError::Value(why.into()));
+            }
+            ("version", version) => {
+                if version.is_empty() || !version.bytes().all(|byte| byte.is_ascii_graphic()) {
+                    let why = "`version` is one word, such as 8.0.33";
+                    return Err(OptionError::Value(why.into()));
+                }
+                self.version = Some(version.into());
+            }
+            _ => return Err(OptionError::Unknown("there are `mode` and `version`")),
         }
+        Ok(())
+    }
+
+    fn set_users(&mut self, users: &[User]) -> Result<(), OptionError> {
+        if self.mode == Mode::Transparent {
+            return Err(OptionError::Unknown(
+                "it is the servers that know them; with the option `mode: pooled` it is the proxy",
+            ));
+        }
+        self.accounts = Arc::new(Accounts::new(users)?);
         Ok(())
     }
 }
@@ -217,22 +253,56 @@ fn stored(packet: BytesMut, layer_seq: Option<u8>) -> BytesMut {
     frame
 }
 
+impl Mysql {
+    fn version(&self) -> &str {
+        self.version.as_deref().unwrap_or(VERSION)
+    }
+}
+
 impl Sessioned for Mysql {
-    type Machine = Transparent;
-    type ClientHandshake = Greeted;
-    type UpstreamHandshake = Greeted;
-    type Place = ();
+    type Machine = Machine;
+    type ClientHandshake = Entrance;
+    type UpstreamHandshake = Hail;
+    type Place = Place;
 
-    fn machine(&self) -> Transparent {
-        Transparent::default()
+    fn machine(&self) -> Machine {
+        match self.mode {
+            Mode::Transparent => Machine::Transparent(Box::default()),
+            Mode::Pooled => Machine::Pooled(Box::new(Pooled::for_reset())),
+        }
     }
 
-    fn client_handshake(&self, _: Arrival) -> Greeted {
-        Greeted
+    fn client_handshake(&self, arrival: Arrival) -> Entrance {
+        Entrance::new(self.accounts.clone(), self.version(), arrival)
     }
 
-    fn upstream_handshake(&self, _lane: u64, _: Departure) -> Greeted {
-        Greeted
+    fn upstream_handshake(&self, lane: u64, departure: Departure) -> Hail {
+        let login = UpstreamLogin::new(&self.accounts, Lane(lane), &departure);
+        Hail::Login(Box::new(login), Lane(lane))
+    }
+
+    fn admit(&self, handshake: Entrance) -> Machine {
+        match handshake.into_admitted() {
+            Some(admitted) => Machine::Pooled(Box::new(Pooled::new(&admitted, self.version()))),
+            None => self.machine(),
+        }
+    }
+
+    fn place(&self, handshake: Hail) -> Place {
+        match handshake {
+            Hail::Login(login, lane) => login.into_logged_in().map_or_else(Place::default, |it| {
+                let greeting = &it.established.greeting;
+                let tells = it.tracking != Tracking::Nothing;
+                let agreed = it.established.agreed;
+                let bare = !lane.has_schema();
+                Place::new(agreed, greeting.version.as_ref(), greeting.connection, tells, bare)
+            }),
+            Hail::Greeting => Place::default(),
+        }
+    }
+
+    fn probe_handshake(&self, _: Departure) -> Hail {
+        Hail::Greeting
     }
 
     fn end_to_end(&self) -> bool {
@@ -240,22 +310,133 @@ impl Sessioned for Mysql {
     }
 }
 
-/// Waits for a greeting, as health checks do: a server that has a place for one more client sends one.
-#[derive(Clone, Copy, Debug)]
-pub struct Greeted;
+/// What is spoken with a server before its first request.
+#[derive(Debug)]
+pub enum Hail {
+    /// Nothing: a greeting is waited for, as health checks do. A server that has a place for one more client sends one.
+    Greeting,
+    /// A login.
+    Login(Box<UpstreamLogin>, Lane),
+}
 
-impl Handshake<Mysql> for Greeted {
-    fn start(&mut self, _: &Mysql) -> Progress<Mysql> {
-        Progress::Continue(None)
+impl Handshake<Mysql> for Hail {
+    fn start(&mut self, mysql: &Mysql) -> Progress<Mysql> {
+        match self {
+            Self::Greeting => Progress::Continue(None),
+            Self::Login(login, _) => login.start(mysql),
+        }
     }
 
-    fn on_frame(&mut self, _: &Mysql, frame: MysqlFrame) -> Progress<Mysql> {
-        match frame.what {
-            What::Greeting => Progress::Done(None),
-            _ => Progress::Refused(
+    fn on_frame(&mut self, mysql: &Mysql, frame: MysqlFrame) -> Progress<Mysql> {
+        match self {
+            Self::Greeting if frame.what == What::Greeting => Progress::Done(None),
+            Self::Greeting => Progress::Refused(
                 None,
                 frame.error_class().unwrap_or("what the server says is no greeting"),
             ),
+            Self::Login(login, _) => login.on_frame(mysql, frame),
         }
+    }
+
+    fn on_secured(&mut self, mysql: &Mysql) -> Progress<Mysql> {
+        match self {
+            Self::Greeting => Progress::Refused(None, "TLS that nobody asked for"),
+            Self::Login(login, _) => login.on_secured(mysql),
+        }
+    }
+
+    fn number(&self) -> Option<u64> {
+        match self {
+            Self::Greeting => None,
+            Self::Login(login, _) => login.number(),
+        }
+    }
+}
+
+/// Follows one client, in either mode.
+#[derive(Debug)]
+pub enum Machine {
+    /// It has an upstream connection for itself.
+    Transparent(Box<Transparent>),
+    /// It is lent one while it must have one.
+    Pooled(Box<Pooled>),
+}
+
+/// The one of the mode there is.
+macro_rules! either {
+    ($self:ident, $machine:ident => $what:expr) => {
+        match $self {
+            Machine::Transparent($machine) => $what,
+            Machine::Pooled($machine) => $what,
+        }
+    };
+}
+
+impl SessionMachine<Mysql> for Machine {
+    fn on_request(&mut self, mysql: &Mysql, request: &MysqlFrame) -> Attachment {
+        either!(self, machine => machine.on_request(mysql, request))
+    }
+
+    fn on_reply(&mut self, mysql: &Mysql, reply: &MysqlFrame) -> Hold<Mysql> {
+        either!(self, machine => machine.on_reply(mysql, reply))
+    }
+
+    fn take(
+        &mut self,
+        mysql: &Mysql,
+        from: Peer,
+        state: &mut (),
+        limits: &Limits,
+        input: &mut BytesMut,
+    ) -> Result<Option<MysqlFrame>, DecodeError> {
+        either!(self, machine => machine.take(mysql, from, state, limits, input))
+    }
+
+    fn watch(&mut self, wanted: Wanted) -> bool {
+        either!(self, machine => SessionMachine::<Mysql>::watch(&mut **machine, wanted))
+    }
+
+    fn secure(&mut self, legs: Legs) {
+        either!(self, machine => SessionMachine::<Mysql>::secure(&mut **machine, legs));
+    }
+
+    fn start_tls(&mut self, mysql: &Mysql, request: &MysqlFrame) -> Option<MysqlFrame> {
+        either!(self, machine => machine.start_tls(mysql, request))
+    }
+
+    fn is_open(&self) -> bool {
+        either!(self, machine => SessionMachine::<Mysql>::is_open(&**machine))
+    }
+
+    fn on_failed(&mut self, mysql: &Mysql) {
+        either!(self, machine => machine.on_failed(mysql));
+    }
+
+    fn lane(&self) -> u64 {
+        either!(self, machine => SessionMachine::<Mysql>::lane(&**machine))
+    }
+
+    fn attach(&mut self, place: Place) {
+        either!(self, machine => SessionMachine::<Mysql>::attach(&mut **machine, place));
+    }
+
+    fn detach(&mut self) -> Place {
+        either!(self, machine => SessionMachine::<Mysql>::detach(&mut **machine))
+    }
+
+    fn prepare(&mut self, mysql: &Mysql, request: &mut MysqlFrame) -> Ready<Mysql> {
+        either!(self, machine => machine.prepare(mysql, request))
+    }
+
+    fn let_go(&mut self, mysql: &Mysql) -> Hold<Mysql> {
+        either!(self, machine => machine.let_go(mysql))
+    }
+
+    fn answer(&mut self) -> Option<MysqlFrame> {
+        either!(self, machine => SessionMachine::<Mysql>::answer(&mut **machine))
+    }
+
+    fn farewell(&mut self, mysql: &Mysql, failure: &Failure) -> Option<MysqlFrame> {
+        either!(self, machine => machine.farewell(mysql, failure))
     }
 }

@@ -166,7 +166,7 @@ pub trait SessionMachine<P: Sessioned> {
     }
 
     /// What becomes of the connection that the client has, with no request in progress and none to come for now: asked
-    /// when it has [lingered](Hold::Linger) for long enough, when a request was [refused](Ready::Refuse), and at
+    /// when it has [lingered](Hold::Linger) for long enough, when a request was [answered](Ready::Answer), and at
     /// [`Attachment::Reset`]. Never [`Hold::Pending`], and [`Hold::Linger`] is as good as [`Hold::Held`].
     fn let_go(&mut self, _protocol: &P) -> Hold<P> {
         Hold::Release { reset: None }
@@ -229,8 +229,8 @@ pub enum Ready<P: Protocol> {
     Send,
     /// This goes first, and has to be answered: [`Hold::Prepared`].
     First(P::Frame),
-    /// It cannot be: that is the client's answer.
-    Refuse(Failure),
+    /// It is not to be sent: this is the client's answer, where it gets one.
+    Answer(Option<P::Frame>),
 }
 
 /// What holds after a frame of the upstream's.

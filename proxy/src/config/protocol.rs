@@ -63,10 +63,16 @@ impl ProtocolInfo {
             server_first: P::SERVER_FIRST,
             starts_tls: P::STARTS_TLS,
             end_to_end: Arc::new(|_| false),
-            check_option: Arc::new(move |name, value| protocol.clone().set_option(name, value)),
-            check_users: Arc::new(|_, users| match users {
-                [] => Ok(()),
-                _ => Err(OptionError::Unknown("the protocol knows none")),
+            check_option: {
+                let protocol = protocol.clone();
+                Arc::new(move |name, value| protocol.clone().set_option(name, value))
+            },
+            check_users: Arc::new(move |options, users| {
+                let mut protocol = protocol.clone();
+                for (name, value) in options {
+                    protocol.set_option(name, value)?;
+                }
+                protocol.set_users(users)
             }),
             digest_of: P::digest_of,
             stateful: false,

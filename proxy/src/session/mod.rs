@@ -41,6 +41,9 @@ use crate::{
 /// While draining, a client that has been quiet for this long is closed.
 const QUIET: Duration = Duration::from_millis(500);
 
+/// The address of the cluster's view, which the pool keeps alive, and the lane.
+type PoolKey = (usize, u64);
+
 /// All connections of one session protocol on one worker.
 pub struct Sessions<P: Sessioned> {
     pub worker: Rc<Worker>,
@@ -51,8 +54,7 @@ pub struct Sessions<P: Sessioned> {
     next_client: Cell<u64>,
     /// Bytes of requests that are kept for retries.
     kept: Rc<Cell<usize>>,
-    /// By the address of the cluster's view, which the pool keeps alive, and the lane.
-    pools: RefCell<FxHashMap<(usize, u64), Rc<Pool<P>>>>,
+    pools: RefCell<FxHashMap<PoolKey, Rc<Pool<P>>>>,
 }
 
 impl<P: Sessioned> Sessions<P> {

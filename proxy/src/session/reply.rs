@@ -397,9 +397,8 @@ impl<P: Sessioned> Sessions<P> {
         let mut goes_on = reply.is_some() || failure.reason == Reason::Direct;
         let mut session = client.session.borrow_mut();
         session.pending = Pending::None;
-        if !self.end_to_end {
-            session.machine.on_failed(&self.protocol);
-        } else if goes_on && session.upstream.is_some() && !session.machine.is_open() {
+        let follows = goes_on && session.upstream.is_some() && !session.machine.is_open();
+        if follows || !self.end_to_end {
             session.machine.on_failed(&self.protocol);
         } else {
             goes_on = false;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use wiremesh::{
-    Failure, Reason, Status,
+    Failure, Frame, Reason, Status,
     correlation::{Attachment, Ready, SessionMachine, Sessioned},
 };
 
@@ -150,6 +150,20 @@ impl<P: Sessioned> Sessions<P> {
         }
     }
 
+    /// The machine has an answer of its own to a request that had got as far as a connection.
+    fn answered(&self, client: &Client<P>, ticket: &Ticket<P>, answer: Option<P::Frame>) {
+        let mut outcome =
+            Outcome { status: Status::Ok, error: None, reason: None, bytes_out: 0, items: 0 };
+        if let Some(answer) = answer {
+            outcome.status = answer.status();
+            outcome.error = answer.error_class();
+            outcome.bytes_out = answer.wire_len();
+            client.owe(self, |out| self.protocol.encode(answer, out));
+        }
+        ticket.passage.record(&self.worker, &client.peer, None, outcome);
+        client.wake();
+    }
+
     /// Sends a request on the connection that is the client's.
     pub(super) fn send(
         self: &Rc<Self>,
@@ -169,11 +183,13 @@ impl<P: Sessioned> Sessions<P> {
                     upstream.append(self, frame);
                     return;
                 }
-                Ready::Refuse(failure) => {
+                Ready::Answer(answer) => {
+                    session.pending = Pending::None;
+                    session.machine.on_failed(&self.protocol);
                     drop(session);
                     withdraw(&ticket);
                     self.let_go(client);
-                    return self.refuse(client, ticket, None, &failure);
+                    return self.answered(client, &ticket, answer);
                 }
             }
         }

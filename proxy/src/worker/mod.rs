@@ -22,6 +22,7 @@ use std::{
 use bytes::BytesMut;
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
+use wiremesh::User;
 
 pub use self::{
     buffers::{Buffers, Partial},
@@ -114,6 +115,14 @@ struct LastSeries {
     series: OwnSeries,
 }
 
+/// What is spoken at a listener, and by whom.
+#[derive(PartialEq)]
+struct Spoken {
+    protocol: String,
+    options: Options,
+    users: Arc<[User]>,
+}
+
 /// Everything that lives on one worker.
 pub struct Worker {
     pub buffers: Buffers,
@@ -131,7 +140,7 @@ pub struct Worker {
     access_log: RefCell<Option<WorkerLog>>,
     clusters: RefCell<FxHashMap<Arc<str>, Rc<LocalCluster>>>,
     listeners: RefCell<FxHashMap<Arc<str>, Rc<ListenerView>>>,
-    drivers: RefCell<FxHashMap<(String, Options), Rc<dyn Driver>>>,
+    drivers: RefCell<Vec<(Spoken, Rc<dyn Driver>)>>,
     /// By the addresses of listener's and cluster's names.
     requests: RefCell<FxHashMap<[usize; 2], KnownRequests>>,
     /// The series asked for last: the next request is often of the same method.
@@ -301,20 +310,24 @@ impl Worker {
         let views = snapshot.listeners.iter().map(|plan| (plan.name.clone(), self.view(plan)));
         *self.listeners.borrow_mut() = views.collect();
         *self.access_log.borrow_mut() = snapshot.access_log.as_ref().map(AccessLog::worker);
-        let drivers: Vec<_> = self.drivers.borrow().values().cloned().collect();
-        drivers.iter().for_each(|driver| driver.reload());
+        self.drivers().iter().for_each(|driver| driver.reload());
+    }
+
+    pub(super) fn drivers(&self) -> Vec<Rc<dyn Driver>> {
+        self.drivers.borrow().iter().map(|(_, driver)| driver.clone()).collect()
     }
 
     fn view(self: &Rc<Self>, plan: &Arc<ListenerPlan>) -> Rc<ListenerView> {
         let drivers = plan.config.protocols.iter().filter_map(|name| {
             let options = plan.config.options.get(name).cloned().unwrap_or_default();
             let mut drivers = self.drivers.borrow_mut();
-            let key = (name.clone(), options);
-            if let Some(driver) = drivers.get(&key) {
+            let spoken = Spoken { protocol: name.clone(), options, users: plan.users.clone() };
+            if let Some((_, driver)) = drivers.iter().find(|(known, _)| *known == spoken) {
                 return Some(driver.clone());
             }
-            let driver = self.registry.get(name)?.driver(self.clone(), &key.1);
-            drivers.insert(key, driver.clone());
+            let protocol = self.registry.get(name)?;
+            let driver = protocol.driver(self.clone(), &spoken.options, &spoken.users);
+            drivers.push((spoken, driver.clone()));
             Some(driver)
         });
         let routes = self.routes(&plan.name, &plan.routes);

@@ -198,7 +198,7 @@ impl Worker {
         self.tick();
         self.phase.set(phase);
         self.leaving.notify_waiters();
-        let drivers: Vec<_> = self.drivers.borrow().values().cloned().collect();
+        let drivers = self.drivers();
         for driver in drivers {
             match phase {
                 Phase::Serving => {}
@@ -211,7 +211,7 @@ impl Worker {
 
     fn sweep(&self) {
         let now = self.tick();
-        let drivers: Vec<_> = self.drivers.borrow().values().cloned().collect();
+        let drivers = self.drivers();
         drivers.iter().for_each(|driver| driver.sweep(now));
         if let Some(log) = &mut *self.access_log.borrow_mut() {
             log.flush();

@@ -7,7 +7,10 @@ pub struct Lane(pub u64);
 
 impl Lane {
     /// The bits of [`key`](Self::key).
-    pub(super) const KEYS: u64 = u64::MAX << Self::FLAGS.len();
+    pub(super) const KEYS: u64 = u64::MAX << (Self::FLAGS.len() + 1);
+
+    /// For sessions in a schema: once it has one, a connection has no way back.
+    const SCHEMA: u64 = 1 << Self::FLAGS.len();
 
     /// The capabilities of a client that its lane has, too.
     const FLAGS: [Capabilities; 6] = [
@@ -24,6 +27,17 @@ impl Lane {
     pub fn new(key: u64, agreed: Capabilities) -> Self {
         let flags = Self::FLAGS.iter().enumerate().filter(|(_, flag)| agreed.has(**flag));
         Self(flags.fold(key & Self::KEYS, |lane, (bit, _)| lane | (1 << bit)))
+    }
+
+    /// That of clients whose session has a schema, or has none.
+    #[must_use]
+    pub fn in_schema(self, schema: bool) -> Self {
+        Self(if schema { self.0 | Self::SCHEMA } else { self.0 & !Self::SCHEMA })
+    }
+
+    /// Whether its clients' sessions have a schema.
+    pub fn has_schema(self) -> bool {
+        self.0 & Self::SCHEMA != 0
     }
 
     /// By what the proxy logs in: the same for the same name and password, in whatever configuration.

@@ -5,7 +5,7 @@
 use bytes::BytesMut;
 use wiremesh::{
     Bearing, DecodeError, Failure, Frame, Kind, Limits, Peer, Protocol, Status, Wanted, WriteBuf,
-    correlation::{Attachment, Hold, SessionMachine, Sessioned},
+    correlation::{Attachment, Hold, SessionMachine},
 };
 use wiremesh_mysql::{Mysql, Transparent, What};
 
@@ -42,8 +42,9 @@ pub enum Seen {
 impl Default for Driver {
     fn default() -> Self {
         let protocol = Mysql::default();
-        let mut machine = protocol.machine();
-        assert!(machine.watch(Wanted { digests: true, all: false }));
+        let mut machine = Transparent::default();
+        let wanted = Wanted { digests: true, all: false };
+        assert!(SessionMachine::<Mysql>::watch(&mut machine, wanted));
         Self {
             machine,
             protocol,

@@ -163,6 +163,11 @@ impl Statements {
         self.statements.is_empty()
     }
 
+    /// The id, of ours, of the statement that a command is about, by the command's first packet or its beginning.
+    pub fn id_of(&self, packet: &[u8]) -> Option<u32> {
+        id_of(packet).map(|id| self.resolve(id))
+    }
+
     /// The one that a command is about, by the command's first packet or its beginning; of one that prepares, none.
     pub fn statement(&self, packet: &[u8]) -> Option<&Statement> {
         match Command::of(*packet.get(HEAD)?) {

@@ -53,6 +53,15 @@ impl Problem {
         Self::general(1243, text.into_bytes())
     }
 
+    /// What a session is told that asks for what only a connection knew that others have by now.
+    pub(in crate::pooled) fn released(what: &str) -> Self {
+        let text = format!(
+            "wiremesh: {what} is asked about, and the connection that knew is not the session's any more; \
+             ask at once, or in a transaction"
+        );
+        Self::general(1105, text.into_bytes())
+    }
+
     /// `ER_STMT_HAS_NO_OPEN_CURSOR`
     pub(super) fn no_cursor(id: u32) -> Self {
         Self::general(1421, format!("The statement ({id}) has no open cursor.").into_bytes())
@@ -101,7 +110,7 @@ impl Problem {
     }
 
     /// `ER_NOT_SUPPORTED_YET`
-    pub(super) fn unsupported(what: &str) -> Self {
+    pub(in crate::pooled) fn unsupported(what: &str) -> Self {
         let text = format!("This version of MySQL doesn't yet support '{what}'");
         Self { sqlstate: *b"42000", ..Self::general(1235, text.into_bytes()) }
     }

@@ -1,0 +1,279 @@
+//! What the client says.
+
+use bytes::BytesMut;
+use wiremesh::{DecodeError, Limits, correlation::Attachment};
+
+use super::Pooled;
+use crate::{
+    Capabilities, Command, MysqlFrame, StatusFlags,
+    classify::{Reading, Traits, classify},
+    digest::{Charset, Dialect},
+    error,
+    frame::{Known, Statement, What},
+    pooled::statements::{Need, Problem, Setting, Statements},
+    reply::Shape,
+    wire::{HEAD, Head},
+};
+
+/// Statements up to this length are waited for until they are whole, in bytes. Of a longer one only the beginning is known, and
+/// that pins.
+const WHOLE: usize = 1 << 20;
+
+/// Digests of prepared statements up to this length have all of them, in bytes.
+const DIGESTED: usize = 4 << 10;
+
+/// Where what follows a command's code begins.
+const BODY: usize = HEAD + 1;
+
+type Taken = Result<Option<MysqlFrame>, DecodeError>;
+
+/// What the client has begun to send and not ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Sending {
+    #[default]
+    Nothing,
+    /// A command.
+    Command,
+    /// A file.
+    File,
+}
+
+/// The request in progress.
+#[derive(Debug, Default)]
+pub(super) struct Doing {
+    pub command: Option<Command>,
+    pub traits: Traits,
+    /// The text, if it is nothing but `SET` and `USE`.
+    pub set: Option<Box<[u8]>>,
+    /// What went wrong with what the server tells of the session.
+    pub pin: Option<String>,
+    /// The first packet of the reply to a `COM_STMT_PREPARE` was looked at.
+    pub seen: bool,
+}
+
+impl Pooled {
+    pub(super) fn take_client(&mut self, limits: &Limits, input: &mut BytesMut) -> Taken {
+        match self.sending {
+            Sending::Nothing => self.take_command(limits, input),
+            Sending::Command => self.take_rest(input),
+            Sending::File => self.take_file(input),
+        }
+    }
+
+    /// A command, or its beginning.
+    fn take_command(&mut self, limits: &Limits, input: &mut BytesMut) -> Taken {
+        let Some(head) = Head::read(input) else { return Ok(None) };
+        let end = head.len.saturating_add(HEAD);
+        let command = input.get(HEAD).copied().filter(|_| head.len > 0).and_then(Command::of);
+        if input.len() < end.min(BODY) {
+            return Ok(None);
+        }
+        let wanted = match command {
+            Some(command) if Statements::concerns(command) => {
+                let there = input.get(..end.min(input.len())).unwrap_or_default();
+                self.statements.wanted(there)
+            }
+            _ => WHOLE,
+        };
+        let wanted = wanted.min(end);
+        if wanted > limits.max_frame {
+            return Err(DecodeError::limit("max_frame", limits.max_frame, wanted));
+        }
+        if input.len() < wanted {
+            return Ok(None);
+        }
+        let whole = input.len() >= end && !head.is_continued();
+        let bytes = input.split_to(end.min(input.len()));
+        let mut reply_seq = (whole && head.seq == 0).then_some(1);
+        if !whole {
+            self.sending = Sending::Command;
+            self.client.begin(None);
+            self.client.next(&bytes, &mut 0)?;
+            reply_seq = None;
+        }
+        let statement = self.statement(command, whole, &bytes);
+        let identity = Some(self.identity.clone());
+        let frame = MysqlFrame::new(What::Command(command), bytes);
+        Ok(Some(MysqlFrame { identity, reply_seq, statement, ..frame }))
+    }
+
+    /// Which statement a command is about.
+    fn statement(&self, command: Option<Command>, whole: bool, bytes: &BytesMut) -> Statement {
+        match command {
+            Some(Command::Query | Command::StmtPrepare) => {
+                Statement::Text { at: BODY..bytes.len(), whole, dialect: self.dialect() }
+            }
+            _ => match self.statements.statement(bytes) {
+                Some(statement) => Statement::Known(Known {
+                    digest: statement.digest().clone(),
+                    whole: statement.text().len() <= DIGESTED,
+                }),
+                None => Statement::None,
+            },
+        }
+    }
+
+    fn dialect(&self) -> Dialect {
+        let mode = self.state.variable("sql_mode").unwrap_or_default();
+        let has = |name: &[u8]| mode.split(|byte| *byte == b',').any(|one| one == name);
+        Dialect {
+            ansi_quotes: self.status.has(StatusFlags::ANSI_QUOTES) || has(b"ANSI_QUOTES"),
+            no_backslash_escapes: self.status.has(StatusFlags::NO_BACKSLASH_ESCAPES),
+            charset: Charset::of_name(self.state.charset()),
+        }
+    }
+
+    fn reading(&self, whole: bool) -> Reading {
+        let mode = self.state.variable("sql_mode");
+        let space = mode.is_some_and(|mode| {
+            mode.split(|byte| *byte == b',').any(|one| one == b"IGNORE_SPACE" || one == b"ANSI")
+        });
+        Reading {
+            dialect: self.dialect(),
+            guessed: mode.is_none(),
+            ignore_space: space || self.capabilities.has(Capabilities::IGNORE_SPACE),
+            cut: !whole,
+        }
+    }
+
+    /// More of a command that is longer than what came first.
+    fn take_rest(&mut self, input: &mut BytesMut) -> Taken {
+        let mut at = 0;
+        if self.client.next(input, &mut at)?.is_some() {
+            self.sending = Sending::Nothing;
+        }
+        let mut bytes = input.split_to(at);
+        self.statements.on_rest(&mut bytes);
+        if self.sending == Sending::Nothing && !self.transcoder.has_begun() {
+            self.transcoder.resume(self.client.next_seq().unwrap_or(1));
+        }
+        Ok((at > 0).then(|| MysqlFrame::new(What::Rest, bytes)))
+    }
+
+    /// More of a file, which an empty packet ends.
+    fn take_file(&mut self, input: &mut BytesMut) -> Taken {
+        let mut at = 0;
+        while let Some(packet) = self.client.next(input, &mut at)? {
+            if packet.len == 0 {
+                self.sending = Sending::Nothing;
+                self.transcoder.resume(self.client.next_seq().unwrap_or(1));
+                break;
+            }
+        }
+        let mut bytes = input.split_to(at);
+        self.renumber.apply(&mut bytes);
+        Ok((at > 0).then(|| MysqlFrame::new(What::Rest, bytes)))
+    }
+
+    /// What a command needs.
+    pub(super) fn on_command(
+        &mut self,
+        command: Option<Command>,
+        request: &MysqlFrame,
+    ) -> Attachment {
+        use Command as C;
+        self.doing = Doing { command, ..Doing::default() };
+        let whole = self.sending == Sending::Nothing;
+        match command {
+            Some(C::Quit) => return Attachment::Quit,
+            Some(C::ResetConnection) => return self.on_reset(),
+            Some(C::Query) => {
+                let text = request.bytes.get(BODY..).unwrap_or_default();
+                let traits = classify(text, self.reading(whole));
+                if let Some(refusal) = self.unanswerable(&traits) {
+                    return self.refuse(&refusal);
+                }
+                if traits.explained {
+                    self.doing.set = Some(text.into());
+                }
+                self.doing.traits = traits;
+            }
+            Some(command) if Statements::concerns(command) => {
+                return self.on_statement(command, request);
+            }
+            Some(C::ProcessKill) => {
+                let why = "a connection's number is not the server's in pooled mode";
+                return self.refuse(&Problem::unsupported(why));
+            }
+            Some(C::ChangeUser) => {
+                return self.refuse(&Problem::unsupported("COM_CHANGE_USER in pooled mode"));
+            }
+            Some(C::SetOption) => self.pin_for("set option"),
+            _ => {}
+        }
+        match Shape::of(command) {
+            Shape::Relay | Shape::Login => {
+                self.refuse(&Problem::unsupported("this command in pooled mode"))
+            }
+            _ => Attachment::Upstream,
+        }
+    }
+
+    fn refuse(&mut self, problem: &Problem) -> Attachment {
+        self.answer = Some(problem.packet(1));
+        Attachment::Answered
+    }
+
+    /// What of a statement's questions only a connection could answer that the client has not any more.
+    fn unanswerable(&self, traits: &Traits) -> Option<Problem> {
+        let lost = traits.asks.without(self.past);
+        let name = lost.names().next()?;
+        Some(Problem::released(name))
+    }
+
+    fn on_reset(&mut self) -> Attachment {
+        self.begin_anew();
+        self.answer = Some(error::done(1));
+        if self.place.is_none() {
+            return Attachment::Answered;
+        }
+        self.reset = true;
+        Attachment::Reset
+    }
+
+    fn on_statement(&mut self, command: Command, request: &MysqlFrame) -> Attachment {
+        let setting = Setting { schema: self.state.schema(), fingerprint: self.fingerprint };
+        let digest = || {
+            let mut digest = Vec::new();
+            request.digest(&mut digest);
+            digest.into()
+        };
+        let held = self.place.as_ref().map(|place| &place.prepared);
+        let need = self.statements.on_request(&request.bytes, &setting, digest, held);
+        match command {
+            Command::StmtPrepare => {
+                let text = request.bytes.get(BODY..).unwrap_or_default();
+                self.doing.traits = classify(text, self.reading(true));
+            }
+            Command::StmtExecute | Command::StmtBulkExecute => {
+                let id = self.statements.id_of(&request.bytes);
+                let traits = id.and_then(|id| self.traits.get(&id)).copied().unwrap_or_default();
+                if let Some(refusal) = self.unanswerable(&traits) {
+                    self.statements.on_failed();
+                    return self.refuse(&refusal);
+                }
+                // Which values it sets nobody knows here.
+                self.doing.traits = traits;
+            }
+            _ => {}
+        }
+        match need {
+            Need::Upstream if Shape::of(Some(command)) == Shape::None => {
+                Attachment::UpstreamNoReply
+            }
+            Need::Upstream => Attachment::Upstream,
+            Need::Refuse(problem) => self.refuse(&problem),
+            Need::Done => {
+                self.answer = Some(error::done(1));
+                Attachment::Answered
+            }
+            Need::Drop => {
+                if command == Command::StmtClose {
+                    let id = self.statements.id_of(&request.bytes);
+                    id.and_then(|id| self.traits.remove(&id));
+                }
+                Attachment::Answered
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Whether a client keeps its connection.
+
+use wiremesh::correlation::Hold;
+
+use super::Pooled;
+use crate::{
+    Command, Mysql, StatusFlags,
+    classify::{Diagnostics, Pin},
+    pooled::statements::Problem,
+};
+
+impl Pooled {
+    /// The reply is complete: what becomes of the connection.
+    pub(super) fn verdict(&mut self) -> Hold<Mysql> {
+        let outcome = *self.transcoder.outcome();
+        let failed = outcome.error.is_some();
+        if let Some(ok) = outcome.ok {
+            self.status = ok.status;
+        }
+        let doing = std::mem::take(&mut self.doing);
+        let Some(place) = &mut self.place else { return Hold::Close };
+        self.statements.on_reply(failed, self.status, &mut place.prepared);
+        place.state = self.state.clone();
+        self.transactions();
+        let executes = !matches!(doing.command, Some(Command::StmtPrepare));
+        if executes && let Some(pin) = doing.traits.pin {
+            self.pin_by(pin);
+        }
+        if let Some(why) = doing.pin {
+            self.pin_for(why);
+        }
+        if executes {
+            self.remember(&doing.traits, failed, outcome.rows > 0 || outcome.ok.is_none());
+        }
+        if self.must_hold() || (failed && !self.status.has(StatusFlags::AUTOCOMMIT)) {
+            return Hold::Held;
+        }
+        let warned = outcome.ok.is_some_and(|ok| ok.warnings > 0) || failed;
+        let asked_for =
+            warned || doing.traits.calc_found_rows || doing.traits.takes_value || self.insert > 0;
+        if asked_for { Hold::Linger } else { self.released() }
+    }
+
+    /// What goes with the end of a transaction.
+    fn transactions(&mut self) {
+        let open = self.status.has(StatusFlags::IN_TRANS);
+        self.next_transaction = match self.next_transaction {
+            Some(_) if open => Some(true),
+            Some(true) => None,
+            waits => waits,
+        };
+    }
+
+    fn pin_by(&mut self, pin: Pin) {
+        match pin {
+            Pin::NextTransaction if self.next_transaction.is_none() => {
+                self.next_transaction = Some(false);
+            }
+            Pin::NextTransaction => {}
+            // The server tells when they are unlocked.
+            Pin::LockedTables if self.transaction.is_some() => {}
+            pin => self.pin_for(pin.reason()),
+        }
+    }
+
+    /// What the connection knows of the session's past now.
+    fn remember(&mut self, traits: &crate::classify::Traits, failed: bool, rows: bool) {
+        self.past = self.past.and(Diagnostics::WARNINGS).and(Diagnostics::ROW_COUNT);
+        if rows && !failed {
+            self.past = self.past.and(Diagnostics::FOUND_ROWS);
+        }
+        if traits.sets_last_insert_id {
+            self.past = self.past.and(Diagnostics::LAST_INSERT_ID);
+            self.insert = 2;
+        }
+        if traits.takes_value {
+            self.past = self.past.and(Diagnostics::LAST_VALUE);
+        }
+        self.insert = self.insert.saturating_sub(1);
+    }
+
+    /// Whether the session would not be the same on another connection.
+    pub(super) fn must_hold(&self) -> bool {
+        let transaction = self.transaction.is_some_and(|it| it.is_open() || it.has_locked_tables());
+        self.pin.is_some()
+            || self.next_transaction.is_some()
+            || transaction
+            || self.status.has(StatusFlags::IN_TRANS)
+            || self.place.as_ref().is_some_and(|place| !place.tells || place.prepared.holds())
+    }
+
+    /// The connection is for others.
+    pub(super) fn released(&self) -> Hold<Mysql> {
+        self.may_be_shared().map_or(Hold::Close, |()| Hold::Release { reset: None })
+    }
+
+    /// Whether others can do anything with the connection.
+    pub(super) fn may_be_shared(&self) -> Option<()> {
+        let place = self.place.as_ref()?;
+        let fits = !place.bare || place.state.schema().is_empty();
+        (place.tells && fits).then_some(())
+    }
+}
+
+/// What a session is told that cannot be given a connection.
+pub(super) fn unfit() -> Problem {
+    Problem::released("the session without a schema")
+}

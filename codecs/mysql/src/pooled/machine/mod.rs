@@ -1,0 +1,256 @@
+//! A client whose requests go to upstream connections that others use, too: it is lent one for a request, and keeps it
+//! while something of its session's is there and nowhere else.
+//!
+//! ```text
+//!              prepare                  reply                       pinned, in a transaction ... ─▶ held
+//!  request ─▶ (USE, SET, PREPARE)* ─▶ the request ─▶ what holds? ─▶ may still be asked about     ─▶ lingers
+//!                                                                  nothing                       ─▶ released
+//! ```
+
+mod client;
+mod holds;
+mod prepare;
+mod reply;
+
+use std::{collections::HashMap, mem, sync::Arc};
+
+use bytes::BytesMut;
+use rustc_hash::FxBuildHasher;
+use wiremesh::{
+    DecodeError, Limits, Peer,
+    correlation::{Attachment, Hold, Ready, SessionMachine},
+};
+
+use self::{
+    client::{Doing, Sending},
+    prepare::Step,
+};
+use super::{
+    Admitted, Lane,
+    place::Place,
+    state::State,
+    statements::{StatementLimits, Statements},
+    transcode::{Renumber, Transcoder},
+};
+use crate::{
+    Capabilities, Command, Mysql, MysqlFrame, StatusFlags,
+    classify::{Diagnostics, Traits},
+    collation::Collations,
+    frame::What,
+    identity::Identity,
+    session::Transaction,
+    wire::Scanner,
+};
+
+/// Follows one client.
+#[derive(Debug)]
+pub struct Pooled {
+    lane: Lane,
+    capabilities: Capabilities,
+    identity: Arc<Identity>,
+    /// What the session began with, but for the schema.
+    begun: State,
+    state: State,
+    /// Of the state: what says what a statement means.
+    fingerprint: u64,
+    statements: Statements,
+    /// What the texts of prepared statements say.
+    traits: HashMap<u32, Traits, FxBuildHasher>,
+    /// Why the session keeps its connection until it is reset.
+    pin: Option<String>,
+    /// `SET TRANSACTION` waits for its transaction; `true`: which has begun.
+    next_transaction: Option<bool>,
+    /// Which of the questions about the past the connection would answer right.
+    past: Diagnostics,
+    /// For so many further statements `LAST_INSERT_ID()` may be asked for.
+    insert: u8,
+    status: StatusFlags,
+    transaction: Option<Transaction>,
+    /// What is known of the connection that it has.
+    place: Option<Place>,
+    transcoder: Transcoder,
+    doing: Doing,
+    sending: Sending,
+    /// The client's packets, while it is sending something.
+    client: Scanner,
+    renumber: Renumber,
+    files: u32,
+    step: Step,
+    /// The reply that a [step](Step) has come to.
+    problem: Option<BytesMut>,
+    answer: Option<BytesMut>,
+    /// The connection is to be reset when it is let go.
+    reset: bool,
+}
+
+impl Pooled {
+    /// Follows a client that was let in, of whom it is taken that it sees such a server.
+    pub fn new(admitted: &Admitted, version: &str) -> Self {
+        let collation = Collations::of(version.as_bytes()).at_login(admitted.identity.collation);
+        let state = State::begun(&admitted.schema, &collation);
+        Self::begin(admitted.identity.clone(), admitted.lane, admitted.agreed, state)
+    }
+
+    /// Follows the reset of a connection that nobody has.
+    pub fn for_reset() -> Self {
+        let agreed = Capabilities::PROTOCOL_41;
+        Self::begin(Arc::default(), Lane::default(), agreed, State::set_up(b""))
+    }
+
+    fn begin(
+        identity: Arc<Identity>,
+        lane: Lane,
+        capabilities: Capabilities,
+        state: State,
+    ) -> Self {
+        Self {
+            lane,
+            capabilities,
+            identity,
+            begun: state.clone(),
+            fingerprint: state.fingerprint(),
+            state,
+            statements: Statements::new(capabilities, StatementLimits::default()),
+            traits: HashMap::default(),
+            pin: None,
+            next_transaction: None,
+            past: Diagnostics::NONE,
+            insert: 0,
+            status: StatusFlags::AUTOCOMMIT,
+            transaction: None,
+            place: None,
+            transcoder: Transcoder::new(Capabilities(0), capabilities),
+            doing: Doing::default(),
+            sending: Sending::Nothing,
+            client: Scanner::default(),
+            renumber: Renumber::default(),
+            files: 0,
+            step: Step::None,
+            problem: None,
+            answer: None,
+            reset: false,
+        }
+    }
+
+    /// Why the session keeps its connection, if it does beyond the request in progress.
+    pub fn pin(&self) -> Option<&str> {
+        self.pin.as_deref()
+    }
+
+    fn pin_for(&mut self, why: impl Into<String>) {
+        if self.pin.is_none() {
+            self.pin = Some(why.into());
+        }
+    }
+
+    /// The session has this state.
+    fn is_now(&mut self, state: State) {
+        if self.state != state {
+            self.fingerprint = state.fingerprint();
+            if self.state.schema() != state.schema() {
+                self.identity = Arc::new(self.identity.with_schema(state.schema()));
+            }
+            self.state = state;
+        }
+    }
+
+    /// The session is as it was when it began, but for the schema.
+    fn begin_anew(&mut self) {
+        let mut state = self.begun.clone();
+        state.set_schema(self.state.schema());
+        self.is_now(state);
+        self.statements.clear();
+        self.traits.clear();
+        (self.pin, self.next_transaction, self.transaction) = (None, None, None);
+        self.status = StatusFlags::AUTOCOMMIT;
+        (self.past, self.insert) = (Diagnostics::NONE, 0);
+    }
+}
+
+impl SessionMachine<Mysql> for Pooled {
+    fn on_request(&mut self, _: &Mysql, request: &MysqlFrame) -> Attachment {
+        match request.what {
+            What::Command(command) => self.on_command(command, request),
+            _ => Attachment::Continue,
+        }
+    }
+
+    fn on_reply(&mut self, _: &Mysql, reply: &MysqlFrame) -> Hold<Mysql> {
+        if reply.what != (What::Reply { last: true }) {
+            return Hold::Pending;
+        }
+        match mem::take(&mut self.step) {
+            Step::None if self.place.is_none() => Hold::Close,
+            Step::None => self.verdict(),
+            step => self.stepped(step, reply.error.is_some()),
+        }
+    }
+
+    fn take(
+        &mut self,
+        _: &Mysql,
+        from: Peer,
+        (): &mut (),
+        limits: &Limits,
+        input: &mut BytesMut,
+    ) -> Result<Option<MysqlFrame>, DecodeError> {
+        if input.is_empty() {
+            return Ok(None);
+        }
+        match from {
+            Peer::Client => self.take_client(limits, input),
+            Peer::Upstream => self.take_upstream(input),
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.sending != Sending::Nothing && self.step == Step::None
+    }
+
+    fn on_failed(&mut self, _: &Mysql) {
+        self.statements.on_failed();
+        self.step = Step::None;
+        self.problem = None;
+        self.doing = Doing::default();
+    }
+
+    fn lane(&self) -> u64 {
+        self.lane.in_schema(!self.state.schema().is_empty()).0
+    }
+
+    fn attach(&mut self, place: Place) {
+        if self.transcoder.upstream() != place.capabilities {
+            self.transcoder = Transcoder::new(place.capabilities, self.capabilities);
+        }
+        self.place = Some(place);
+    }
+
+    fn detach(&mut self) -> Place {
+        (self.past, self.insert, self.reset) = (Diagnostics::NONE, 0, false);
+        (self.transaction, self.next_transaction) = (None, None);
+        self.place.take().unwrap_or_default()
+    }
+
+    fn prepare(&mut self, _: &Mysql, request: &mut MysqlFrame) -> Ready<Mysql> {
+        self.next_step(request)
+    }
+
+    fn let_go(&mut self, _: &Mysql) -> Hold<Mysql> {
+        if mem::take(&mut self.reset) {
+            let reset = crate::handshake::reset_connection();
+            let frame = MysqlFrame::new(What::Command(Some(Command::ResetConnection)), reset);
+            return self
+                .may_be_shared()
+                .map_or(Hold::Close, |()| Hold::Release { reset: Some(frame) });
+        }
+        match self.must_hold() {
+            true => Hold::Held,
+            false => self.released(),
+        }
+    }
+
+    fn answer(&mut self) -> Option<MysqlFrame> {
+        let bytes = self.answer.take()?;
+        Some(MysqlFrame::new(What::Reply { last: true }, bytes))
+    }
+}

@@ -1,0 +1,180 @@
+//! What goes before a request on the connection that it is lent.
+
+use bytes::BytesMut;
+use wiremesh::correlation::{Hold, Ready};
+
+use super::{Pooled, client::Sending};
+use crate::{
+    Command, Mysql, MysqlFrame,
+    frame::What,
+    pooled::{
+        state::{Difference, Replay, State, setup},
+        statements::{Plan, PrepareReply, Setting, Statements},
+    },
+    reply::Shape,
+    wire::put_packet,
+};
+
+/// What is under way before the request, or after a reset.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Step {
+    #[default]
+    None,
+    /// The session's schema is being made the connection's.
+    Schema,
+    /// The session's variables are.
+    Set,
+    /// A statement is being prepared; the first packet of the reply: was it seen, and what did it say.
+    Statement(Option<Outcome>),
+    /// The connection is being reset.
+    Reset,
+    /// It is being set up after that.
+    Setup,
+}
+
+/// What became of a statement that was prepared again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Again,
+    Refused,
+    Drop,
+}
+
+impl Pooled {
+    /// What is to be done next for a request.
+    pub(super) fn next_step(&mut self, request: &mut MysqlFrame) -> Ready<Mysql> {
+        if let Some(problem) = self.problem.take() {
+            return Ready::Answer(Some(reply(problem)));
+        }
+        let What::Command(command) = request.what else { return Ready::Send };
+        if command == Some(Command::ResetConnection) {
+            self.step = Step::Reset;
+            self.transcoder.begin(Shape::Single, 1, self.status);
+            return Ready::Send;
+        }
+        let Some(place) = &mut self.place else { return Ready::Send };
+        match self.state.replay_on(&place.state) {
+            Replay::Fits => {}
+            Replay::Unfit => {
+                self.reset = true;
+                return Ready::Answer(Some(reply(super::holds::unfit().packet(1))));
+            }
+            Replay::First(Difference { schema, set, set_first }) => {
+                let first = match (schema, set) {
+                    (Some(schema), None) => packet(Command::InitDb, &schema),
+                    (Some(schema), Some(_)) if !set_first => packet(Command::InitDb, &schema),
+                    (_, Some(set)) => packet(Command::Query, set.as_bytes()),
+                    (None, None) => return self.send(command, request),
+                };
+                self.step = match first.what {
+                    What::Command(Some(Command::InitDb)) => Step::Schema,
+                    _ => Step::Set,
+                };
+                self.transcoder.begin(Shape::Single, 1, self.status);
+                return Ready::First(first);
+            }
+        }
+        self.send(command, request)
+    }
+
+    /// The connection is as the session wants it.
+    fn send(&mut self, command: Option<Command>, request: &mut MysqlFrame) -> Ready<Mysql> {
+        if let (Some(command), Some(place)) = (command, &mut self.place)
+            && Statements::concerns(command)
+        {
+            let setting = Setting { schema: self.state.schema(), fingerprint: self.fingerprint };
+            match self.statements.plan(&mut request.bytes, &setting, &mut place.prepared) {
+                Plan::Send => {}
+                Plan::First(packets) => {
+                    self.step = Step::Statement(None);
+                    self.transcoder.begin(Shape::Prepared, 1, self.status);
+                    let what = What::Command(Some(Command::StmtPrepare));
+                    return Ready::First(MysqlFrame::new(what, packets));
+                }
+                Plan::Refuse(problem) => return Ready::Answer(Some(reply(problem.packet(1)))),
+                Plan::Drop => return Ready::Answer(None),
+            }
+        }
+        let shape = Shape::of(command);
+        if shape != Shape::None {
+            self.files = 0;
+            self.transcoder.begin(shape, 1, self.status);
+            if self.sending == Sending::Nothing
+                && let Some(seq) = request.reply_seq
+            {
+                self.transcoder.resume(seq);
+            }
+        }
+        Ready::Send
+    }
+
+    /// What went before the request, or a reset, was answered.
+    pub(super) fn stepped(&mut self, step: Step, failed: bool) -> Hold<Mysql> {
+        let Some(place) = &mut self.place else { return Hold::Close };
+        match step {
+            Step::Reset | Step::Setup if failed => return Hold::Close,
+            Step::Reset => {
+                self.step = Step::Setup;
+                self.transcoder.begin(Shape::Single, 1, self.status);
+                let set = setup(&place.version);
+                return Hold::Answer(packet(Command::Query, set.as_bytes()));
+            }
+            Step::Setup => {
+                place.state = State::after_reset(place.state.schema());
+                place.prepared.clear();
+                return Hold::Release { reset: None };
+            }
+            Step::Schema | Step::Set if failed => {
+                // What of it holds nobody knows: it is not to be used by others as it is.
+                self.reset = true;
+            }
+            Step::Schema => {
+                self.problem = None;
+                place.state.set_schema(self.state.schema());
+            }
+            Step::Set => {
+                self.problem = None;
+                let mut state = self.state.clone();
+                state.set_schema(place.state.schema());
+                place.state = state;
+            }
+            Step::Statement(Some(Outcome::Drop)) => self.problem = Some(BytesMut::new()),
+            Step::Statement(_) | Step::None => {}
+        }
+        Hold::Prepared
+    }
+
+    /// Looks into the reply to what goes before the request.
+    pub(super) fn look(&mut self, bytes: &mut BytesMut, error: bool) {
+        match &mut self.step {
+            Step::Schema | Step::Set if error => self.problem = Some(bytes.clone()),
+            Step::Statement(seen @ None) => {
+                let Some(place) = &mut self.place else { return };
+                let body = bytes.get_mut(crate::wire::HEAD..).unwrap_or_default();
+                let reply = self.statements.on_prepare_reply(body, &mut place.prepared);
+                *seen = Some(match reply {
+                    PrepareReply::Pass | PrepareReply::Again => Outcome::Again,
+                    PrepareReply::Drop => Outcome::Drop,
+                    PrepareReply::Refuse(problem) => {
+                        self.problem = Some(problem.packet(1));
+                        Outcome::Refused
+                    }
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+fn packet(command: Command, body: &[u8]) -> MysqlFrame {
+    let mut text = Vec::with_capacity(body.len().saturating_add(1));
+    text.push(command as u8);
+    text.extend_from_slice(body);
+    let mut bytes = BytesMut::new();
+    put_packet(&mut bytes, 0, &text);
+    MysqlFrame::new(What::Command(Some(command)), bytes)
+}
+
+fn reply(bytes: BytesMut) -> MysqlFrame {
+    MysqlFrame::new(What::Reply { last: true }, bytes)
+}

@@ -1,0 +1,117 @@
+//! What the upstream says.
+
+use bytes::BytesMut;
+use wiremesh::DecodeError;
+
+use super::{Pooled, client::Sending, prepare::Step};
+use crate::{
+    Command, MysqlFrame,
+    classify::Diagnostics,
+    frame::What,
+    pooled::{
+        statements::PrepareReply,
+        transcode::{Renumber, Told},
+    },
+    session::{Change, Changes},
+    wire::HEAD,
+};
+
+type Taken = Result<Option<MysqlFrame>, DecodeError>;
+
+/// For so many statements after the one that made an id `LAST_INSERT_ID()` is waited for.
+const INSERT: u8 = 5;
+
+impl Pooled {
+    pub(super) fn take_upstream(&mut self, input: &mut BytesMut) -> Taken {
+        if self.transcoder.is_done() {
+            return Err(DecodeError::Malformed { what: "packet: nobody has asked for it" });
+        }
+        let before = self.transcoder.outcome().rows;
+        let mut news = News::default();
+        let step = self.step != Step::None;
+        let (state, doing, transaction) = (&mut self.state, &mut self.doing, &mut self.transaction);
+        let set = doing.set.as_deref();
+        let mut next = state.clone();
+        let taken = self.transcoder.take(input, &mut |told| match told {
+            Told::State(changes) if !step => {
+                for change in changes.clone().flatten() {
+                    match change {
+                        Change::Transaction(now) => *transaction = Some(now),
+                        Change::Gtid(_) => news.gtid = true,
+                        _ => {}
+                    }
+                }
+                let followed = follow(&mut next, changes, set, doing.command);
+                if let Err(why) = followed {
+                    news.pin = Some(why);
+                }
+            }
+            Told::Ok(ok) => news.insert |= ok.insert_id != 0,
+            _ => {}
+        })?;
+        let Some(mut bytes) = taken else { return Ok(None) };
+        if news.pin.is_some() {
+            self.doing.pin = news.pin;
+        }
+        if news.insert {
+            self.insert = INSERT.saturating_add(1);
+            self.past = self.past.and(Diagnostics::LAST_INSERT_ID);
+        }
+        if news.gtid {
+            self.past = self.past.and(Diagnostics::LAST_GTID);
+        }
+        self.is_now(next);
+        let outcome = *self.transcoder.outcome();
+        let last = self.transcoder.is_done();
+        if step {
+            self.look(&mut bytes, outcome.error.is_some());
+        } else {
+            self.name_statement(&mut bytes);
+            if outcome.files > self.files {
+                self.files = outcome.files;
+                self.sending = Sending::File;
+                self.client.begin(None);
+                self.renumber = Renumber::new(self.transcoder.ahead());
+            }
+        }
+        let frame = MysqlFrame::new(What::Reply { last }, bytes);
+        let rows = outcome.rows.saturating_sub(before);
+        Ok(Some(MysqlFrame { error: outcome.error.filter(|_| last), rows, ..frame }))
+    }
+
+    /// The id of a statement that was prepared is the client's own.
+    fn name_statement(&mut self, bytes: &mut BytesMut) {
+        if self.doing.command != Some(Command::StmtPrepare) || self.doing.seen {
+            return;
+        }
+        self.doing.seen = true;
+        let (Some(place), Some(body)) = (&mut self.place, bytes.get_mut(HEAD..)) else { return };
+        let reply = self.statements.on_prepare_reply(body, &mut place.prepared);
+        if let (PrepareReply::Pass, [0, a, b, c, d, ..]) = (reply, &*body) {
+            let id = u32::from_le_bytes([*a, *b, *c, *d]);
+            self.traits.insert(id, self.doing.traits);
+        }
+    }
+}
+
+/// What a reply has said besides.
+#[derive(Default)]
+struct News {
+    pin: Option<String>,
+    insert: bool,
+    gtid: bool,
+}
+
+fn follow(
+    state: &mut crate::pooled::state::State,
+    changes: Changes<'_>,
+    set: Option<&[u8]>,
+    command: Option<Command>,
+) -> Result<(), String> {
+    let followed = match (set, command) {
+        (Some(text), _) => state.follow_text(changes, text),
+        (None, Some(Command::InitDb)) => state.follow_set(changes, []),
+        _ => state.follow(changes),
+    };
+    followed.map_err(|why| why.to_string())
+}

@@ -1,0 +1,60 @@
+use super::{
+    state::State,
+    statements::{Prepared, PreparedLimits},
+};
+use crate::Capabilities;
+
+/// What is known of an upstream connection, whoever has it.
+#[derive(Debug)]
+pub struct Place {
+    /// What was agreed on with the server.
+    pub capabilities: Capabilities,
+    /// The server's version, as it greets.
+    pub version: Box<[u8]>,
+    /// The server's number of the connection.
+    pub thread: u32,
+    /// It tells what changes of the session's state. Where it does not, the connection is one client's alone.
+    pub tells: bool,
+    /// It is for sessions without a schema: once it has one, it is for nobody.
+    pub bare: bool,
+    /// What is set on it.
+    pub(super) state: State,
+    /// What is prepared on it.
+    pub(super) prepared: Prepared,
+}
+
+impl Place {
+    /// A connection that has just been logged in on, without a schema, and [set up](super::state::setup) if it `tells`.
+    pub fn new(
+        capabilities: Capabilities,
+        version: &[u8],
+        thread: u32,
+        tells: bool,
+        bare: bool,
+    ) -> Self {
+        Self {
+            capabilities,
+            version: version.into(),
+            thread,
+            tells,
+            bare,
+            state: State::set_up(b""),
+            prepared: Prepared::new(capabilities, PreparedLimits::default()),
+        }
+    }
+}
+
+impl Default for Place {
+    /// That of no connection.
+    fn default() -> Self {
+        Self {
+            capabilities: Capabilities(0),
+            version: Box::default(),
+            thread: 0,
+            tells: false,
+            bare: true,
+            state: State::set_up(b""),
+            prepared: Prepared::new(Capabilities(0), PreparedLimits::default()),
+        }
+    }
+}
