@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use wiremesh::{DecodeError, Limits, correlation::Attachment};
 
-use super::Pooled;
+use super::{Pooled, prepare::Step};
 use crate::{
     Capabilities, Command, MysqlFrame, StatusFlags,
     classify::{Reading, Traits, classify},
@@ -222,12 +222,17 @@ impl Pooled {
     }
 
     fn on_reset(&mut self) -> Attachment {
+        if self.resets {
+            self.step = Step::Reset;
+            self.transcoder.begin(Shape::Single, 1, self.status);
+            return Attachment::Upstream;
+        }
         self.begin_anew();
         self.answer = Some(error::done(1));
         if self.place.is_none() {
             return Attachment::Answered;
         }
-        self.reset = true;
+        (self.reset, self.ended) = (true, true);
         Attachment::Reset
     }
 

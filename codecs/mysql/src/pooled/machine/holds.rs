@@ -4,8 +4,10 @@ use wiremesh::correlation::Hold;
 
 use super::Pooled;
 use crate::{
-    Command, Mysql, StatusFlags,
+    Command, Mysql, MysqlFrame, StatusFlags,
     classify::{Diagnostics, Pin},
+    frame::What,
+    handshake::reset_connection,
     pooled::statements::Problem,
 };
 
@@ -29,6 +31,8 @@ impl Pooled {
         if let Some(why) = doing.pin {
             self.pin_for(why);
         }
+        // What a routine or a trigger has changed before it failed servers tell with a later statement, or never.
+        self.reset |= failed && executes && doing.set.is_none();
         if executes {
             self.remember(&doing.traits, failed, outcome.rows > 0 || outcome.ok.is_none());
         }
@@ -83,6 +87,7 @@ impl Pooled {
     pub(super) fn must_hold(&self) -> bool {
         let transaction = self.transaction.is_some_and(|it| it.is_open() || it.has_locked_tables());
         self.pin.is_some()
+            || self.characteristics
             || self.next_transaction.is_some()
             || transaction
             || self.status.has(StatusFlags::IN_TRANS)
@@ -90,8 +95,12 @@ impl Pooled {
     }
 
     /// The connection is for others.
-    pub(super) fn released(&self) -> Hold<Mysql> {
-        self.may_be_shared().map_or(Hold::Close, |()| Hold::Release { reset: None })
+    pub(super) fn released(&mut self) -> Hold<Mysql> {
+        let reset = std::mem::take(&mut self.reset).then(|| {
+            let what = What::Command(Some(Command::ResetConnection));
+            MysqlFrame::new(what, reset_connection())
+        });
+        self.may_be_shared().map_or(Hold::Close, |()| Hold::Release { reset })
     }
 
     /// Whether others can do anything with the connection.

@@ -33,7 +33,7 @@ use super::{
     transcode::{Renumber, Transcoder},
 };
 use crate::{
-    Capabilities, Command, Mysql, MysqlFrame, StatusFlags,
+    Capabilities, Mysql, MysqlFrame, StatusFlags,
     classify::{Diagnostics, Traits},
     collation::Collations,
     frame::What,
@@ -66,6 +66,8 @@ pub struct Pooled {
     insert: u8,
     status: StatusFlags,
     transaction: Option<Transaction>,
+    /// What a transaction is to be like was said before it.
+    characteristics: bool,
     /// What is known of the connection that it has.
     place: Option<Place>,
     transcoder: Transcoder,
@@ -79,8 +81,12 @@ pub struct Pooled {
     /// The reply that a [step](Step) has come to.
     problem: Option<BytesMut>,
     answer: Option<BytesMut>,
-    /// The connection is to be reset when it is let go.
+    /// The connection is to be reset before others get it.
     reset: bool,
+    /// Of the session nothing is left that could be on it.
+    ended: bool,
+    /// There is no client: it is a reset that is followed.
+    resets: bool,
 }
 
 impl Pooled {
@@ -94,7 +100,8 @@ impl Pooled {
     /// Follows the reset of a connection that nobody has.
     pub fn for_reset() -> Self {
         let agreed = Capabilities::PROTOCOL_41;
-        Self::begin(Arc::default(), Lane::default(), agreed, State::set_up(b""))
+        let machine = Self::begin(Arc::default(), Lane::default(), agreed, State::set_up(b""));
+        Self { resets: true, ..machine }
     }
 
     fn begin(
@@ -118,6 +125,7 @@ impl Pooled {
             insert: 0,
             status: StatusFlags::AUTOCOMMIT,
             transaction: None,
+            characteristics: false,
             place: None,
             transcoder: Transcoder::new(Capabilities(0), capabilities),
             doing: Doing::default(),
@@ -129,6 +137,8 @@ impl Pooled {
             problem: None,
             answer: None,
             reset: false,
+            ended: false,
+            resets: false,
         }
     }
 
@@ -226,7 +236,8 @@ impl SessionMachine<Mysql> for Pooled {
     }
 
     fn detach(&mut self) -> Place {
-        (self.past, self.insert, self.reset) = (Diagnostics::NONE, 0, false);
+        (self.past, self.insert) = (Diagnostics::NONE, 0);
+        (self.reset, self.ended, self.characteristics) = (false, false, false);
         (self.transaction, self.next_transaction) = (None, None);
         self.place.take().unwrap_or_default()
     }
@@ -236,14 +247,7 @@ impl SessionMachine<Mysql> for Pooled {
     }
 
     fn let_go(&mut self, _: &Mysql) -> Hold<Mysql> {
-        if mem::take(&mut self.reset) {
-            let reset = crate::handshake::reset_connection();
-            let frame = MysqlFrame::new(What::Command(Some(Command::ResetConnection)), reset);
-            return self
-                .may_be_shared()
-                .map_or(Hold::Close, |()| Hold::Release { reset: Some(frame) });
-        }
-        match self.must_hold() {
+        match self.must_hold() && !self.ended {
             true => Hold::Held,
             false => self.released(),
         }

@@ -47,16 +47,10 @@ impl Pooled {
             return Ready::Answer(Some(reply(problem)));
         }
         let What::Command(command) = request.what else { return Ready::Send };
-        if command == Some(Command::ResetConnection) {
-            self.step = Step::Reset;
-            self.transcoder.begin(Shape::Single, 1, self.status);
-            return Ready::Send;
-        }
         let Some(place) = &mut self.place else { return Ready::Send };
         match self.state.replay_on(&place.state) {
             Replay::Fits => {}
             Replay::Unfit => {
-                self.reset = true;
                 return Ready::Answer(Some(reply(super::holds::unfit().packet(1))));
             }
             Replay::First(Difference { schema, set, set_first }) => {

@@ -30,6 +30,7 @@ impl Pooled {
         let mut news = News::default();
         let step = self.step != Step::None;
         let (state, doing, transaction) = (&mut self.state, &mut self.doing, &mut self.transaction);
+        let characteristics = &mut self.characteristics;
         let set = doing.set.as_deref();
         let mut next = state.clone();
         let taken = self.transcoder.take(input, &mut |told| match told {
@@ -38,6 +39,7 @@ impl Pooled {
                     match change {
                         Change::Transaction(now) => *transaction = Some(now),
                         Change::Gtid(_) => news.gtid = true,
+                        Change::Characteristics(text) => *characteristics = !text.is_empty(),
                         _ => {}
                     }
                 }
@@ -47,7 +49,7 @@ impl Pooled {
                 }
             }
             Told::Ok(ok) => news.insert |= ok.insert_id != 0,
-            _ => {}
+            Told::State(_) => {}
         })?;
         let Some(mut bytes) = taken else { return Ok(None) };
         if news.pin.is_some() {
