@@ -254,7 +254,7 @@ fn stored(packet: BytesMut, layer_seq: Option<u8>) -> BytesMut {
 }
 
 impl Mysql {
-    fn version(&self) -> &str {
+    pub(crate) fn version(&self) -> &str {
         self.version.as_deref().unwrap_or(VERSION)
     }
 }

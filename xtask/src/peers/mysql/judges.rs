@@ -25,13 +25,12 @@ const LONGEST: Duration = Duration::from_secs(180);
 enum Mode {
     Transparent,
     /// Over four connections.
-    #[expect(dead_code, reason = "the proxy has no such mode yet")]
     Pooled,
 }
 
 impl Mode {
-    /// Those that are judged; pooled, once there is such a mode.
-    const ALL: [Self; 1] = [Self::Transparent];
+    /// Those that are judged.
+    const ALL: [Self; 2] = [Self::Transparent, Self::Pooled];
 
     fn name(self) -> &'static str {
         match self {

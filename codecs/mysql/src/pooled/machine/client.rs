@@ -10,6 +10,7 @@ use crate::{
     digest::{Charset, Dialect},
     error,
     frame::{Known, Statement, What},
+    handshake::MAX_HANDSHAKE,
     pooled::statements::{Need, Problem, Setting, Statements},
     reply::Shape,
     wire::{HEAD, Head},
@@ -51,9 +52,20 @@ pub(super) struct Doing {
     pub seen: bool,
 }
 
+/// What the client says in a login.
+fn take_turn(input: &mut BytesMut) -> Taken {
+    let Some(head) = Head::read(input) else { return Ok(None) };
+    let end = head.len.saturating_add(HEAD);
+    if end > MAX_HANDSHAKE {
+        return Err(DecodeError::limit("handshake", MAX_HANDSHAKE, end));
+    }
+    Ok((input.len() >= end).then(|| MysqlFrame::new(What::Login, input.split_to(end))))
+}
+
 impl Pooled {
     pub(super) fn take_client(&mut self, limits: &Limits, input: &mut BytesMut) -> Taken {
         match self.sending {
+            Sending::Nothing if self.entrance.is_some() => take_turn(input),
             Sending::Nothing => self.take_command(limits, input),
             Sending::Command => self.take_rest(input),
             Sending::File => self.take_file(input),
@@ -195,9 +207,6 @@ impl Pooled {
                 let why = "a connection's number is not the server's in pooled mode";
                 return self.refuse(&Problem::unsupported(why));
             }
-            Some(C::ChangeUser) => {
-                return self.refuse(&Problem::unsupported("COM_CHANGE_USER in pooled mode"));
-            }
             Some(C::SetOption) => self.pin_for("set option"),
             _ => {}
         }
@@ -209,7 +218,7 @@ impl Pooled {
         }
     }
 
-    fn refuse(&mut self, problem: &Problem) -> Attachment {
+    pub(super) fn refuse(&mut self, problem: &Problem) -> Attachment {
         self.answer = Some(problem.packet(1));
         Attachment::Answered
     }

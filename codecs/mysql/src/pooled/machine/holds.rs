@@ -23,10 +23,15 @@ impl Pooled {
         let Some(place) = &mut self.place else { return Hold::Close };
         self.statements.on_reply(failed, self.status, &mut place.prepared);
         place.state = self.state.clone();
+        // What was prepared without a schema cannot be prepared again in one.
+        let stuck = place.bare && !place.state.schema().is_empty() && !self.statements.is_empty();
         self.transactions();
         let executes = !matches!(doing.command, Some(Command::StmtPrepare));
         if executes && let Some(pin) = doing.traits.pin {
             self.pin_by(pin);
+        }
+        if stuck {
+            self.pin_for("statements prepared without a schema");
         }
         if let Some(why) = doing.pin {
             self.pin_for(why);

@@ -7,6 +7,7 @@
 //!                                                                  nothing                       ─▶ released
 //! ```
 
+mod another;
 mod client;
 mod holds;
 mod prepare;
@@ -26,14 +27,14 @@ use self::{
     prepare::Step,
 };
 use super::{
-    Admitted, Lane,
+    Admitted, Entrance, Lane,
     place::Place,
     state::State,
     statements::{StatementLimits, Statements},
     transcode::{Renumber, Transcoder},
 };
 use crate::{
-    Capabilities, Mysql, MysqlFrame, StatusFlags,
+    Capabilities, Command, Mysql, MysqlFrame, StatusFlags,
     classify::{Diagnostics, Traits},
     collation::Collations,
     frame::What,
@@ -87,6 +88,12 @@ pub struct Pooled {
     ended: bool,
     /// There is no client: it is a reset that is followed.
     resets: bool,
+    /// Who the client is, for when it says that it is another.
+    admitted: Option<Box<Admitted>>,
+    /// It is saying that.
+    entrance: Option<Box<Entrance>>,
+    /// The connection has been given another schema than the session's, in which a statement is to be prepared.
+    detour: bool,
 }
 
 impl Pooled {
@@ -94,7 +101,8 @@ impl Pooled {
     pub fn new(admitted: &Admitted, version: &str) -> Self {
         let collation = Collations::of(version.as_bytes()).at_login(admitted.identity.collation);
         let state = State::begun(&admitted.schema, &collation);
-        Self::begin(admitted.identity.clone(), admitted.lane, admitted.agreed, state)
+        let machine = Self::begin(admitted.identity.clone(), admitted.lane, admitted.agreed, state);
+        Self { admitted: Some(Box::new(admitted.clone())), ..machine }
     }
 
     /// Follows the reset of a connection that nobody has.
@@ -139,6 +147,9 @@ impl Pooled {
             reset: false,
             ended: false,
             resets: false,
+            admitted: None,
+            entrance: None,
+            detour: false,
         }
     }
 
@@ -178,9 +189,11 @@ impl Pooled {
 }
 
 impl SessionMachine<Mysql> for Pooled {
-    fn on_request(&mut self, _: &Mysql, request: &MysqlFrame) -> Attachment {
+    fn on_request(&mut self, mysql: &Mysql, request: &MysqlFrame) -> Attachment {
         match request.what {
+            What::Command(Some(Command::ChangeUser)) => self.change_user(mysql, request),
             What::Command(command) => self.on_command(command, request),
+            What::Login => self.go_on_entering(mysql, request),
             _ => Attachment::Continue,
         }
     }
@@ -219,7 +232,7 @@ impl SessionMachine<Mysql> for Pooled {
 
     fn on_failed(&mut self, _: &Mysql) {
         self.statements.on_failed();
-        self.step = Step::None;
+        (self.step, self.detour) = (Step::None, false);
         self.problem = None;
         self.doing = Doing::default();
     }

@@ -24,6 +24,8 @@ pub(super) enum Step {
     Schema,
     /// The session's variables are.
     Set,
+    /// Another schema is, for a statement that was prepared in it.
+    Detour(Box<[u8]>),
     /// A statement is being prepared; the first packet of the reply: was it seen, and what did it say.
     Statement(Option<Outcome>),
     /// The connection is being reset.
@@ -47,6 +49,9 @@ impl Pooled {
             return Ready::Answer(Some(reply(problem)));
         }
         let What::Command(command) = request.what else { return Ready::Send };
+        if std::mem::take(&mut self.detour) {
+            return self.send(command, request);
+        }
         let Some(place) = &mut self.place else { return Ready::Send };
         match self.state.replay_on(&place.state) {
             Replay::Fits => {}
@@ -76,7 +81,9 @@ impl Pooled {
         if let (Some(command), Some(place)) = (command, &mut self.place)
             && Statements::concerns(command)
         {
-            let setting = Setting { schema: self.state.schema(), fingerprint: self.fingerprint };
+            let schema = place.state.schema();
+            let of = self.statements.statement(&request.bytes).map(|it| it.setting().schema.into());
+            let setting = Setting { schema, fingerprint: self.fingerprint };
             match self.statements.plan(&mut request.bytes, &setting, &mut place.prepared) {
                 Plan::Send => {}
                 Plan::First(packets) => {
@@ -84,6 +91,17 @@ impl Pooled {
                     self.transcoder.begin(Shape::Prepared, 1, self.status);
                     let what = What::Command(Some(Command::StmtPrepare));
                     return Ready::First(MysqlFrame::new(what, packets));
+                }
+                // It means what it meant in the schema where the client has prepared it.
+                Plan::Refuse(problem) if problem.is_to_prepare_again() => {
+                    let of: Box<[u8]> = of.unwrap_or_default();
+                    if of.is_empty() || *of == *schema {
+                        return Ready::Answer(Some(reply(problem.packet(1))));
+                    }
+                    self.detour = true;
+                    self.step = Step::Detour(of.clone());
+                    self.transcoder.begin(Shape::Single, 1, self.status);
+                    return Ready::First(packet(Command::InitDb, &of));
                 }
                 Plan::Refuse(problem) => return Ready::Answer(Some(reply(problem.packet(1)))),
                 Plan::Drop => return Ready::Answer(None),
@@ -118,7 +136,7 @@ impl Pooled {
                 place.prepared.clear();
                 return Hold::Release { reset: None };
             }
-            Step::Schema | Step::Set if failed => {
+            Step::Schema | Step::Set | Step::Detour(_) if failed => {
                 // What of it holds nobody knows: it is not to be used by others as it is.
                 self.reset = true;
             }
@@ -126,6 +144,7 @@ impl Pooled {
                 self.problem = None;
                 place.state.set_schema(self.state.schema());
             }
+            Step::Detour(schema) => place.state.set_schema(&schema),
             Step::Set => {
                 self.problem = None;
                 let mut state = self.state.clone();
@@ -141,7 +160,9 @@ impl Pooled {
     /// Looks into the reply to what goes before the request.
     pub(super) fn look(&mut self, bytes: &mut BytesMut, error: bool) {
         match &mut self.step {
-            Step::Schema | Step::Set if error => self.problem = Some(bytes.clone()),
+            Step::Schema | Step::Set | Step::Detour(_) if error => {
+                self.problem = Some(bytes.clone())
+            }
             Step::Statement(seen @ None) => {
                 let Some(place) = &mut self.place else { return };
                 let body = bytes.get_mut(crate::wire::HEAD..).unwrap_or_default();

@@ -63,7 +63,9 @@ impl Parts {
     fn fingerprint(&self) -> u64 {
         // Not one of the fast ones, for which two states that look the same are easily made.
         let mut hasher = DefaultHasher::new();
-        (&self.charset, &self.variables).hash(&mut hasher);
+        // All else counts when a statement is executed.
+        let mode = self.variables.iter().find(|(name, _)| *name == "sql_mode");
+        (&self.charset, mode.map(|(_, value)| value)).hash(&mut hasher);
         hasher.finish()
     }
 }

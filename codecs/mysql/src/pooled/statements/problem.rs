@@ -19,6 +19,11 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// Whether a statement is to be prepared again by who wants it.
+    pub(in crate::pooled) fn is_to_prepare_again(&self) -> bool {
+        self.number == 1615
+    }
+
     /// The ERR packet.
     pub fn packet(&self, seq: u8) -> BytesMut {
         let mut body = Vec::with_capacity(self.text.len().saturating_add(9));

@@ -1,0 +1,60 @@
+//! A client that says it is another: `COM_CHANGE_USER`.
+
+use wiremesh::correlation::{Attachment, Handshake, Progress};
+
+use super::Pooled;
+use crate::{
+    Mysql, MysqlFrame,
+    pooled::{Entrance, statements::Problem},
+};
+
+impl Pooled {
+    /// It wants to log in again.
+    pub(super) fn change_user(&mut self, mysql: &Mysql, request: &MysqlFrame) -> Attachment {
+        let Some(admitted) = self.admitted.as_deref().cloned() else {
+            return self.refuse(&Problem::unsupported("a login before the first"));
+        };
+        let (entrance, progress) = Entrance::change_user(mysql.accounts.clone(), admitted, request);
+        self.enter(mysql, entrance, progress)
+    }
+
+    /// More of what it has to say for that.
+    pub(super) fn go_on_entering(&mut self, mysql: &Mysql, said: &MysqlFrame) -> Attachment {
+        let Some(mut entrance) = self.entrance.take() else { return Attachment::Continue };
+        let progress = entrance.on_frame(mysql, said.clone());
+        self.enter(mysql, *entrance, progress)
+    }
+
+    fn enter(
+        &mut self,
+        mysql: &Mysql,
+        entrance: Entrance,
+        progress: Progress<Mysql>,
+    ) -> Attachment {
+        match progress {
+            Progress::Continue(frame) => {
+                self.answer = frame.map(|frame| frame.bytes);
+                self.entrance = Some(Box::new(entrance));
+                Attachment::Answered
+            }
+            Progress::Done(frame) => {
+                let Some(admitted) = entrance.into_admitted() else { return Attachment::Refused };
+                let place = self.place.take();
+                let before = std::mem::replace(self, Self::new(&admitted, mysql.version()));
+                self.transcoder = before.transcoder;
+                self.answer = frame.map(|frame| frame.bytes);
+                self.place = place;
+                if self.place.is_none() {
+                    return Attachment::Answered;
+                }
+                (self.reset, self.ended) = (true, true);
+                Attachment::Reset
+            }
+            Progress::Refused(frame, _) => {
+                self.answer = frame.map(|frame| frame.bytes);
+                Attachment::Refused
+            }
+            Progress::StartTls(_) => Attachment::Refused,
+        }
+    }
+}
