@@ -285,7 +285,8 @@ fn host(peer: &str) -> String {
     }
 }
 
-fn reply(bytes: BytesMut) -> MysqlFrame {
+/// An answer of the proxy's own.
+pub(super) fn reply(bytes: BytesMut) -> MysqlFrame {
     let body = bytes.get(HEAD..).unwrap_or_default();
     let error = body.first().filter(|first| **first == 0xff);
     let error = error.and_then(|_| ErrPacket::parse(body).ok());

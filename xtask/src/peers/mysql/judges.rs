@@ -68,6 +68,7 @@ fn pooled(address: SocketAddr, server: SocketAddr) -> String {
          clusters:\n\
          - name: server\n  \
            endpoints: [\"{server}\"]\n  \
+           connect_timeout: 20s\n  \
            max_connections: 4\n"
     )
 }

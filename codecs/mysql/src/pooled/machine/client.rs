@@ -261,7 +261,8 @@ impl Pooled {
             }
             Command::StmtExecute | Command::StmtBulkExecute => {
                 let id = self.statements.id_of(&request.bytes);
-                let traits = id.and_then(|id| self.traits.get(&id)).copied().unwrap_or_default();
+                let traits =
+                    id.and_then(|id| self.prepared.get(&id)).map(|it| it.0).unwrap_or_default();
                 if let Some(refusal) = self.unanswerable(&traits) {
                     self.statements.on_failed();
                     return self.refuse(&refusal);
@@ -284,7 +285,7 @@ impl Pooled {
             Need::Drop => {
                 if command == Command::StmtClose {
                     let id = self.statements.id_of(&request.bytes);
-                    id.and_then(|id| self.traits.remove(&id));
+                    id.and_then(|id| self.prepared.remove(&id));
                 }
                 Attachment::Answered
             }

@@ -28,6 +28,7 @@ use self::{
 };
 use super::{
     Admitted, Entrance, Lane,
+    entrance::reply,
     place::Place,
     state::State,
     statements::{StatementLimits, Statements},
@@ -36,12 +37,15 @@ use super::{
 use crate::{
     Capabilities, Command, Mysql, MysqlFrame, StatusFlags,
     classify::{Diagnostics, Traits},
-    collation::Collations,
+    collation::{Collations, is_mariadb},
     frame::What,
     identity::Identity,
     session::Transaction,
     wire::Scanner,
 };
+
+/// What MySQL's sessions have after `COM_RESET_CONNECTION`, unless the server is configured otherwise: `utf8mb4_0900_ai_ci`.
+const MYSQL_COLLATION: u16 = 255;
 
 /// Follows one client.
 #[derive(Debug)]
@@ -55,8 +59,8 @@ pub struct Pooled {
     /// Of the state: what says what a statement means.
     fingerprint: u64,
     statements: Statements,
-    /// What the texts of prepared statements say.
-    traits: HashMap<u32, Traits, FxBuildHasher>,
+    /// What the texts of prepared statements say, and under which state they were prepared.
+    prepared: HashMap<u32, (Traits, State), FxBuildHasher>,
     /// Why the session keeps its connection until it is reset.
     pin: Option<String>,
     /// `SET TRANSACTION` waits for its transaction; `true`: which has begun.
@@ -88,12 +92,14 @@ pub struct Pooled {
     ended: bool,
     /// There is no client: it is a reset that is followed.
     resets: bool,
+    /// The server is MariaDB, as far as is known.
+    mariadb: bool,
     /// Who the client is, for when it says that it is another.
     admitted: Option<Box<Admitted>>,
     /// It is saying that.
     entrance: Option<Box<Entrance>>,
-    /// The connection has been given another schema than the session's, in which a statement is to be prepared.
-    detour: bool,
+    /// The state that the connection is given for a statement to be prepared again in.
+    detour: Option<State>,
 }
 
 impl Pooled {
@@ -102,7 +108,8 @@ impl Pooled {
         let collation = Collations::of(version.as_bytes()).at_login(admitted.identity.collation);
         let state = State::begun(&admitted.schema, &collation);
         let machine = Self::begin(admitted.identity.clone(), admitted.lane, admitted.agreed, state);
-        Self { admitted: Some(Box::new(admitted.clone())), ..machine }
+        let mariadb = is_mariadb(version.as_bytes());
+        Self { admitted: Some(Box::new(admitted.clone())), mariadb, ..machine }
     }
 
     /// Follows the reset of a connection that nobody has.
@@ -126,7 +133,7 @@ impl Pooled {
             fingerprint: state.fingerprint(),
             state,
             statements: Statements::new(capabilities, StatementLimits::default()),
-            traits: HashMap::default(),
+            prepared: HashMap::default(),
             pin: None,
             next_transaction: None,
             past: Diagnostics::NONE,
@@ -147,9 +154,10 @@ impl Pooled {
             reset: false,
             ended: false,
             resets: false,
+            mariadb: false,
             admitted: None,
             entrance: None,
-            detour: false,
+            detour: None,
         }
     }
 
@@ -178,10 +186,16 @@ impl Pooled {
     /// The session is as it was when it began, but for the schema.
     fn begin_anew(&mut self) {
         let mut state = self.begun.clone();
+        if !self.mariadb
+            && let Some(collation) = Collations::Mysql8.get(MYSQL_COLLATION)
+        {
+            // MySQL takes the server's own character set then, MariaDB that of the login.
+            state = State::begun(b"", &collation);
+        }
         state.set_schema(self.state.schema());
         self.is_now(state);
         self.statements.clear();
-        self.traits.clear();
+        self.prepared.clear();
         (self.pin, self.next_transaction, self.transaction) = (None, None, None);
         self.status = StatusFlags::AUTOCOMMIT;
         (self.past, self.insert) = (Diagnostics::NONE, 0);
@@ -232,7 +246,7 @@ impl SessionMachine<Mysql> for Pooled {
 
     fn on_failed(&mut self, _: &Mysql) {
         self.statements.on_failed();
-        (self.step, self.detour) = (Step::None, false);
+        (self.step, self.detour) = (Step::None, None);
         self.problem = None;
         self.doing = Doing::default();
     }
@@ -245,6 +259,7 @@ impl SessionMachine<Mysql> for Pooled {
         if self.transcoder.upstream() != place.capabilities {
             self.transcoder = Transcoder::new(place.capabilities, self.capabilities);
         }
+        self.mariadb = is_mariadb(&place.version);
         self.place = Some(place);
     }
 
@@ -267,7 +282,6 @@ impl SessionMachine<Mysql> for Pooled {
     }
 
     fn answer(&mut self) -> Option<MysqlFrame> {
-        let bytes = self.answer.take()?;
-        Some(MysqlFrame::new(What::Reply { last: true }, bytes))
+        self.answer.take().map(reply)
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     Command, Mysql, MysqlFrame,
     frame::What,
     pooled::{
+        entrance::reply,
         state::{Difference, Replay, State, setup},
         statements::{Plan, PrepareReply, Setting, Statements},
     },
@@ -24,8 +25,6 @@ pub(super) enum Step {
     Schema,
     /// The session's variables are.
     Set,
-    /// Another schema is, for a statement that was prepared in it.
-    Detour(Box<[u8]>),
     /// A statement is being prepared; the first packet of the reply: was it seen, and what did it say.
     Statement(Option<Outcome>),
     /// The connection is being reset.
@@ -46,14 +45,11 @@ impl Pooled {
     /// What is to be done next for a request.
     pub(super) fn next_step(&mut self, request: &mut MysqlFrame) -> Ready<Mysql> {
         if let Some(problem) = self.problem.take() {
-            return Ready::Answer(Some(reply(problem)));
+            return Ready::Answer((!problem.is_empty()).then(|| reply(problem)));
         }
         let What::Command(command) = request.what else { return Ready::Send };
-        if std::mem::take(&mut self.detour) {
-            return self.send(command, request);
-        }
         let Some(place) = &mut self.place else { return Ready::Send };
-        match self.state.replay_on(&place.state) {
+        match self.detour.as_ref().unwrap_or(&self.state).replay_on(&place.state) {
             Replay::Fits => {}
             Replay::Unfit => {
                 return Ready::Answer(Some(reply(super::holds::unfit().packet(1))));
@@ -81,9 +77,9 @@ impl Pooled {
         if let (Some(command), Some(place)) = (command, &mut self.place)
             && Statements::concerns(command)
         {
-            let schema = place.state.schema();
-            let of = self.statements.statement(&request.bytes).map(|it| it.setting().schema.into());
-            let setting = Setting { schema, fingerprint: self.fingerprint };
+            let (schema, fingerprint) = (place.state.schema(), place.state.fingerprint());
+            let setting = Setting { schema, fingerprint };
+            let detour = self.detour.take();
             match self.statements.plan(&mut request.bytes, &setting, &mut place.prepared) {
                 Plan::Send => {}
                 Plan::First(packets) => {
@@ -92,16 +88,14 @@ impl Pooled {
                     let what = What::Command(Some(Command::StmtPrepare));
                     return Ready::First(MysqlFrame::new(what, packets));
                 }
-                // It means what it meant in the schema where the client has prepared it.
-                Plan::Refuse(problem) if problem.is_to_prepare_again() => {
-                    let of: Box<[u8]> = of.unwrap_or_default();
-                    if of.is_empty() || *of == *schema {
-                        return Ready::Answer(Some(reply(problem.packet(1))));
-                    }
-                    self.detour = true;
-                    self.step = Step::Detour(of.clone());
-                    self.transcoder.begin(Shape::Single, 1, self.status);
-                    return Ready::First(packet(Command::InitDb, &of));
+                // It means what it meant when the client has prepared it: the connection is made so for that, and back.
+                Plan::Refuse(problem) if problem.is_to_prepare_again() && detour.is_none() => {
+                    let id = self.statements.id_of(&request.bytes);
+                    self.detour = id.and_then(|id| self.prepared.get(&id)).map(|it| it.1.clone());
+                    return match self.detour {
+                        Some(_) => self.next_step(request),
+                        None => Ready::Answer(Some(reply(problem.packet(1)))),
+                    };
                 }
                 Plan::Refuse(problem) => return Ready::Answer(Some(reply(problem.packet(1)))),
                 Plan::Drop => return Ready::Answer(None),
@@ -136,18 +130,17 @@ impl Pooled {
                 place.prepared.clear();
                 return Hold::Release { reset: None };
             }
-            Step::Schema | Step::Set | Step::Detour(_) if failed => {
+            Step::Schema | Step::Set if failed => {
                 // What of it holds nobody knows: it is not to be used by others as it is.
                 self.reset = true;
             }
             Step::Schema => {
                 self.problem = None;
-                place.state.set_schema(self.state.schema());
+                place.state.set_schema(self.detour.as_ref().unwrap_or(&self.state).schema());
             }
-            Step::Detour(schema) => place.state.set_schema(&schema),
             Step::Set => {
                 self.problem = None;
-                let mut state = self.state.clone();
+                let mut state = self.detour.as_ref().unwrap_or(&self.state).clone();
                 state.set_schema(place.state.schema());
                 place.state = state;
             }
@@ -160,9 +153,7 @@ impl Pooled {
     /// Looks into the reply to what goes before the request.
     pub(super) fn look(&mut self, bytes: &mut BytesMut, error: bool) {
         match &mut self.step {
-            Step::Schema | Step::Set | Step::Detour(_) if error => {
-                self.problem = Some(bytes.clone())
-            }
+            Step::Schema | Step::Set if error => self.problem = Some(bytes.clone()),
             Step::Statement(seen @ None) => {
                 let Some(place) = &mut self.place else { return };
                 let body = bytes.get_mut(crate::wire::HEAD..).unwrap_or_default();
@@ -188,8 +179,4 @@ fn packet(command: Command, body: &[u8]) -> MysqlFrame {
     let mut bytes = BytesMut::new();
     put_packet(&mut bytes, 0, &text);
     MysqlFrame::new(What::Command(Some(command)), bytes)
-}
-
-fn reply(bytes: BytesMut) -> MysqlFrame {
-    MysqlFrame::new(What::Reply { last: true }, bytes)
 }

@@ -91,7 +91,7 @@ impl Pooled {
         let reply = self.statements.on_prepare_reply(body, &mut place.prepared);
         if let (PrepareReply::Pass, [0, a, b, c, d, ..]) = (reply, &*body) {
             let id = u32::from_le_bytes([*a, *b, *c, *d]);
-            self.traits.insert(id, self.doing.traits);
+            self.prepared.insert(id, (self.doing.traits, self.state.clone()));
         }
     }
 }
