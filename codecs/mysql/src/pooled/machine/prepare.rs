@@ -91,7 +91,8 @@ impl Pooled {
                 // It means what it meant when the client has prepared it: the connection is made so for that, and back.
                 Plan::Refuse(problem) if problem.is_to_prepare_again() && detour.is_none() => {
                     let id = self.statements.id_of(&request.bytes);
-                    self.detour = id.and_then(|id| self.prepared.get(&id)).map(|it| it.1.clone());
+                    let state = id.and_then(|id| self.prepared.get(&id)).map(|it| &it.1);
+                    self.detour = state.map(|state| self.state.reading_as(state));
                     return match self.detour {
                         Some(_) => self.next_step(request),
                         None => Ready::Answer(Some(reply(problem.packet(1)))),

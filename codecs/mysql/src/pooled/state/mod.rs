@@ -127,6 +127,17 @@ impl State {
         }
     }
 
+    /// This state, but for what says what a text means, which is as in another: the schema, and what the
+    /// [fingerprint](Self::fingerprint) is of. To set it disturbs no transaction.
+    #[must_use]
+    pub fn reading_as(&self, other: &Self) -> Self {
+        let mut state = self.clone();
+        state.set_schema(other.schema());
+        state.edit(|parts| parts.charset = other.parts.charset.clone());
+        state.put("sql_mode", other.variable("sql_mode"));
+        state
+    }
+
     fn edit(&mut self, edit: impl FnOnce(&mut Parts)) {
         let parts = Arc::make_mut(&mut self.parts);
         edit(parts);

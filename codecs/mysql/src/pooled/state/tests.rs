@@ -479,6 +479,27 @@ fn fingerprints() {
 }
 
 #[test]
+fn a_text_is_read_as_elsewhere_and_transactions_go_on() {
+    let state = |variables: &[(&'static str, &str)], schema: &[u8]| {
+        let mut state = session();
+        let text = variables
+            .iter()
+            .map(|(name, _)| Assignment { name: name.as_bytes(), value: Literal::Other });
+        state.follow_set(Changes::new(&told(variables)), text).expect("it is told");
+        state.set_schema(schema);
+        state
+    };
+    let now = state(&[("autocommit", "OFF"), ("sql_mode", "ANSI")], b"here");
+    let then = state(&[("autocommit", "ON"), ("character_set_client", "latin1")], b"there");
+    let both = now.reading_as(&then);
+    assert_eq!(both.fingerprint(), then.fingerprint());
+    assert_eq!((both.schema(), both.charset()), (&b"there"[..], &b"latin1"[..]));
+    assert_eq!(both.variable("sql_mode"), None);
+    // To set it would end the transaction that is open.
+    assert_eq!(both.variable("autocommit"), Some(&b"OFF"[..]));
+}
+
+#[test]
 fn what_switches_tracking_on() {
     assert!(setup(b"8.0.33").ends_with("@@session.session_track_gtids='OWN_GTID'"));
     assert!(!setup(b"11.4.5-MariaDB-log").contains("gtids"));
