@@ -119,6 +119,8 @@ impl<P: Sessioned> Sessions<P> {
             Hold::Linger => {
                 (session.holds, session.tied) = (false, false);
                 session.lingers = Some(self.worker.now() + LINGER);
+                // It has an end to watch for.
+                client.wake();
             }
             Hold::Release { reset } if dedicated => {
                 session.holds = false;

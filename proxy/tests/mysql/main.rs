@@ -1,4 +1,4 @@
-//! MySQL across the proxy, in transparent mode, in one process.
+//! MySQL across the proxy, in one process: in transparent mode, but for [`pooled`].
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -6,6 +6,7 @@ mod ends;
 mod firewall;
 mod passes;
 mod peers;
+mod pooled;
 mod watch;
 
 use std::net::SocketAddr;

@@ -176,17 +176,17 @@ async fn serve(talk: &mut Talk, seen: &Seen) -> Option<()> {
 }
 
 /// One side of a connection.
-struct Talk {
+pub struct Talk {
     stream: TcpStream,
     input: BytesMut,
 }
 
 impl Talk {
-    fn new(stream: TcpStream) -> Self {
+    pub fn new(stream: TcpStream) -> Self {
         Self { stream, input: BytesMut::new() }
     }
 
-    async fn send(&mut self, seq: u8, body: &[u8]) -> Option<()> {
+    pub async fn send(&mut self, seq: u8, body: &[u8]) -> Option<()> {
         let mut out = BytesMut::new();
         put_packet(&mut out, seq, body);
         self.stream.write_all(&out).await.ok()
@@ -204,7 +204,7 @@ impl Talk {
         self.send(seq, &body).await
     }
 
-    async fn error(&mut self, seq: u8, number: u16, state: &str) -> Option<()> {
+    pub async fn error(&mut self, seq: u8, number: u16, state: &str) -> Option<()> {
         let mut body = vec![0xff];
         body.extend(number.to_le_bytes());
         body.extend(format!("#{state}no").bytes());
@@ -212,7 +212,7 @@ impl Talk {
     }
 
     /// The next packet, put together, and the number of its last part; `None`: the connection is closed.
-    async fn receive(&mut self) -> Option<(u8, Vec<u8>)> {
+    pub async fn receive(&mut self) -> Option<(u8, Vec<u8>)> {
         let mut body = Vec::new();
         loop {
             let head = self.head().await?;

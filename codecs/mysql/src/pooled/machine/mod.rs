@@ -285,3 +285,6 @@ impl SessionMachine<Mysql> for Pooled {
         self.answer.take().map(reply)
     }
 }
+
+#[cfg(test)]
+mod tests;

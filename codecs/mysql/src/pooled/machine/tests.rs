@@ -1,0 +1,255 @@
+use bytes::BytesMut;
+use wiremesh::{
+    Limits, Peer,
+    correlation::{Attachment, Hold, Ready, SessionMachine},
+};
+
+use super::*;
+use crate::{reply::ErrPacket, wire::put_packet};
+
+const AGREED: Capabilities = Capabilities(
+    Capabilities::PROTOCOL_41.0 | Capabilities::SESSION_TRACK.0 | Capabilities::DEPRECATE_EOF.0,
+);
+
+/// A client in a schema, with a machine that follows it.
+struct Talk {
+    mysql: Mysql,
+    machine: Pooled,
+}
+
+impl Talk {
+    fn new(schema: &[u8]) -> Self {
+        let mut state = State::set_up(b"");
+        state.set_schema(schema);
+        let machine = Pooled::begin(Arc::default(), Lane::default(), AGREED, state);
+        Self { mysql: Mysql::default(), machine }
+    }
+
+    /// The client sends this command.
+    fn says(&mut self, command: Command, body: &[u8]) -> (Attachment, MysqlFrame) {
+        let mut input = command_of(command, body);
+        let (limits, mysql) = (Limits::default(), &self.mysql);
+        let taken = self.machine.take(mysql, Peer::Client, &mut (), &limits, &mut input);
+        let frame = taken.expect("it is right").expect("it is whole");
+        assert!(input.is_empty());
+        (self.machine.on_request(mysql, &frame), frame)
+    }
+
+    /// The client is lent a connection that is as new.
+    fn lend(&mut self, bare: bool) {
+        self.machine.attach(Place::new(AGREED, b"8.0.33", 7, true, bare));
+    }
+
+    /// What goes first: command and text.
+    fn first(&mut self, request: &mut MysqlFrame) -> Option<(Command, String)> {
+        match self.machine.prepare(&self.mysql, request) {
+            Ready::Send => None,
+            Ready::First(frame) => Some(command_in(&frame)),
+            Ready::Answer(_) => panic!("an answer"),
+        }
+    }
+
+    /// The server answers by this packet.
+    fn hears(&mut self, body: &[u8]) -> Hold<Mysql> {
+        let mut input = BytesMut::new();
+        put_packet(&mut input, 1, body);
+        let (limits, mysql) = (Limits::default(), &self.mysql);
+        let taken = self.machine.take(mysql, Peer::Upstream, &mut (), &limits, &mut input);
+        let frame = taken.expect("it is right").expect("it is whole");
+        assert!(input.is_empty());
+        self.machine.on_reply(mysql, &frame)
+    }
+
+    /// A query on the connection that it has or, as new, is lent; answered so.
+    fn asks(&mut self, text: &str, answer: &[u8]) -> Hold<Mysql> {
+        let (attachment, mut frame) = self.says(Command::Query, text.as_bytes());
+        assert_eq!(attachment, Attachment::Upstream, "{text}");
+        if self.machine.place.is_none() {
+            self.lend(self.machine.state.schema().is_empty());
+        }
+        while let Some((command, text)) = self.first(&mut frame) {
+            assert!(matches!(self.hears(&ok(0, 0, b"")), Hold::Prepared), "{command:?} {text}");
+        }
+        self.hears(answer)
+    }
+
+    /// The number of the error that the proxy itself answers by.
+    fn told(&mut self) -> u16 {
+        let answer = self.machine.answer().expect("there is an answer");
+        ErrPacket::parse(&answer.bytes()[4..]).expect("it is an error").number
+    }
+}
+
+fn command_of(command: Command, body: &[u8]) -> BytesMut {
+    let mut packet = BytesMut::new();
+    put_packet(&mut packet, 0, &[&[command as u8], body].concat());
+    packet
+}
+
+fn command_in(frame: &MysqlFrame) -> (Command, String) {
+    let command = Command::of(frame.bytes()[4]).expect("it is known");
+    (command, String::from_utf8_lossy(&frame.bytes()[5..]).into_owned())
+}
+
+/// An OK with this id, these warnings, and these changes.
+fn ok(id: u8, warnings: u8, changes: &[u8]) -> Vec<u8> {
+    let status = if changes.is_empty() { 2 } else { 2 | StatusFlags::STATE_CHANGED.0 };
+    let [low, high] = status.to_le_bytes();
+    let mut body = vec![0, 0, id, low, high, warnings, 0];
+    if !changes.is_empty() {
+        body.extend([0, u8::try_from(changes.len()).expect("they are few")]);
+        body.extend(changes);
+    }
+    body
+}
+
+fn error(number: u16) -> Vec<u8> {
+    [&[0xff][..], &number.to_le_bytes(), b"#42000no"].concat()
+}
+
+fn reset_in(hold: Hold<Mysql>) -> Option<Command> {
+    match hold {
+        Hold::Release { reset } => reset.map(|frame| command_in(&frame).0),
+        _ => panic!("it is not released"),
+    }
+}
+
+const CHANGED: &[u8] = b"\x02\x011";
+const IN_SHOP: &[u8] = b"\x01\x05\x04shop\x02\x011";
+
+#[test]
+fn what_leaves_nothing_behind_is_released() {
+    let mut talk = Talk::new(b"");
+    assert_eq!(reset_in(talk.asks("delete from a", &ok(0, 0, b""))), None);
+    talk.machine.detach();
+    let (attachment, _) = talk.says(Command::Quit, b"");
+    assert_eq!(attachment, Attachment::Quit);
+}
+
+#[test]
+fn what_nobody_explains_holds_until_it_is_reset() {
+    for text in ["set @a = 1", "call p()", "select f()"] {
+        let mut talk = Talk::new(b"");
+        assert!(matches!(talk.asks(text, &ok(0, 0, CHANGED)), Hold::Held), "{text}");
+        assert!(talk.machine.pin().is_some());
+        assert!(matches!(talk.asks("delete from a", &ok(0, 0, b"")), Hold::Held), "{text}");
+        let (attachment, _) = talk.says(Command::ResetConnection, b"");
+        assert_eq!(attachment, Attachment::Reset);
+        assert_eq!(talk.machine.answer().expect("an OK").bytes()[4], 0);
+        let hold = talk.machine.let_go(&talk.mysql);
+        assert_eq!(reset_in(hold), Some(Command::ResetConnection));
+        talk.machine.detach();
+        assert_eq!(talk.machine.pin(), None);
+        assert_eq!(reset_in(talk.asks("delete from a", &ok(0, 0, b""))), None);
+    }
+    // Of another text the server's notice alone is enough.
+    let mut talk = Talk::new(b"");
+    assert!(matches!(talk.asks("delete from a", &ok(0, 0, CHANGED)), Hold::Held));
+}
+
+#[test]
+fn a_schema_and_variables_are_made_anew_elsewhere() {
+    let mut talk = Talk::new(b"here");
+    assert_eq!(reset_in(talk.asks("use shop", &ok(0, 0, IN_SHOP))), None);
+    let zone = b"\x00\x11\x09time_zone\x06+05:00\x02\x011";
+    assert_eq!(reset_in(talk.asks("set time_zone = '+05:00'", &ok(0, 0, zone))), None);
+    talk.machine.detach();
+    let (_, mut frame) = talk.says(Command::Query, b"select 1");
+    talk.lend(false);
+    assert_eq!(talk.first(&mut frame), Some((Command::InitDb, "shop".into())));
+    assert!(matches!(talk.hears(&ok(0, 0, IN_SHOP)), Hold::Prepared));
+    let (command, set) = talk.first(&mut frame).expect("it is not all");
+    assert_eq!(command, Command::Query);
+    assert!(set.contains("time_zone") && set.contains("'+05:00'"), "{set}");
+    assert!(matches!(talk.hears(&ok(0, 0, zone)), Hold::Prepared));
+    assert_eq!(talk.first(&mut frame), None);
+}
+
+#[test]
+fn a_schema_that_there_is_not_is_told_as_the_server_tells_it() {
+    let mut talk = Talk::new(b"nowhere");
+    let (_, mut frame) = talk.says(Command::Query, b"select 1");
+    talk.lend(false);
+    assert_eq!(talk.first(&mut frame), Some((Command::InitDb, "nowhere".into())));
+    assert!(matches!(talk.hears(&error(1049)), Hold::Prepared));
+    let Ready::Answer(Some(answer)) = talk.machine.prepare(&talk.mysql, &mut frame) else {
+        panic!("no answer")
+    };
+    assert_eq!(answer.error().map(|error| error.number), Some(1049));
+    let hold = talk.machine.let_go(&talk.mysql);
+    assert_eq!(reset_in(hold), Some(Command::ResetConnection));
+}
+
+#[test]
+fn what_may_be_asked_next_keeps_it_for_a_while() {
+    for (text, answer, question) in [
+        ("insert into a values ()", ok(7, 0, b""), "select last_insert_id()"),
+        ("delete from a", ok(0, 1, b""), "show warnings"),
+        ("delete from b", error(1146), "show errors"),
+    ] {
+        let mut talk = Talk::new(b"");
+        assert!(matches!(talk.asks(text, &answer), Hold::Linger), "{text}");
+        let (attachment, _) = talk.says(Command::Query, question.as_bytes());
+        assert_eq!(attachment, Attachment::Upstream, "{question}");
+        talk.machine.on_failed(&talk.mysql);
+        // After an error nobody knows what is on it.
+        let reset = (answer[0] == 0xff).then_some(Command::ResetConnection);
+        assert_eq!(reset_in(talk.machine.let_go(&talk.mysql)), reset, "{text}");
+        talk.machine.detach();
+        let (attachment, _) = talk.says(Command::Query, question.as_bytes());
+        assert_eq!(attachment, Attachment::Answered, "{question}");
+        assert_eq!(talk.told(), 1105);
+    }
+}
+
+#[test]
+fn transactions_hold() {
+    let mut begun = ok(0, 0, b"");
+    begun[3] |= 1;
+    let mut talk = Talk::new(b"");
+    assert!(matches!(talk.asks("begin", &begun), Hold::Held));
+    // An error does not say whether it goes on.
+    assert!(matches!(talk.asks("delete from b", &error(1205)), Hold::Held));
+    let hold = talk.asks("commit", &ok(0, 0, b""));
+    assert_eq!(reset_in(hold), Some(Command::ResetConnection));
+}
+
+#[test]
+fn a_connection_for_sessions_without_a_schema_that_has_one_is_for_nobody() {
+    let mut talk = Talk::new(b"");
+    let lane = talk.machine.lane();
+    assert!(matches!(talk.asks("use shop", &ok(0, 0, IN_SHOP)), Hold::Close));
+    assert_ne!(talk.machine.lane(), lane);
+}
+
+#[test]
+fn a_reset_ends_when_it_is_set_up_again() {
+    let mysql = Mysql::default();
+    let mut talk = Talk { mysql, machine: Pooled::for_reset() };
+    talk.lend(false);
+    let what = What::Command(Some(Command::ResetConnection));
+    let reset = MysqlFrame::new(what, crate::handshake::reset_connection());
+    assert_eq!(talk.machine.on_request(&talk.mysql, &reset), Attachment::Upstream);
+    let Hold::Answer(set) = talk.hears(&ok(0, 0, b"")) else { panic!("it is not set up") };
+    let (command, text) = command_in(&set);
+    assert!(command == Command::Query && text.contains("session_track"), "{text}");
+    assert_eq!(reset_in(talk.hears(&ok(0, 0, CHANGED))), None);
+    // A server that will not is left.
+    let mut talk = Talk { mysql: Mysql::default(), machine: Pooled::for_reset() };
+    talk.lend(false);
+    talk.machine.on_request(&talk.mysql, &reset);
+    assert!(matches!(talk.hears(&error(1047)), Hold::Close));
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let mut talk = Talk::new(b"");
+    for (command, body, number) in [
+        (Command::ProcessKill, &b"\x07\0\0\0"[..], 1235),
+        (Command::BinlogDump, b"\x04\0\0\0\0\0\x01\0\0\0", 1235),
+        (Command::StmtExecute, b"\x09\0\0\0\0\x01\0\0\0", 1243),
+    ] {
+        let (attachment, _) = talk.says(command, body);
+        assert_eq!((attachment, talk.told()), (Attachment::Answered, number), "{command:?}");
+    }
+}

@@ -1,0 +1,268 @@
+//! Pooled mode: clients share the proxy's own connections.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU8, Ordering::Relaxed},
+};
+
+use tokio::net::{TcpListener, TcpStream};
+use wiremesh_mysql::{Capabilities, Command};
+use wiremesh_proxy::{config::Config, server::Handle};
+
+use crate::{
+    common::{address, block_on, eventually, secs, start, thread::ServerThread},
+    mysql,
+    peers::Talk,
+};
+
+const CAPS: u64 = Capabilities::PROTOCOL_41.0
+    | Capabilities::TRANSACTIONS.0
+    | Capabilities::SECURE_CONNECTION.0
+    | Capabilities::CONNECT_WITH_DB.0
+    | Capabilities::PLUGIN_AUTH.0
+    | Capabilities::MULTI_RESULTS.0
+    | Capabilities::PS_MULTI_RESULTS.0
+    | Capabilities::SESSION_TRACK.0
+    | Capabilities::DEPRECATE_EOF.0;
+
+/// A server that answers everything by OK, with the connection's number as the rows that were changed, and tells what
+/// changes: `use X`, and whatever begins with `set @`. `insert` makes an id. The schema `gone` costs the connection.
+struct Server {
+    thread: ServerThread,
+    /// What was asked, after the connection's number.
+    said: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    fn start() -> Self {
+        let said = Arc::default();
+        let thread = ServerThread::start("127.0.0.1:0".parse().expect("an address"), {
+            let said = Arc::clone(&said);
+            move |listener| accept(listener, said)
+        });
+        Self { thread, said }
+    }
+
+    /// What was asked but for what sets a connection up.
+    fn said(&self) -> Vec<String> {
+        self.said.lock().expect("not poisoned").clone()
+    }
+}
+
+async fn accept(listener: TcpListener, said: Arc<Mutex<Vec<String>>>) {
+    let numbers = AtomicU8::new(1);
+    loop {
+        let (stream, _) = listener.accept().await.expect("accept");
+        let (said, number) = (said.clone(), numbers.fetch_add(1, Relaxed));
+        tokio::task::spawn_local(async move {
+            let mut talk = Talk::new(stream);
+            // A proxy that has gone is no failure of the server's.
+            if greet(&mut talk).await.is_some() {
+                while serve(&mut talk, number, &said).await.is_some() {}
+            }
+        });
+    }
+}
+
+async fn greet(talk: &mut Talk) -> Option<()> {
+    let caps = CAPS.to_le_bytes();
+    let mut greeting = b"\x0a8.0.33\0\x07\0\0\0saltsalt\0".to_vec();
+    greeting.extend([caps[0], caps[1], 45, 2, 0, caps[2], caps[3], 21]);
+    greeting.extend([0; 10]);
+    greeting.extend(b"moresaltmore\0mysql_native_password\0");
+    talk.send(0, &greeting).await?;
+    let (seq, _) = talk.receive().await?;
+    talk.send(seq + 1, &[0, 0, 0, 2, 0, 0, 0]).await
+}
+
+async fn serve(talk: &mut Talk, number: u8, said: &Mutex<Vec<String>>) -> Option<()> {
+    let (_, asked) = talk.receive().await?;
+    let text = String::from_utf8_lossy(&asked[1..]).into_owned();
+    let command = Command::of(asked[0]).expect("it is known");
+    let schema = match command {
+        Command::InitDb => Some(&*text),
+        _ => text.strip_prefix("use "),
+    };
+    if command == Command::Quit || schema == Some("gone") {
+        return None;
+    }
+    if !text.starts_with("SET NAMES") {
+        said.lock().expect("not poisoned").push(format!("{number} {} {text}", command.name()));
+    }
+    let mut changes = Vec::new();
+    if let Some(schema) = schema {
+        let len = u8::try_from(schema.len()).expect("it is short");
+        changes.extend([1, len + 1, len]);
+        changes.extend(schema.as_bytes());
+    }
+    if schema.is_some() || text.starts_with("set @") {
+        changes.extend(b"\x02\x011");
+    }
+    let id = if text.starts_with("insert") { 7 } else { 0 };
+    let mut ok = vec![0, number, id, 2, if changes.is_empty() { 0 } else { 0x40 }, 0, 0];
+    if !changes.is_empty() {
+        ok.extend([0, u8::try_from(changes.len()).expect("they are few")]);
+        ok.extend(changes);
+    }
+    talk.send(1, &ok).await
+}
+
+struct Client(Talk);
+
+impl Client {
+    async fn connect(proxy: &Handle) -> Self {
+        let stream = TcpStream::connect(address(proxy)).await.expect("connect");
+        stream.set_nodelay(true).expect("nodelay");
+        let mut talk = Talk::new(stream);
+        talk.receive().await.expect("a greeting");
+        let caps = Capabilities::PROTOCOL_41.0
+            | Capabilities::SECURE_CONNECTION.0
+            | Capabilities::PLUGIN_AUTH.0;
+        let mut login = caps.to_le_bytes()[..4].to_vec();
+        login.extend([0, 0, 0, 1, 45]);
+        login.extend([0; 23]);
+        login.extend(b"joe\0\0mysql_native_password\0");
+        talk.send(1, &login).await.expect("connected");
+        let (seq, answer) = talk.receive().await.expect("an answer");
+        assert_eq!((seq, answer[0]), (2, 0), "{answer:?}");
+        Self(talk)
+    }
+
+    /// The number of the upstream connection that has answered, or that of the error.
+    async fn ask(&mut self, text: &str) -> Result<u8, u16> {
+        self.command(Command::Query, text).await
+    }
+
+    async fn command(&mut self, command: Command, text: &str) -> Result<u8, u16> {
+        let said = [&[command as u8], text.as_bytes()].concat();
+        self.0.send(0, &said).await.expect("connected");
+        let (seq, answer) = self.0.receive().await.expect("an answer");
+        assert_eq!(seq, 1);
+        match answer[0] {
+            0 => Ok(answer[1]),
+            _ => Err(u16::from_le_bytes([answer[1], answer[2]])),
+        }
+    }
+}
+
+/// A proxy with so many connections for all clients.
+fn pooled(server: &Server, connections: usize) -> Config {
+    let mut config = mysql(&[server.thread.address]);
+    let listener = &mut config.listeners[0];
+    let options = [("mode".to_owned(), "pooled".to_owned())];
+    listener.options.insert("mysql".into(), options.into());
+    let user = "{ name: joe, password: '', plugin: mysql_native_password }";
+    listener.users = vec![serde_saphyr::from_str(user).expect("a user")];
+    config.clusters[0].max_connections = connections;
+    config.clusters[0].connect_timeout = secs(10);
+    config
+}
+
+#[test]
+fn clients_share_a_connection() {
+    let server = Server::start();
+    let proxy = start(pooled(&server, 1));
+    block_on(async {
+        let mut clients = Vec::new();
+        for _ in 0..10 {
+            clients.push(Client::connect(&proxy).await);
+        }
+        for round in 0..3 {
+            for client in &mut clients {
+                assert_eq!(client.ask(&format!("delete from a{round}")).await, Ok(1));
+            }
+        }
+    });
+    assert_eq!(server.said().len(), 30);
+}
+
+#[test]
+fn a_session_is_made_anew_where_its_requests_go() {
+    let server = Server::start();
+    let proxy = start(pooled(&server, 1));
+    block_on(async {
+        let (mut one, mut other) = (Client::connect(&proxy).await, Client::connect(&proxy).await);
+        // Each takes a connection along that had no schema.
+        assert_eq!(one.ask("use one").await, Ok(1));
+        assert_eq!(other.ask("use other").await, Ok(2));
+        assert_eq!(one.ask("delete from a").await, Ok(3));
+        assert_eq!(one.ask("delete from b").await, Ok(3));
+        assert_eq!(other.ask("delete from c").await, Ok(3));
+    });
+    let said = [
+        "1 COM_QUERY use one",
+        "2 COM_QUERY use other",
+        "3 COM_INIT_DB one",
+        "3 COM_QUERY delete from a",
+        "3 COM_QUERY delete from b",
+        "3 COM_INIT_DB other",
+        "3 COM_QUERY delete from c",
+    ];
+    assert_eq!(server.said(), said);
+}
+
+#[test]
+fn what_pins_holds_until_it_is_reset_or_the_client_leaves() {
+    let server = Server::start();
+    let proxy = start(pooled(&server, 1));
+    block_on(async {
+        let (mut one, mut other) = (Client::connect(&proxy).await, Client::connect(&proxy).await);
+        assert_eq!(one.ask("set @a = 1").await, Ok(1));
+        // The other waits, and is served when the first lets go.
+        let waits = tokio::task::spawn_local(async move {
+            assert_eq!(other.ask("delete from a").await, Ok(1));
+            assert_eq!(other.ask("set @b = 1").await, Ok(1));
+            other
+        });
+        assert_eq!(one.ask("delete from b").await, Ok(1));
+        assert_eq!(one.command(Command::ResetConnection, "").await, Ok(0));
+        let other = waits.await.expect("it was served");
+        let waits = tokio::task::spawn_local(async move {
+            let answer = one.ask("delete from c").await;
+            (one, answer)
+        });
+        drop(other);
+        let (_one, answer) = waits.await.expect("it was served");
+        assert_eq!(answer, Ok(2), "of a client that left nobody gets the connection");
+    });
+    let said = [
+        "1 COM_QUERY set @a = 1",
+        "1 COM_QUERY delete from b",
+        "1 COM_RESET_CONNECTION ",
+        "1 COM_QUERY delete from a",
+        "1 COM_QUERY set @b = 1",
+        "2 COM_QUERY delete from c",
+    ];
+    assert_eq!(server.said(), said);
+}
+
+#[test]
+fn what_only_a_connection_knows_is_asked_there_or_not_at_all() {
+    let server = Server::start();
+    let proxy = start(pooled(&server, 1));
+    block_on(async {
+        let (mut one, mut other) = (Client::connect(&proxy).await, Client::connect(&proxy).await);
+        assert_eq!(one.ask("insert into a values ()").await, Ok(1));
+        // It lingers, and then it is for others.
+        assert_eq!(other.ask("delete from a").await, Ok(1));
+        assert_eq!(one.ask("select last_insert_id()").await, Err(1105));
+        assert_eq!(one.ask("delete from b").await, Ok(1));
+    });
+    assert!(!server.said().iter().any(|said| said.contains("last_insert_id")));
+}
+
+#[test]
+fn a_connection_that_is_lost_before_the_request_was_sent_is_told_of() {
+    let server = Server::start();
+    let proxy = start(pooled(&server, 2));
+    block_on(async {
+        let mut client = Client::connect(&proxy).await;
+        assert_eq!(client.ask("use one").await, Ok(1));
+        assert_eq!(client.ask("delete from a").await, Ok(2));
+        // The server leaves at this one: the session has no state there, and goes on.
+        assert_eq!(client.command(Command::InitDb, "gone").await, Err(1158));
+        assert_eq!(client.ask("delete from b").await, Ok(3));
+        let totals = || proxy.metrics().snapshot();
+        eventually("it is counted", || totals().status(wiremesh::Status::Unavailable) == 1).await;
+    });
+}
