@@ -33,7 +33,7 @@ impl Pooled {
         let characteristics = &mut self.characteristics;
         let set = doing.set.as_deref();
         let mut next = state.clone();
-        let taken = self.transcoder.take(input, &mut |told| match told {
+        let mut listen = |told: Told<'_>| match told {
             Told::State(changes) if !step => {
                 for change in changes.clone().flatten() {
                     match change {
@@ -50,7 +50,18 @@ impl Pooled {
             }
             Told::Ok(ok) => news.insert |= ok.insert_id != 0,
             Told::State(_) => {}
-        })?;
+        };
+        let mut taken: Option<BytesMut> = None;
+        while let Some(more) = self.transcoder.take(input, &mut listen)? {
+            match &mut taken {
+                None => taken = Some(more),
+                Some(bytes) => bytes.extend_from_slice(&more),
+            }
+            // What the server has not said comes with what it has: nobody asks where nothing has come.
+            if !input.is_empty() || self.transcoder.is_done() {
+                break;
+            }
+        }
         let Some(mut bytes) = taken else { return Ok(None) };
         if news.pin.is_some() {
             self.doing.pin = news.pin;

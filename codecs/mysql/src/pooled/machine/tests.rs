@@ -242,6 +242,28 @@ fn a_reset_ends_when_it_is_set_up_again() {
 }
 
 #[test]
+fn what_the_server_does_not_say_comes_with_the_last_that_it_says() {
+    let mut talk = Talk::new(b"");
+    let agreed = Capabilities::PROTOCOL_41;
+    talk.machine = Pooled::begin(Arc::default(), Lane::default(), agreed, State::set_up(b""));
+    let (_, mut frame) = talk.says(Command::StmtPrepare, b"select ?");
+    talk.lend(true);
+    assert_eq!(talk.first(&mut frame), None);
+    let mut input = BytesMut::new();
+    put_packet(&mut input, 1, &[0, 7, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]);
+    put_packet(&mut input, 2, b"\x03def\0\0\0\x01?\0\x0c\x3f\0\0\0\0\0\x06\x80\0\0\0\0");
+    let (limits, mysql) = (Limits::default(), &talk.mysql);
+    let taken = talk.machine.take(mysql, Peer::Upstream, &mut (), &limits, &mut input);
+    let frame = taken.expect("it is right").expect("it is there");
+    assert!(input.is_empty());
+    // A client that waits for an EOF behind the parameters is given one.
+    let mut eof = BytesMut::new();
+    put_packet(&mut eof, 3, &[0xfe, 0, 0, 2, 0]);
+    assert!(frame.bytes().ends_with(&eof), "{frame:?}");
+    assert_eq!(reset_in(talk.machine.on_reply(mysql, &frame)), None);
+}
+
+#[test]
 fn what_cannot_be_is_refused() {
     let mut talk = Talk::new(b"");
     for (command, body, number) in [
