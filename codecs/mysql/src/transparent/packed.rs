@@ -175,6 +175,9 @@ impl Transparent {
     fn unpack_reply(&mut self, layer: &mut Layer, input: &[u8]) -> Result<usize, DecodeError> {
         let (mut at, mut plain) = (0_usize, BytesMut::new());
         loop {
+            if self.lost {
+                return Ok(input.len());
+            }
             let rest = input.get(at..).unwrap_or_default();
             let Some(len) = layer.upstream.part(rest) else { return Ok(at) };
             let mut part = BytesMut::from(rest.get(..len).unwrap_or_default());

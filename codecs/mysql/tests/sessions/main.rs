@@ -48,3 +48,16 @@ proptest! {
         hostile::survive(&data);
     }
 }
+
+/// Two commands in one compressed frame: what comes after them passes unread, and in whichever pieces.
+#[test]
+fn what_cannot_be_followed_passes_in_any_pieces() {
+    let mut data = vec![3, 1 << 7];
+    let two_pings = [10, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 14, 1, 0, 0, 0, 14];
+    data.push(u8::try_from(two_pings.len()).unwrap() << 1);
+    data.extend(two_pings);
+    let unpackable = [8, 0, 0, 1, 255, 255, 255, 1, 2, 3, 4, 5, 6, 7, 8];
+    data.push(u8::try_from(unpackable.len()).unwrap() << 1 | 1);
+    data.extend(unpackable);
+    hostile::survive(&data);
+}
