@@ -39,7 +39,7 @@ pub struct Credentials {
 }
 
 /// A password, or what is as good as one. Never shown, and gone from memory when dropped.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, Eq)]
 pub struct Password(Zeroizing<Vec<u8>>);
 
 impl Password {
@@ -56,6 +56,14 @@ impl Password {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// Takes a time that does not tell where two of one length differ.
+impl PartialEq for Password {
+    fn eq(&self, other: &Self) -> bool {
+        let differ = self.0.iter().zip(other.0.iter()).fold(0, |differ, (a, b)| differ | a ^ b);
+        self.0.len() == other.0.len() && differ == 0
     }
 }
 
@@ -92,5 +100,7 @@ mod tests {
         }
         assert!(Password::new("").is_empty() && !upstream.password.is_empty());
         assert_eq!(upstream.password.bytes(), b"upstream-pw");
+        let same = |password| upstream.password == Password::new(password);
+        assert!(same("upstream-pw") && !same("upstream-pW") && !same("upstream-p") && !same(""));
     }
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{
-    AuthError, Channel, ED25519_SALT, NativeKey, Plugin, PublicKey, SALT, Secret, ed25519, sha2,
-};
+use wiremesh::Password;
+
+use super::rsa::with_nul;
+use super::{AuthError, Channel, ED25519_SALT, NativeKey, Plugin, PublicKey, SALT, ed25519, sha2};
 
 /// Where a client has the server's RSA key from.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +23,7 @@ pub enum KeySource {
 #[derive(Debug)]
 pub struct ClientAuth {
     plugin: Plugin,
-    password: Secret,
+    password: Password,
     salt: Vec<u8>,
     channel: Channel,
     keys: KeySource,
@@ -56,7 +57,7 @@ impl ClientAuth {
     /// an open channel.
     pub fn start(
         plugin: Plugin,
-        password: &Secret,
+        password: &Password,
         salt: &[u8],
         channel: Channel,
         keys: &KeySource,
@@ -136,7 +137,7 @@ impl ClientAuth {
     }
 
     fn clear(&self) -> Vec<u8> {
-        self.password.with_nul().bytes().to_vec()
+        with_nul(&self.password).bytes().to_vec()
     }
 }
 

@@ -18,7 +18,6 @@ mod ed25519;
 mod hash;
 mod native;
 mod rsa;
-mod secret;
 mod server;
 mod sha2;
 mod verifier;
@@ -33,7 +32,6 @@ pub use self::native::{NativeHash, NativeKey};
 #[cfg(test)]
 pub(crate) use self::rsa::tests::key as test_key;
 pub use self::rsa::{PrivateKey, PublicKey};
-pub use self::secret::Secret;
 pub use self::server::{Learnt, ServerAuth, Verdict};
 pub use self::sha2::FastDigest;
 pub use self::verifier::Verifier;

@@ -9,9 +9,10 @@ use aws_lc_rs::rsa::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use wiremesh::Password;
 use zeroize::Zeroizing;
 
-use super::{AuthError, Secret};
+use super::AuthError;
 
 /// A server's public key.
 pub struct PublicKey(OaepPublicEncryptingKey);
@@ -37,8 +38,8 @@ impl PublicKey {
     ///
     /// # Errors
     /// [`AuthError::TooLong`] where the password does not fit into the key.
-    pub fn encrypt(&self, password: &Secret, salt: &[u8]) -> Result<Vec<u8>, AuthError> {
-        let plain = masked(password.with_nul().bytes(), salt);
+    pub fn encrypt(&self, password: &Password, salt: &[u8]) -> Result<Vec<u8>, AuthError> {
+        let plain = masked(with_nul(password).bytes(), salt);
         let room = self.0.max_plaintext_size(&OAEP_SHA1_MGF1SHA1);
         if plain.bytes().len() > room {
             return Err(AuthError::TooLong(room.saturating_sub(1)));
@@ -99,11 +100,11 @@ impl PrivateKey {
     }
 
     /// The password that a client encrypted; `None` where it did not. That must not be told apart from a wrong password.
-    pub fn decrypt(&self, cipher: &[u8], salt: &[u8]) -> Option<Secret> {
+    pub fn decrypt(&self, cipher: &[u8], salt: &[u8]) -> Option<Password> {
         let mut plain = Zeroizing::new(vec![0; self.key.min_output_size()]);
         let plain = self.key.decrypt(&OAEP_SHA1_MGF1SHA1, cipher, &mut plain, None).ok()?;
         let plain = masked(plain, salt);
-        plain.bytes().strip_suffix(&[0]).map(Secret::new)
+        plain.bytes().strip_suffix(&[0]).map(Password::new)
     }
 }
 
@@ -113,9 +114,17 @@ impl fmt::Debug for PrivateKey {
     }
 }
 
-fn masked(bytes: &[u8], salt: &[u8]) -> Secret {
+/// The bytes and a NUL, as plugins send a password.
+pub(super) fn with_nul(password: &Password) -> Password {
+    let mut bytes = Vec::with_capacity(password.bytes().len().saturating_add(1));
+    bytes.extend_from_slice(password.bytes());
+    bytes.push(0);
+    Password::new(bytes)
+}
+
+fn masked(bytes: &[u8], salt: &[u8]) -> Password {
     let masked = bytes.iter().zip(salt.iter().cycle()).map(|(byte, salt)| byte ^ salt);
-    Secret::new(masked.collect::<Vec<u8>>())
+    Password::new(masked.collect::<Vec<u8>>())
 }
 
 /// The bytes within a PEM of this label.
@@ -163,10 +172,13 @@ pub(crate) mod tests {
         let (key, salt) = (key(), b"01234567890123456789");
         let public = PublicKey::from_pem(key.public_pem()).expect("it was made so");
         for password in ["", "sha2pw", "one that is longer than the salt has bytes"] {
-            let cipher = public.encrypt(&Secret::new(password), salt).expect("it fits");
+            let cipher = public.encrypt(&Password::new(password), salt).expect("it fits");
             assert_eq!(cipher.len(), 256);
-            assert_eq!(key.decrypt(&cipher, salt), Some(Secret::new(password)));
-            assert_ne!(key.decrypt(&cipher, b"x1234567890123456789"), Some(Secret::new(password)));
+            assert_eq!(key.decrypt(&cipher, salt), Some(Password::new(password)));
+            assert_ne!(
+                key.decrypt(&cipher, b"x1234567890123456789"),
+                Some(Password::new(password))
+            );
             assert_eq!(key.decrypt(&cipher[1..], salt), None);
             let mut broken = cipher;
             broken[9] ^= 1;
@@ -178,8 +190,8 @@ pub(crate) mod tests {
     fn what_does_not_fit_is_refused() {
         let key = key();
         let public = PublicKey::from_pem(key.public_pem()).expect("it was made so");
-        assert!(public.encrypt(&Secret::new(vec![b'x'; 213]), b"salt").is_ok());
-        let refused = public.encrypt(&Secret::new(vec![b'x'; 214]), b"salt");
+        assert!(public.encrypt(&Password::new(vec![b'x'; 213]), b"salt").is_ok());
+        let refused = public.encrypt(&Password::new(vec![b'x'; 214]), b"salt");
         assert_eq!(refused, Err(AuthError::TooLong(213)));
     }
 

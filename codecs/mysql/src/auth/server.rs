@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use wiremesh::Password;
+
 use super::client::{ASK_KEY, FAST_OK, FULL};
-use super::{Channel, NativeKey, Plugin, PrivateKey, SALT, Secret, Verifier};
+use super::{Channel, NativeKey, Plugin, PrivateKey, SALT, Verifier};
 
 /// One exchange of a plugin, as a server.
 #[derive(Debug)]
@@ -44,7 +46,7 @@ pub enum Learnt {
     /// Enough to answer other salts of `mysql_native_password`.
     NativeKey(NativeKey),
     /// The password.
-    Password(Secret),
+    Password(Password),
 }
 
 impl ServerAuth {
@@ -135,7 +137,7 @@ impl ServerAuth {
 
     fn check(&self, password: &[u8]) -> Verdict {
         if !password.is_empty() && self.verifier.check_password(password) {
-            return Verdict::Accepted(None, Learnt::Password(Secret::new(password)));
+            return Verdict::Accepted(None, Learnt::Password(Password::new(password)));
         }
         Verdict::Denied
     }
@@ -166,7 +168,7 @@ mod tests {
         fn run(&self, password: &str) -> Result<(Verdict, usize), AuthError> {
             let plugin = self.verifier.plugin();
             let salt = if plugin == Plugin::ClientEd25519 { &LONG[..] } else { PLAIN };
-            let password = Secret::new(password);
+            let password = Password::new(password);
             let mut server =
                 ServerAuth::new(self.verifier.clone(), salt, self.channel, self.key.clone());
             let (mut client, mut answer) =
@@ -187,7 +189,7 @@ mod tests {
     }
 
     fn learnt(password: &str) -> Verdict {
-        Verdict::Accepted(None, Learnt::Password(Secret::new(password)))
+        Verdict::Accepted(None, Learnt::Password(Password::new(password)))
     }
 
     #[test]
@@ -318,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_password_does_not_cross_an_open_channel() {
-        let (password, keys) = (Secret::new("secret"), KeySource::None);
+        let (password, keys) = (Password::new("secret"), KeySource::None);
         let start = |plugin, channel| ClientAuth::start(plugin, &password, PLAIN, channel, &keys);
         let error = start(Plugin::ClearPassword, Channel::Open).map(|begun| begun.1);
         assert_eq!(error, Err(AuthError::NeedsPrivacy(Plugin::ClearPassword)));

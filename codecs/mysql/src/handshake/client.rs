@@ -1,9 +1,10 @@
 //! Our part of a handshake with a server.
 
 use bytes::BytesMut;
+use wiremesh::Password;
 
 use super::{Attributes, ChangeUser, Denial, Greeting, HandshakeError, Login};
-use crate::auth::{AuthError, Channel, ClientAuth, KeySource, Plugin, Secret};
+use crate::auth::{AuthError, Channel, ClientAuth, KeySource, Plugin};
 use crate::wire::{Reader, put_packet};
 use crate::{Capabilities, Command};
 
@@ -13,7 +14,7 @@ pub struct ClientConfig {
     /// The account's name.
     pub user: Vec<u8>,
     /// Its password.
-    pub password: Secret,
+    pub password: Password,
     /// The schema; empty for none.
     pub schema: Vec<u8>,
     /// What is [asked for](ClientHandshake) beside the necessary.

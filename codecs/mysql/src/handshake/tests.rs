@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
+use wiremesh::Password;
 
 use super::*;
-use crate::auth::{AuthError, Channel, KeySource, Learnt, Plugin, Secret, Verifier, salt_of};
+use crate::auth::{AuthError, Channel, KeySource, Learnt, Plugin, Verifier, salt_of};
 use crate::session::Changes;
 use crate::wire::{HEAD, Head};
 use crate::{Capabilities, StatusFlags};
@@ -15,7 +16,7 @@ const RANDOM: [u8; 32] = *b"another salt, 32 bytes of it....";
 fn client(password: &str) -> ClientConfig {
     ClientConfig {
         user: b"joe".to_vec(),
-        password: Secret::new(password),
+        password: Password::new(password),
         schema: b"shop".to_vec(),
         wanted: Capabilities::SESSION_TRACK | Capabilities::DEPRECATE_EOF,
         tls: TlsWish::Off,
@@ -182,7 +183,7 @@ fn the_full_leg_within_tls() {
     let done = ended.client.expect("it is the password");
     assert_eq!(done.channel, Channel::Private);
     assert!(done.agreed.has(Capabilities::SSL));
-    assert_eq!(ended.learnt, Some(Learnt::Password(Secret::new("secret"))));
+    assert_eq!(ended.learnt, Some(Learnt::Password(Password::new("secret"))));
 
     // The same without TLS, by the key.
     let config = server(Plugin::CachingSha2);

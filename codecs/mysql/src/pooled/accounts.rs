@@ -6,12 +6,12 @@ use std::{
 };
 
 use aws_lc_rs::rand;
-use wiremesh::{OptionError, User, UserSecret};
+use wiremesh::{OptionError, Password, User, UserSecret};
 use zeroize::Zeroizing;
 
 use super::Lane;
 use crate::auth::{
-    AuthError, FastDigest, Learnt, MAX_PASSWORD, Plugin, PrivateKey, Secret, Verifier, key_of,
+    AuthError, FastDigest, Learnt, MAX_PASSWORD, Plugin, PrivateKey, Verifier, key_of,
 };
 
 /// Who may log in. Names are compared as bytes.
@@ -44,7 +44,7 @@ pub struct Upstream {
     /// The name.
     pub user: Vec<u8>,
     /// The password.
-    pub password: Secret,
+    pub password: Password,
 }
 
 /// The longest name, in bytes: 32 characters on MySQL, 80 on MariaDB, of up to 4 bytes.
@@ -230,7 +230,7 @@ fn account(user: &User) -> Result<Account, String> {
         verifier: verifier.map_err(|error| error.to_string())?,
         upstream: Upstream {
             user: user.upstream.user.clone().into_bytes(),
-            password: Secret::new(user.upstream.password.bytes()),
+            password: Password::new(user.upstream.password.bytes()),
         },
     })
 }

@@ -7,12 +7,12 @@
 use std::mem;
 
 use bytes::BytesMut;
-use wiremesh::{DecodeError, Failure, Reason, Status, correlation::Legs};
+use wiremesh::{DecodeError, Failure, Password, Reason, Status, correlation::Legs};
 
 use super::{Stage, Transparent, client::take_whole};
 use crate::{
     Capabilities, MysqlFrame,
-    auth::{PublicKey, Secret},
+    auth::PublicKey,
     error::Refusal,
     frame::What,
     handshake::Greeting,
@@ -56,7 +56,7 @@ enum Full {
     /// The client is to say it.
     Asked,
     /// The server is to tell its key.
-    Key(Secret),
+    Key(Password),
     /// This is the answer to the key.
     Answer(BytesMut),
 }
@@ -190,7 +190,7 @@ impl Tls {
     }
 
     /// The password that the server wants by RSA, encrypted for its key.
-    fn encrypted(&self, password: &Secret, key: &[u8], seq: u8) -> Result<BytesMut, DecodeError> {
+    fn encrypted(&self, password: &Password, key: &[u8], seq: u8) -> Result<BytesMut, DecodeError> {
         let wrong = |_| DecodeError::Malformed { what: "login: the server's RSA key" };
         let cipher = PublicKey::from_pem(key).map_err(wrong)?;
         let cipher = cipher.encrypt(password, &self.salt).map_err(wrong)?;
@@ -216,7 +216,7 @@ impl Transparent {
         if matches!(self.tls.full, Full::Asked) {
             let body = packet.get(HEAD..).unwrap_or_default();
             // One that asks for the key itself may have it.
-            let password = body.strip_suffix(&[0]).map(Secret::new);
+            let password = body.strip_suffix(&[0]).map(Password::new);
             self.tls.full = password.map_or(Full::No, Full::Key);
             if matches!(self.tls.full, Full::Key(_)) {
                 packet.clear();

@@ -3,8 +3,9 @@
 use std::sync::LazyLock;
 
 use bytes::BytesMut;
+use wiremesh::Password;
 use wiremesh_mysql::auth::{
-    Channel, Ed25519Key, KeySource, NativeHash, Plugin, PublicKey, Secret, ShaCrypt, Verifier,
+    Channel, Ed25519Key, KeySource, NativeHash, Plugin, PublicKey, ShaCrypt, Verifier,
 };
 use wiremesh_mysql::compress::{Algorithm, Decompressor};
 use wiremesh_mysql::handshake::{
@@ -79,7 +80,7 @@ fn packets(mut data: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn client(tls: TlsWish, data: &[u8]) {
     let mut handshake = ClientHandshake::new(ClientConfig {
         user: b"joe".to_vec(),
-        password: Secret::new("secret"),
+        password: Password::new("secret"),
         schema: b"shop".to_vec(),
         wanted: Capabilities(u64::MAX),
         tls,

@@ -4,8 +4,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
+use wiremesh::Password;
 use wiremesh_mysql::Capabilities;
-use wiremesh_mysql::auth::{AuthError, Channel, KeySource, Plugin, Secret};
+use wiremesh_mysql::auth::{AuthError, Channel, KeySource, Plugin};
 use wiremesh_mysql::compress::Algorithm;
 use wiremesh_mysql::handshake::{
     Attributes, ClientConfig, ClientHandshake, ClientStep, Established, HandshakeError, TlsWish,
@@ -78,7 +79,7 @@ fn steps(server: Server) -> Vec<(&'static str, Step)> {
 pub(crate) fn account(user: &str, password: &str) -> ClientConfig {
     ClientConfig {
         user: user.into(),
-        password: Secret::new(password),
+        password: Password::new(password),
         schema: b"test".to_vec(),
         wanted: Capabilities::DEPRECATE_EOF
             | Capabilities::SESSION_TRACK

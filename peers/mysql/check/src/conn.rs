@@ -4,7 +4,8 @@ use std::net::{SocketAddr, TcpStream};
 
 use anyhow::{Context, bail, ensure};
 use bytes::{BufMut, BytesMut};
-use wiremesh_mysql::auth::{Channel, KeySource, Secret};
+use wiremesh::Password;
+use wiremesh_mysql::auth::{Channel, KeySource};
 use wiremesh_mysql::handshake::{Attributes, ClientConfig, ClientHandshake, Established, TlsWish};
 use wiremesh_mysql::wire::{Reader, put_lenenc_bytes, put_packet};
 use wiremesh_mysql::{Capabilities, Command, StatusFlags};
@@ -42,7 +43,7 @@ impl Login {
     fn config(&self) -> ClientConfig {
         ClientConfig {
             user: self.user.clone().into(),
-            password: Secret::new(self.password.as_str()),
+            password: Password::new(self.password.as_str()),
             schema: self.schema.clone().into(),
             wanted: self.wanted,
             tls: TlsWish::Off,
