@@ -328,7 +328,7 @@ impl Target {
 }
 
 /// What a request wants of its shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     /// Only the primary will do.
     Write,

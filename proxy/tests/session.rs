@@ -157,7 +157,9 @@ fn requests_sent_ahead_are_answered_in_order() {
 #[test]
 fn long_answers_come_whole_to_a_slow_reader() {
     let server = DeskServer::start("");
-    let proxy = start(desk_config(&[server.address]));
+    let mut config = desk_config(&[server.address]);
+    config.listeners[0].routes[0].timeout = None;
+    let proxy = start(config);
     block_on(async {
         let mut client = DeskClient::connect(address(&proxy)).await;
         let mut other = DeskClient::connect(address(&proxy)).await;

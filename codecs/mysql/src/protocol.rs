@@ -5,7 +5,7 @@ use wiremesh::{
     Bearing, DecodeError, Detection, Digested, Failure, Frame, HeaderSupport, Limits, OptionError,
     Peer, Protocol, Status, Summary, User, Wanted, WriteBuf,
     correlation::{
-        Arrival, Attachment, Departure, Handshake, Hold, Legs, Progress, Ready, Session,
+        Access, Arrival, Attachment, Departure, Handshake, Hold, Legs, Progress, Ready, Session,
         SessionMachine, Sessioned,
     },
 };
@@ -414,6 +414,10 @@ impl SessionMachine<Mysql> for Machine {
 
     fn lane(&self) -> u64 {
         either!(self, machine => SessionMachine::<Mysql>::lane(&**machine))
+    }
+
+    fn access(&mut self, mysql: &Mysql, request: &MysqlFrame) -> Access {
+        either!(self, machine => machine.access(mysql, request))
     }
 
     fn attach(&mut self, place: Place) {

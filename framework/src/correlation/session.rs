@@ -2,8 +2,11 @@
 
 use bytes::BytesMut;
 
-use super::{Handshake, Session};
-use crate::{DecodeError, Failure, Limits, Peer, Protocol, Wanted};
+use super::{Access, Handshake, Session};
+use crate::{
+    DecodeError, Failure, Limits, Peer, Protocol, Wanted,
+    topology::{Topology, TopologyError, TopologyOptions},
+};
 
 /// What is known of a client that has just connected.
 #[derive(Clone, Debug)]
@@ -64,6 +67,24 @@ pub trait Sessioned: Protocol<Correlation = Session> {
     /// What is spoken with an upstream to see whether it is well.
     fn probe_handshake(&self, departure: Departure) -> Self::UpstreamHandshake {
         self.upstream_handshake(0, departure)
+    }
+
+    /// Learns the topology of this kind, as the configuration names it. (`static` is the proxy's own.)
+    ///
+    /// # Errors
+    /// There is no such kind, or it does not take these options.
+    fn topology(
+        &self,
+        _kind: &str,
+        _options: &TopologyOptions,
+    ) -> Result<Box<dyn Topology<Self>>, TopologyError> {
+        Err(TopologyError::Kind(&[]))
+    }
+
+    /// Whether this reply, a bad one, says that the upstream is not what it was taken for: the topology is learnt again. Only
+    /// asked where it is learnt at all.
+    fn is_stale(&self, _reply: &Self::Frame) -> bool {
+        false
     }
 
     /// Whether each client has an upstream connection for itself alone, from when it connects until it leaves, and the
@@ -151,6 +172,17 @@ pub trait SessionMachine<P: Sessioned> {
         0
     }
 
+    /// Whether this request needs the server that takes writes, or a copy will do. Asked in clusters with a topology, after
+    /// [`on_request`](Self::on_request), when the client has no connection or one that only [lingers](Hold::Linger).
+    ///
+    /// [`Access::Write`] is for the primary, and a connection that lingers elsewhere is given up for it: the request is shown
+    /// to [`on_request`](Self::on_request) again then, after [`on_failed`](Self::on_failed). [`Access::Read`] goes where the
+    /// cluster's `read_from` says, and stays on the connection that lingers, whosever that is: what asks for something that
+    /// only this connection knows is one. A connection that is held is kept for either.
+    fn access(&mut self, _protocol: &P, _request: &P::Frame) -> Access {
+        Access::Write
+    }
+
     /// The client is lent a connection. Not [end to end](Sessioned::end_to_end).
     fn attach(&mut self, _place: P::Place) {}
 
@@ -231,6 +263,10 @@ pub enum Ready<P: Protocol> {
     First(P::Frame),
     /// It is not to be sent: this is the client's answer, where it gets one.
     Answer(Option<P::Frame>),
+    /// Not on this connection, which is [let go](SessionMachine::let_go), but on one to the primary, for which it is
+    /// [prepared](SessionMachine::prepare) as the request came. Where this one is for writes already, or must be held, the
+    /// request fails.
+    Elsewhere,
 }
 
 /// What holds after a frame of the upstream's.

@@ -77,6 +77,42 @@ impl LocalCluster {
         view.endpoints.get(place).cloned()
     }
 
+    /// What a session's request is lent a connection for: writes and reads have connections of their own only where they
+    /// may go to different endpoints of the same data.
+    pub fn parts(&self, access: impl FnOnce() -> Access) -> Access {
+        let view = self.fresh();
+        let apart = view.set.shards().is_some_and(|table| !table.is_divided())
+            && view.config.read_from != ReadFrom::Primary
+            && !view.config.dedicated;
+        drop(view);
+        if apart { access() } else { Access::Write }
+    }
+
+    /// Whether this is an endpoint for such requests by what was learnt last, where the data is not divided.
+    pub fn serves(&self, local: &LocalEndpoint, access: Access, now: Instant) -> bool {
+        let view = self.fresh();
+        let Some(table) = view.set.shards().filter(|table| !table.is_divided()) else {
+            return true;
+        };
+        let place = view.endpoints.iter().position(|it| it.id() == local.id());
+        let (Some(members), Some(place)) = (table.shards().first(), place) else { return false };
+        let primary = members.primary() == Some(place);
+        let copy = members.replicas().contains(&place);
+        let from = match access {
+            Access::Write => ReadFrom::Primary,
+            Access::Read => view.config.read_from,
+        };
+        match from {
+            ReadFrom::Primary => primary,
+            ReadFrom::Replica => copy,
+            ReadFrom::Any => primary || copy,
+            ReadFrom::PreferReplica => {
+                let copies = || members.replicas().iter().filter_map(|at| view.endpoints.get(*at));
+                copy || primary && !copies().any(|it| it.endpoint().is_available(now))
+            }
+        }
+    }
+
     /// The endpoint of this address (`host:port`, or as the topology told it); `None` when it is not of the cluster.
     pub fn at(&self, address: &str) -> Option<Rc<LocalEndpoint>> {
         let view = self.fresh();

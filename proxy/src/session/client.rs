@@ -18,7 +18,7 @@ use std::{
 use tokio::io::AsyncWrite;
 use wiremesh::{
     WriteBuf,
-    correlation::{Arrival, SessionMachine, Sessioned},
+    correlation::{Access, Arrival, SessionMachine, Sessioned},
 };
 
 pub use self::task::ClientTask;
@@ -56,6 +56,8 @@ pub struct Client<P: Sessioned> {
 pub struct Session<P: Sessioned> {
     pub machine: P::Machine,
     pub pending: Pending<P>,
+    /// What that request, if it waits for a connection, is to be lent one for.
+    pub access: Access,
     /// The connection that is the client's for now.
     pub upstream: Option<Rc<Upstream<P>>>,
     /// The machine said to hold it: a transaction is open, say.
@@ -114,6 +116,7 @@ impl<P: Sessioned> Client<P> {
             session: RefCell::new(Session {
                 machine: protocol.machine(),
                 pending: Pending::None,
+                access: Access::Write,
                 upstream: None,
                 holds: false,
                 tied: false,

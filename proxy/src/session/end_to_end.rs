@@ -5,7 +5,7 @@ use std::{mem, rc::Rc, time::Instant};
 
 use wiremesh::{
     Failure, Frame, Reason,
-    correlation::{Attachment, Legs, SessionMachine, Sessioned},
+    correlation::{Access, Attachment, Legs, SessionMachine, Sessioned},
     engine::Acquire,
 };
 
@@ -53,7 +53,7 @@ impl<P: Sessioned> Sessions<P> {
 
     fn line_up(self: &Rc<Self>, client: &Rc<Client<P>>, attaching: Attaching) {
         let cluster = attaching.cluster.clone();
-        let pool = self.pool(&cluster, &client.listener.borrow(), 0);
+        let pool = self.pool(&cluster, &client.listener.borrow(), 0, Access::Write);
         let acquired = match cluster.shared().pending().try_acquire() {
             true => pool.book.borrow_mut().acquire(client.id, None),
             false => return self.too_many(client, &attaching),
@@ -100,7 +100,8 @@ impl<P: Sessioned> Sessions<P> {
     /// A client does not wait for a connection of its own any more, if it did.
     pub(super) fn stop_attaching(&self, client: &Client<P>) -> Option<Attaching> {
         let attaching = self.attaching(client)?;
-        let pool = self.pool(&attaching.cluster, &client.listener.borrow(), 0);
+        let listener = client.listener.borrow().clone();
+        let pool = self.pool(&attaching.cluster, &listener, 0, Access::Write);
         pool.book.borrow_mut().cancel(&client.id);
         Some(attaching)
     }
@@ -145,7 +146,7 @@ impl<P: Sessioned> Sessions<P> {
     /// The client has waited for a connection for as long as it may.
     pub(super) fn attached_late(&self, client: &Client<P>, attaching: &Attaching) {
         let cluster = &attaching.cluster;
-        let pool = self.pool(cluster, &client.listener.borrow(), 0);
+        let pool = self.pool(cluster, &client.listener.borrow(), 0, Access::Write);
         let failure = if pool.is_full(&self.worker) {
             let message = format!("cluster {} has all the connections it may have", cluster.name());
             Failure::new(Reason::Overloaded, message)

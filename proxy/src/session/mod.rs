@@ -25,7 +25,7 @@ use std::{
 use rustc_hash::FxHashMap;
 use wiremesh::{
     Failure, Reason,
-    correlation::{SessionMachine, Sessioned},
+    correlation::{Access, SessionMachine, Sessioned},
 };
 
 pub use self::probe::probe;
@@ -41,8 +41,8 @@ use crate::{
 /// While draining, a client that has been quiet for this long is closed.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// The address of the cluster's view, which the pool keeps alive, and the lane.
-type PoolKey = (usize, u64);
+/// The address of the cluster's view, which the pool keeps alive, the lane, and what for.
+type PoolKey = (usize, u64, Access);
 
 /// All connections of one session protocol on one worker.
 pub struct Sessions<P: Sessioned> {

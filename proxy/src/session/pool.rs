@@ -7,12 +7,12 @@ use std::{
     cell::{Cell, RefCell},
     rc::Rc,
     sync::atomic::Ordering::Relaxed,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use wiremesh::{
     Failure, Reason, Retry,
-    correlation::{SessionMachine, Sessioned},
+    correlation::{Access, SessionMachine, Sessioned, Target},
     engine::{Acquire, Errand, SessionPool},
 };
 
@@ -27,11 +27,19 @@ use crate::{
     worker::{ListenerView, Phase, Worker},
 };
 
-/// The upstream connections of one cluster and lane.
+/// How often it is tried to connect where a topology has no server for it, or none that can be reached, if nothing is
+/// learnt meanwhile.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// The upstream connections of one cluster and lane, for writes or for reads, or for both.
 pub struct Pool<P: Sessioned> {
     pub cluster: Rc<LocalCluster>,
     /// The clients' that are lent its connections.
     pub lane: u64,
+    /// What for: [`LocalCluster::parts`].
+    pub access: Access,
+    /// The cluster's version when it was last looked who of it serves that.
+    version: Cell<u64>,
     /// That of the last request: its limits apply to the next connection.
     pub listener: RefCell<Rc<ListenerView>>,
     /// Who has which connection and who waits; clients by their ids.
@@ -49,12 +57,14 @@ impl<P: Sessioned> Pool<P> {
         worker: &Worker,
         cluster: Rc<LocalCluster>,
         listener: Rc<ListenerView>,
-        lane: u64,
+        (lane, access): (u64, Access),
     ) -> Self {
         let (connections, waiters) = bounds(worker, &cluster);
         Self {
+            version: Cell::new(cluster.shared().version()),
             cluster,
             lane,
+            access,
             listener: RefCell::new(listener),
             book: RefCell::new(SessionPool::new(connections, waiters)),
             upstreams: RefCell::default(),
@@ -98,9 +108,35 @@ impl<P: Sessioned> Pool<P> {
     pub fn wants(&self, endpoint: &LocalEndpoint, now: Instant) -> bool {
         self.cluster.refresh();
         let available = |endpoint: &LocalEndpoint| endpoint.endpoint().is_available(now);
+        let other = |it: &Rc<LocalEndpoint>| available(it) && self.serves(it, now);
         !self.stale.get()
             && !endpoint.is_retired()
-            && (available(endpoint) || !self.cluster.endpoints().iter().any(|e| available(e)))
+            && self.serves(endpoint, now)
+            && (available(endpoint) || !self.cluster.endpoints().iter().any(other))
+    }
+
+    /// Whether this is an endpoint for what the pool's connections are for.
+    fn serves(&self, endpoint: &LocalEndpoint, now: Instant) -> bool {
+        self.cluster.serves(endpoint, self.access, now)
+    }
+
+    /// Closes the clean connections that are not to be used, and one where another worker has none at all.
+    fn sweep(&self, now: Instant) {
+        self.version.set(self.cluster.shared().version());
+        let clean: Vec<_> = self.upstreams.borrow().iter().flatten().cloned().collect();
+        for upstream in clean.iter().filter(|upstream| upstream.is_clean()) {
+            if !self.wants(&upstream.endpoint, now)
+                || self.cluster.shared().starving().load(Relaxed) > 0
+            {
+                upstream.end();
+                self.strike(upstream.number);
+            }
+        }
+    }
+
+    /// Whether who serves what is being learnt: where there is nobody there may be somebody soon.
+    fn may_hope(&self) -> bool {
+        !self.stale.get() && !self.cluster.shared().config().is_static()
     }
 }
 
@@ -116,13 +152,28 @@ impl<P: Sessioned> Sessions<P> {
         cluster: &Rc<LocalCluster>,
         listener: &Rc<ListenerView>,
         lane: u64,
+        access: Access,
     ) -> Rc<Pool<P>> {
-        let key = (Rc::as_ptr(cluster).addr(), lane);
+        let key = (Rc::as_ptr(cluster).addr(), lane, access);
         let mut pools = self.pools.borrow_mut();
-        let new = || Rc::new(Pool::new(&self.worker, cluster.clone(), listener.clone(), lane));
+        let new = || {
+            let (cluster, listener) = (cluster.clone(), listener.clone());
+            Rc::new(Pool::new(&self.worker, cluster, listener, (lane, access)))
+        };
         let pool = pools.entry(key).or_insert_with(new);
         *pool.listener.borrow_mut() = listener.clone();
         pool.clone()
+    }
+
+    /// That which the client's request is to be lent a connection of.
+    fn pool_of(
+        &self,
+        client: &Client<P>,
+        cluster: &Rc<LocalCluster>,
+        listener: &Rc<ListenerView>,
+    ) -> Rc<Pool<P>> {
+        let session = client.session.borrow();
+        self.pool(cluster, listener, session.machine.lane(), session.access)
     }
 
     /// Sends the request on a clean connection, now or as soon as there is one. The request was admitted to the cluster.
@@ -133,8 +184,11 @@ impl<P: Sessioned> Sessions<P> {
         ticket: Ticket<P>,
         request: P::Frame,
     ) {
-        let lane = client.session.borrow().machine.lane();
-        let pool = self.pool(cluster, &ticket.passage.listener, lane);
+        let pool = self.pool_of(client, cluster, &ticket.passage.listener);
+        if pool.version.get() != cluster.shared().version() {
+            // Who has lost its role gets nothing more.
+            pool.sweep(self.worker.now());
+        }
         let acquired = pool.book.borrow_mut().acquire(client.id, None);
         let waits = match acquired {
             Acquire::Ready(number) => {
@@ -224,8 +278,8 @@ impl<P: Sessioned> Sessions<P> {
         let (ticket, _) = self.waiting(client)?;
         if let Some(cluster) = &ticket.passage.cluster {
             cluster.release_request();
-            let lane = client.session.borrow().machine.lane();
-            self.pool(cluster, &ticket.passage.listener, lane).book.borrow_mut().cancel(&client.id);
+            let pool = self.pool_of(client, cluster, &ticket.passage.listener);
+            pool.book.borrow_mut().cancel(&client.id);
         }
         Some(ticket)
     }
@@ -238,9 +292,10 @@ impl<P: Sessioned> Sessions<P> {
             let failure = Failure::new(Reason::Draining, "the proxy is shutting down");
             return self.not_connected(told, None, &failure);
         }
-        let failed = pool.failed.borrow().clone();
-        let picked = pool.cluster.pick(None, &failed, now, &mut self.worker.rng.borrow_mut());
-        let Some(endpoint) = picked else {
+        let Some(endpoint) = self.pick(pool, now) else {
+            if pool.may_hope() {
+                return self.connect_later(pool, number);
+            }
             let told = pool.book.borrow_mut().connect_failed(number);
             let message = format!("cluster {} has no healthy endpoint", pool.cluster.name());
             return self.not_connected(told, None, &Failure::new(Reason::NoEndpoint, message));
@@ -249,6 +304,30 @@ impl<P: Sessioned> Sessions<P> {
         let upstream = Rc::new(Upstream::new(pool.clone(), number, endpoint, series, now));
         pool.put(number, Some(upstream.clone()));
         tokio::task::spawn_local(upstream.run(self.clone()));
+    }
+
+    fn pick(&self, pool: &Pool<P>, now: Instant) -> Option<Rc<LocalEndpoint>> {
+        pool.cluster.refresh();
+        let (target, failed) = (Target::Shard(0, pool.access), pool.failed.borrow());
+        pool.cluster.route(target, None, &failed, now, &mut self.worker.rng.borrow_mut())
+    }
+
+    /// Makes a connection of this number when more is known of the topology, or after a while, if anybody waits for it
+    /// then.
+    fn connect_later(self: &Rc<Self>, pool: &Rc<Pool<P>>, number: usize) {
+        let shared = pool.cluster.shared();
+        let mut changed = shared.watch();
+        shared.stale();
+        let (sessions, pool) = (self.clone(), pool.clone());
+        tokio::task::spawn_local(async move {
+            let _ = tokio::time::timeout(AGAIN, changed.changed()).await;
+            sessions.worker.tick();
+            if pool.book.borrow().waiting() == 0 {
+                pool.not_made(number);
+            } else {
+                sessions.connect(&pool, number);
+            }
+        });
     }
 
     /// A connection is open, and its handshake done.
@@ -262,6 +341,9 @@ impl<P: Sessioned> Sessions<P> {
             return;
         }
         upstream.pool.book.borrow_mut().connected(upstream.number);
+        if !upstream.pool.serves(&upstream.endpoint, self.worker.now()) {
+            return self.discard(upstream);
+        }
         self.errands(&upstream.pool);
         if self.end_to_end && upstream.is_clean() {
             // Nobody waits for it any more, and what it says is for nobody else.
@@ -282,6 +364,14 @@ impl<P: Sessioned> Sessions<P> {
             failed.push(endpoint.id());
         }
         drop(failed);
+        if !upstream.was_opened() && pool.may_hope() && !self.end_to_end {
+            pool.put(upstream.number, None);
+            let untried = |it: Rc<LocalEndpoint>| !pool.failed.borrow().contains(&it.id());
+            return match self.pick(pool, self.worker.now()).is_some_and(untried) {
+                true => self.connect(pool, upstream.number),
+                false => self.connect_later(pool, upstream.number),
+            };
+        }
         let told = pool.not_made(upstream.number);
         self.not_connected(told, Some(endpoint), failure);
         self.errands(pool);
@@ -356,23 +446,16 @@ impl<P: Sessioned> Sessions<P> {
     pub(super) fn reset_done(self: &Rc<Self>, upstream: &Upstream<P>) {
         upstream.clean(self.worker.now());
         upstream.pool.book.borrow_mut().reset_done(upstream.number);
+        if !upstream.pool.serves(&upstream.endpoint, self.worker.now()) {
+            return self.discard(upstream);
+        }
         self.errands(&upstream.pool);
     }
 
-    /// Closes the clean connections to endpoints that are not to be used, and one where another worker has none at all.
+    /// Closes the connections that nobody is to use any more.
     pub(super) fn sweep_pools(&self, now: Instant) {
         let pools: Vec<_> = self.pools.borrow().values().cloned().collect();
-        for pool in pools {
-            let clean: Vec<_> = pool.upstreams.borrow().iter().flatten().cloned().collect();
-            for upstream in clean.iter().filter(|upstream| upstream.is_clean()) {
-                if !pool.wants(&upstream.endpoint, now)
-                    || pool.cluster.shared().starving().load(Relaxed) > 0
-                {
-                    upstream.end();
-                    pool.strike(upstream.number);
-                }
-            }
-        }
+        pools.iter().for_each(|pool| pool.sweep(now));
         self.pools.borrow_mut().retain(|_, pool| {
             let book = pool.book.borrow();
             !pool.stale.get() || book.connections() > 0 || book.waiting() > 0

@@ -51,6 +51,10 @@ impl<P: Sessioned> Sessions<P> {
         }
         let (status, len) = (frame.status(), frame.wire_len());
         let partial = status.is_upstream_fault() && frame.is_partial_fault();
+        let cluster = &upstream.pool.cluster;
+        if status != Status::Ok && cluster.is_learnt() && self.protocol.is_stale(&frame) {
+            cluster.shared().stale();
+        }
         let mut done = None;
         if let Pending::Sent(sent) = &mut session.pending {
             let ticket = &mut sent.ticket;
@@ -111,7 +115,10 @@ impl<P: Sessioned> Sessions<P> {
 
     /// Does with the connection that is the client's what its machine says.
     fn keep(self: &Rc<Self>, client: &Client<P>, upstream: &Rc<Upstream<P>>, hold: Hold<P>) {
-        let dedicated = self.end_to_end || upstream.pool.cluster.config().dedicated;
+        let cluster = &upstream.pool.cluster;
+        let dedicated = self.end_to_end
+            || cluster.config().dedicated
+                && cluster.serves(&upstream.endpoint, upstream.pool.access, self.worker.now());
         let mut session = client.session.borrow_mut();
         match hold {
             Hold::Pending | Hold::Prepared | Hold::Answer(_) => {}

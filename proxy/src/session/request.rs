@@ -4,12 +4,12 @@ use std::rc::Rc;
 
 use wiremesh::{
     Failure, Frame, Reason, Status,
-    correlation::{Attachment, Ready, SessionMachine, Sessioned},
+    correlation::{Access, Attachment, Ready, SessionMachine, Sessioned},
 };
 
 use super::{
     Sessions,
-    client::Client,
+    client::{Client, Session},
     end_to_end::led_astray,
     reply::withdraw,
     ticket::{Pending, Sent, Ticket},
@@ -24,7 +24,14 @@ impl<P: Sessioned> Sessions<P> {
     /// Takes what a client sends: a request, where none is in progress.
     pub(super) fn on_request(self: &Rc<Self>, client: &Rc<Client<P>>, mut request: P::Frame) {
         let mut session = client.session.borrow_mut();
-        let attachment = session.machine.on_request(&self.protocol, &request);
+        let mut attachment = session.machine.on_request(&self.protocol, &request);
+        if attachment == Attachment::Upstream && self.is_misplaced(&mut session, &request) {
+            session.machine.on_failed(&self.protocol);
+            drop(session);
+            self.let_go(client);
+            session = client.session.borrow_mut();
+            attachment = session.machine.on_request(&self.protocol, &request);
+        }
         if attachment == Attachment::StartTls {
             return client.securing.set(true);
         }
@@ -89,6 +96,16 @@ impl<P: Sessioned> Sessions<P> {
         });
     }
 
+    /// Whether the connection that lingers is none for this request.
+    fn is_misplaced(&self, session: &mut Session<P>, request: &P::Frame) -> bool {
+        let Some(upstream) = session.upstream.as_ref().filter(|_| session.lingers.is_some()) else {
+            return false;
+        };
+        let (cluster, now) = (&upstream.pool.cluster, self.worker.now());
+        !cluster.serves(&upstream.endpoint, Access::Write, now)
+            && session.machine.access(&self.protocol, request) == Access::Write
+    }
+
     fn proceed(
         self: &Rc<Self>,
         client: &Rc<Client<P>>,
@@ -146,8 +163,32 @@ impl<P: Sessioned> Sessions<P> {
                 let message = "the connection to the upstream was lost".into();
                 self.refuse(client, ticket, None, &refused(Reason::UpstreamReset, message));
             }
-            None => self.lend(client, &cluster, ticket, request),
+            None => {
+                let mut session = client.session.borrow_mut();
+                let machine = &mut session.machine;
+                session.access = cluster.parts(|| machine.access(&self.protocol, &request));
+                drop(session);
+                self.lend(client, &cluster, ticket, request);
+            }
         }
+    }
+
+    /// A request cannot be done on the connection that it has got: it is to be done by the server that takes writes.
+    fn elsewhere(
+        self: &Rc<Self>,
+        client: &Rc<Client<P>>,
+        upstream: &Upstream<P>,
+        ticket: Ticket<P>,
+        request: P::Frame,
+    ) {
+        self.let_go(client);
+        if upstream.pool.access == Access::Write || client.session.borrow().upstream.is_some() {
+            withdraw(&ticket);
+            let message = "what was asked cannot be done here, and not elsewhere";
+            return self.refuse(client, ticket, None, &Failure::new(Reason::NoEndpoint, message));
+        }
+        client.session.borrow_mut().access = Access::Write;
+        self.lend(client, &upstream.pool.cluster, ticket, request);
     }
 
     /// The machine has an answer of its own to a request that had got as far as a connection.
@@ -182,6 +223,10 @@ impl<P: Sessioned> Sessions<P> {
                     drop(session);
                     upstream.append(self, frame);
                     return;
+                }
+                Ready::Elsewhere => {
+                    drop(session);
+                    return self.elsewhere(client, upstream, ticket, request);
                 }
                 Ready::Answer(answer) => {
                     session.pending = Pending::None;

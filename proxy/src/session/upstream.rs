@@ -189,6 +189,11 @@ impl<P: Sessioned> Upstream<P> {
         self.retiring.get()
     }
 
+    /// Whether there was a connection, if no more than that.
+    pub fn was_opened(&self) -> bool {
+        self.opened.get()
+    }
+
     /// Whether too much waits to be written; its client is told when that is over.
     pub fn is_clogged(&self) -> bool {
         self.out.borrow().len() > OWED_HIGH
@@ -372,6 +377,10 @@ impl<P: Sessioned> Upstream<P> {
                 }
             }
             Some(role) => {
+                if self.pool.cluster.is_learnt() {
+                    // Its server may be gone.
+                    self.pool.cluster.shared().stale();
+                }
                 sessions.lost(self);
                 if let Role::Lent(client) = role {
                     sessions.upstream_lost(&client, self, &failure(reason));

@@ -19,7 +19,7 @@ use bytes::BytesMut;
 use rustc_hash::FxBuildHasher;
 use wiremesh::{
     DecodeError, Limits, Peer,
-    correlation::{Attachment, Hold, Ready, SessionMachine},
+    correlation::{Access, Attachment, Hold, Ready, SessionMachine},
 };
 
 use self::{
@@ -253,6 +253,11 @@ impl SessionMachine<Mysql> for Pooled {
 
     fn lane(&self) -> u64 {
         self.lane.in_schema(!self.state.schema().is_empty()).0
+    }
+
+    fn access(&mut self, _: &Mysql, _: &MysqlFrame) -> Access {
+        // What is asked for of the past the connection knows that has lingered for that.
+        if self.doing.traits.asks.is_empty() { Access::Write } else { Access::Read }
     }
 
     fn attach(&mut self, place: Place) {

@@ -45,7 +45,7 @@ impl Talk {
         match self.machine.prepare(&self.mysql, request) {
             Ready::Send => None,
             Ready::First(frame) => Some(command_in(&frame)),
-            Ready::Answer(_) => panic!("an answer"),
+            Ready::Answer(_) | Ready::Elsewhere => panic!("an answer"),
         }
     }
 
