@@ -8,11 +8,13 @@ mod session;
 
 use std::fmt;
 
+use bytes::BytesMut;
+
 pub use self::session::{
     Arrival, Attachment, Departure, Hold, Legs, Ready, SessionMachine, Sessioned,
 };
 use crate::{
-    Failure, Frame, Kind, Lane, Protocol,
+    DecodeError, Failure, Frame, Kind, Lane, Protocol,
     engine::{Engine, Inbox, Mux, Passthrough, Pipeline, Reorder},
     topology::{Redirect, Topology, TopologyError, TopologyOptions},
 };
@@ -370,6 +372,30 @@ pub trait Handshake<P: Protocol> {
     fn number(&self) -> Option<u64> {
         None
     }
+    /// What all that follows the handshake is within, on both ways, once it is done: compression, say.
+    fn layer(&self) -> Option<Box<dyn Layer>> {
+        None
+    }
+}
+
+/// Lies between the frames of a protocol and the connection: bytes are packed when they are sent, and unpacked when they come.
+///
+/// One of these has one connection. What it is not asked for it costs nothing.
+pub trait Layer: fmt::Debug {
+    /// Takes bytes off `received` and appends to `out` what they hold, until `out` has `room` bytes or more are needed. Answers
+    /// whether anything was appended: whoever makes room asks again until it was not.
+    ///
+    /// # Errors
+    /// What was received is not of this layer: nothing that follows can be read.
+    fn unpack(
+        &mut self,
+        received: &mut BytesMut,
+        out: &mut BytesMut,
+        room: usize,
+    ) -> Result<bool, DecodeError>;
+
+    /// Appends to `out` what the peer is to be sent for these bytes, all of it.
+    fn pack(&mut self, plain: &[u8], out: &mut BytesMut);
 }
 
 /// Where a handshake stands.

@@ -346,8 +346,6 @@ fn what_greetings_say() {
     let tls = Arrival { tls: true, ..arrival() };
     assert!(greeting(&sha2, tls).capabilities.has(OFFERED | Capabilities::SSL));
     for never in [
-        Capabilities::COMPRESS,
-        Capabilities::ZSTD,
         Capabilities::QUERY_ATTRIBUTES,
         Capabilities::OPTIONAL_RESULTSET_METADATA,
         Capabilities::MULTI_FACTOR,

@@ -14,15 +14,15 @@ use tokio::{
 use bytes::Buf;
 use wiremesh::WriteBuf;
 
-use super::{Addresses, tls::Tls};
+use super::{Addresses, Layered, tls::Tls};
 use crate::cluster::Address;
 
 /// How long a closed connection waits for its peer to close it, too.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// A connected socket of either kind, or TLS over one.
+/// A connected socket of either kind, TLS over one, or a protocol's own layer over any of these.
 ///
-/// TLS has buffers of its own: what [`poll_write`](AsyncWrite::poll_write) took may not have left before
+/// TLS and layers have buffers of their own: what [`poll_write`](AsyncWrite::poll_write) took may not have left before
 /// [`poll_flush`](AsyncWrite::poll_flush) says so, which costs nothing otherwise.
 #[derive(Debug)]
 pub enum Stream {
@@ -32,12 +32,18 @@ pub enum Stream {
     Unix(UnixStream),
     /// TLS over one of these.
     Tls(Box<Tls>),
+    /// A [layer](wiremesh::correlation::Layer) over one of these.
+    Layered(Box<Layered>),
 }
 
 impl Stream {
     /// Whether nobody else can read it: TLS, or a socket of this machine.
     pub fn is_private(&self) -> bool {
-        !matches!(self, Self::Tcp(_))
+        match self {
+            Self::Tcp(_) => false,
+            Self::Unix(_) | Self::Tls(_) => true,
+            Self::Layered(layered) => layered.below().is_private(),
+        }
     }
 
     /// Connects a socket.
@@ -71,6 +77,7 @@ impl Stream {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
             Self::Unix(stream) => stream.poll_read_ready(cx),
             Self::Tls(tls) => tls.poll_read_ready(cx),
+            Self::Layered(layered) => layered.poll_read_ready(cx),
         }
     }
 
@@ -80,6 +87,7 @@ impl Stream {
             Self::Tcp(stream) => stream.try_write(bytes),
             Self::Unix(stream) => stream.try_write(bytes),
             Self::Tls(tls) => tls.below().try_write(bytes),
+            Self::Layered(layered) => layered.below().try_write(bytes),
         }
     }
 
@@ -105,6 +113,7 @@ impl Stream {
             Self::Tcp(stream) => stream.peer_addr().ok().map(|a| a.ip().to_canonical()),
             Self::Unix(_) => None,
             Self::Tls(tls) => tls.below().peer_ip(),
+            Self::Layered(layered) => layered.below().peer_ip(),
         }
     }
 
@@ -118,6 +127,7 @@ impl Stream {
             }),
             Self::Unix(_) => None,
             Self::Tls(tls) => tls.below().addresses(),
+            Self::Layered(layered) => layered.below().addresses(),
         }
     }
 
@@ -127,6 +137,7 @@ impl Stream {
             Self::Tcp(stream) => stream.local_addr().map_or_else(|_| "-".into(), |a| a.to_string()),
             Self::Unix(_) => "unix".into(),
             Self::Tls(tls) => tls.below().local_text(),
+            Self::Layered(layered) => layered.below().local_text(),
         }
     }
 
@@ -136,6 +147,7 @@ impl Stream {
             Self::Tcp(stream) => stream.peer_addr().map_or_else(|_| "-".into(), |a| a.to_string()),
             Self::Unix(_) => "unix".into(),
             Self::Tls(tls) => tls.below().peer_text(),
+            Self::Layered(layered) => layered.below().peer_text(),
         }
     }
 }
@@ -150,6 +162,7 @@ impl AsyncRead for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+            Self::Layered(layered) => Pin::new(layered).poll_read(cx, buf),
         }
     }
 }
@@ -164,6 +177,7 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
+            Self::Layered(layered) => Pin::new(layered).poll_write(cx, bytes),
         }
     }
 
@@ -180,6 +194,7 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, slices),
+            Self::Layered(layered) => Pin::new(layered).poll_write_vectored(cx, slices),
         }
     }
 
@@ -191,6 +206,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
             Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+            Self::Layered(layered) => Pin::new(layered).poll_flush(cx),
         }
     }
 
@@ -199,6 +215,7 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+            Self::Layered(layered) => Pin::new(layered).poll_shutdown(cx),
         }
     }
 }

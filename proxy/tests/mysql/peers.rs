@@ -192,6 +192,15 @@ impl Talk {
         self.stream.write_all(&out).await.ok()
     }
 
+    pub async fn send_bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.expect("connected");
+    }
+
+    /// The connection, and what was received and not taken.
+    pub fn into_parts(self) -> (TcpStream, BytesMut) {
+        (self.stream, self.input)
+    }
+
     async fn ok(&mut self, seq: u8, status: u8) -> Option<()> {
         self.send(seq, &[0, 0, 0, status, 0, 0, 0]).await
     }

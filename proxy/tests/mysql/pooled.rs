@@ -27,14 +27,14 @@ const CAPS: u64 = Capabilities::PROTOCOL_41.0
 
 /// A server that answers everything by OK, with the connection's number as the rows that were changed, and tells what
 /// changes: `use X`, and whatever begins with `set @`. `insert` makes an id. The schema `gone` costs the connection.
-struct Server {
+pub struct Server {
     thread: ServerThread,
     /// What was asked, after the connection's number.
     said: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let said = Arc::default();
         let thread = ServerThread::start("127.0.0.1:0".parse().expect("an address"), {
             let said = Arc::clone(&said);
@@ -44,7 +44,7 @@ impl Server {
     }
 
     /// What was asked but for what sets a connection up.
-    fn said(&self) -> Vec<String> {
+    pub fn said(&self) -> Vec<String> {
         self.said.lock().expect("not poisoned").clone()
     }
 }
@@ -146,7 +146,7 @@ impl Client {
 }
 
 /// A proxy with so many connections for all clients.
-fn pooled(server: &Server, connections: usize) -> Config {
+pub fn pooled(server: &Server, connections: usize) -> Config {
     let mut config = mysql(&[server.thread.address]);
     let listener = &mut config.listeners[0];
     let options = [("mode".to_owned(), "pooled".to_owned())];

@@ -10,11 +10,13 @@
 //!
 //! Source: the compression chapter of MySQL's source documentation.
 
+mod layer;
 mod pack;
 mod unpack;
 
 use thiserror::Error;
 
+pub use self::layer::Layer;
 pub use self::pack::Compressor;
 pub use self::unpack::Decompressor;
 use crate::Capabilities;

@@ -5,13 +5,14 @@ use std::{net::SocketAddr, sync::Arc};
 use bytes::BytesMut;
 use wiremesh::{
     DecodeError,
-    correlation::{Arrival, Handshake, Progress},
+    correlation::{Arrival, Handshake, Layer, Progress},
 };
 
 use super::{Accounts, Lane, state::LOGIN_COLLATION};
 use crate::{
     Capabilities, Identity, Mysql, MysqlFrame, StatusFlags,
     auth::{Channel, ED25519_SALT, SALT, salt_of, sha256},
+    compress::{self, Algorithm},
     error,
     frame::What,
     handshake::{
@@ -24,8 +25,7 @@ use crate::{
 
 /// What clients are offered: what the proxy can hold to, whichever server a statement of theirs will go to.
 ///
-/// Not offered are MariaDB's own (the first flag says that we are MySQL, and then there are none), compression, several
-/// factors, result sets without metadata, attributes of queries, expired passwords (ours do not expire), and the refusal of
+/// Not offered are MariaDB's own (the first flag says that we are MySQL, and then there are none), several factors, result sets without metadata, attributes of queries, expired passwords (ours do not expire), and the refusal of
 /// `schema.table.column`, which is old.
 pub const OFFERED: Capabilities = Capabilities(
     Capabilities::CLIENT_MYSQL.0
@@ -48,7 +48,9 @@ pub const OFFERED: Capabilities = Capabilities(
         | Capabilities::CONNECT_ATTRS.0
         | Capabilities::PLUGIN_AUTH_LENENC.0
         | Capabilities::SESSION_TRACK.0
-        | Capabilities::DEPRECATE_EOF.0,
+        | Capabilities::DEPRECATE_EOF.0
+        | Capabilities::COMPRESS.0
+        | Capabilities::ZSTD.0,
 );
 
 /// A client's login at the proxy, or its `COM_CHANGE_USER`.
@@ -260,6 +262,11 @@ impl Handshake<Mysql> for Entrance {
 
     fn number(&self) -> Option<u64> {
         Some(self.number)
+    }
+
+    fn layer(&self) -> Option<Box<dyn Layer>> {
+        let algorithm = Algorithm::of(self.admitted.as_ref()?.agreed)?;
+        Some(Box::new(compress::Layer::new(algorithm)))
     }
 }
 

@@ -13,13 +13,13 @@ use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
 use wiremesh::{
     Failure, Frame, Kind, Peer, Reason,
-    correlation::{Handshake, Progress, SessionMachine, Sessioned},
+    correlation::{Handshake, Layer, Progress, SessionMachine, Sessioned},
 };
 
 use super::{Client, State};
 use crate::{
     net::{
-        Stream,
+        Layered, Stream,
         tls::{self, Tls},
     },
     session::Sessions,
@@ -50,6 +50,8 @@ pub struct ClientTask<P: Sessioned> {
     _slot: ConnectionSlot,
     /// `None` when it is done, and end to end.
     handshake: Option<P::ClientHandshake>,
+    /// What is to begin when all that is owed was written.
+    layer: Option<Box<dyn Layer>>,
     decoder: P::State,
     input: BytesMut,
     eof: bool,
@@ -70,6 +72,7 @@ impl<P: Sessioned> ClientTask<P> {
         let handshake = || sessions.protocol.client_handshake(client.arrival());
         Self {
             handshake: (!sessions.end_to_end).then(handshake),
+            layer: None,
             sessions,
             client,
             _slot: slot,
@@ -114,11 +117,19 @@ impl<P: Sessioned> ClientTask<P> {
         }
     }
 
-    /// Has TLS with the client begin, with what was received behind the frame that asked for it. Whether it did.
+    /// Has TLS or another layer begin with the client, with what was received behind the frame that asked for it. Whether it did.
     async fn secure(&mut self) -> bool {
         let client = self.client.clone();
         let listener = client.listener.borrow().clone();
         let stream = client.stream.borrow_mut().take();
+        if let Some(layer) = self.layer.take() {
+            let layered = |stream| Layered::new(stream, layer, mem::take(&mut self.input));
+            *client.stream.borrow_mut() =
+                stream.map(|stream| Stream::Layered(Box::new(layered(stream))));
+            client.securing.set(false);
+            self.drained = true;
+            return true;
+        }
         let (Some(stream), Some(tls)) = (stream, &listener.tls) else { return false };
         let limit = listener.config.frame_timeout.0;
         let begun = Tls::accept(stream, mem::take(&mut self.input), tls);
@@ -157,6 +168,8 @@ impl<P: Sessioned> ClientTask<P> {
             }
             Progress::Done(frame) => {
                 if let Some(handshake) = self.handshake.take() {
+                    self.layer = handshake.layer();
+                    self.client.securing.set(self.layer.is_some());
                     let machine = self.sessions.protocol.admit(handshake);
                     self.client.session.borrow_mut().machine = machine;
                 }
