@@ -5,6 +5,7 @@ use wiremesh::{Digested, Frame, HeaderView, Kind, Status};
 
 use crate::{
     Command,
+    classify::{ROUTE, Reading, classify},
     digest::{Dialect, digest},
     error,
     identity::Identity,
@@ -139,6 +140,13 @@ impl MysqlFrame {
         self.statement.digest(&self.bytes, out)
     }
 
+    /// Where its statement says that it is to go.
+    fn route(&self) -> Option<&str> {
+        let Statement::Text { at, dialect, .. } = &self.statement else { return None };
+        let text = self.bytes.get(at.clone())?;
+        classify(text, Reading { dialect: *dialect, ..Reading::default() }).route(text)
+    }
+
     /// Who sent it, if it is a request.
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_deref()
@@ -152,12 +160,25 @@ impl MysqlFrame {
 
 impl HeaderView for MysqlFrame {
     fn header(&self, name: &str) -> Option<Cow<'_, str>> {
+        if name == ROUTE
+            && let Some(route) = self.route()
+        {
+            return Some(Cow::Borrowed(route));
+        }
         self.identity.as_ref()?.header(name)
     }
 
     fn for_each_header(&self, each: &mut dyn FnMut(&str, &str)) {
+        let route = self.route();
+        if let Some(route) = route {
+            each(ROUTE, route);
+        }
         if let Some(identity) = &self.identity {
-            identity.for_each_header(each);
+            identity.for_each_header(&mut |name, value| {
+                if route.is_none() || name != ROUTE {
+                    each(name, value);
+                }
+            });
         }
     }
 

@@ -33,7 +33,6 @@ pub mod reply;
 pub mod session;
 mod statement;
 mod status;
-mod topology;
 mod transparent;
 pub mod wire;
 

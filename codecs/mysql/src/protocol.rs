@@ -1,4 +1,4 @@
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use wiremesh::{
@@ -8,7 +8,6 @@ use wiremesh::{
         Access, Arrival, Attachment, Departure, Handshake, Hold, Legs, Progress, Ready, Session,
         SessionMachine, Sessioned,
     },
-    topology::{Topology, TopologyError, TopologyOptions},
 };
 
 use crate::{
@@ -20,7 +19,6 @@ use crate::{
     handshake::{Greeting, Login, is_ssl_request},
     pooled::{Accounts, Entrance, Lane, Place, Pooled, Tracking, UpstreamLogin},
     reply::{ErrPacket, Shape},
-    topology,
     transparent::Transparent,
     wire::{HEAD, Head},
 };
@@ -34,6 +32,9 @@ pub struct Mysql {
     pub version: Option<String>,
     /// Who may log in, where the proxy asks for that.
     pub accounts: Arc<Accounts>,
+    /// Clients that are lent connections read on a copy what they have written themselves: for so long it is waited for there before
+    /// they read on the primary instead. `None`: nothing is waited for. The option `causal_reads`.
+    pub causal_reads: Option<Duration>,
 }
 
 /// Which server clients take the proxy for unless the configuration says otherwise: what they do not dare to do with older ones
@@ -217,7 +218,18 @@ impl Protocol for Mysql {
                 }
                 self.version = Some(version.into());
             }
-            _ => return Err(OptionError::Unknown("there are `mode` and `version`")),
+            ("causal_reads", value) => {
+                let longest = Duration::from_secs(60);
+                let time = duration(value).filter(|time| *time <= longest).ok_or_else(|| {
+                    OptionError::Value(
+                        "`causal_reads` is a time such as 500ms or 2s, up to 60s; 0 is off".into(),
+                    )
+                })?;
+                self.causal_reads = Some(time).filter(|time| !time.is_zero());
+            }
+            _ => {
+                return Err(OptionError::Unknown("there are `mode`, `version` and `causal_reads`"));
+            }
         }
         Ok(())
     }
@@ -231,6 +243,15 @@ impl Protocol for Mysql {
         self.accounts = Arc::new(Accounts::new(users)?);
         Ok(())
     }
+}
+
+/// Whole milliseconds or seconds.
+fn duration(text: &str) -> Option<Duration> {
+    if let Some(millis) = text.strip_suffix("ms") {
+        return millis.parse().ok().map(Duration::from_millis);
+    }
+    let seconds = text.strip_suffix('s');
+    seconds.or_else(|| (text == "0").then_some(text))?.parse().ok().map(Duration::from_secs)
 }
 
 /// The proxy's own error, as a frame.
@@ -305,19 +326,6 @@ impl Sessioned for Mysql {
 
     fn probe_handshake(&self, _: Departure) -> Hail {
         Hail::Greeting
-    }
-
-    fn topology(
-        &self,
-        kind: &str,
-        options: &TopologyOptions,
-    ) -> Result<Box<dyn Topology<Self>>, TopologyError> {
-        topology::of(kind, options)
-    }
-
-    /// It was to change something, and its server is read-only: 1290, of which that is one of the meanings, and 1836.
-    fn is_stale(&self, reply: &MysqlFrame) -> bool {
-        reply.error.is_some_and(|error| matches!(error.number, 1290 | 1836))
     }
 
     fn end_to_end(&self) -> bool {
@@ -431,16 +439,16 @@ impl SessionMachine<Mysql> for Machine {
         either!(self, machine => SessionMachine::<Mysql>::lane(&**machine))
     }
 
-    fn access(&mut self, mysql: &Mysql, request: &MysqlFrame) -> Access {
-        either!(self, machine => machine.access(mysql, request))
-    }
-
     fn attach(&mut self, place: Place) {
         either!(self, machine => SessionMachine::<Mysql>::attach(&mut **machine, place));
     }
 
     fn detach(&mut self) -> Place {
         either!(self, machine => SessionMachine::<Mysql>::detach(&mut **machine))
+    }
+
+    fn access(&mut self, mysql: &Mysql, request: &MysqlFrame) -> Access {
+        either!(self, machine => machine.access(mysql, request))
     }
 
     fn prepare(&mut self, mysql: &Mysql, request: &mut MysqlFrame) -> Ready<Mysql> {

@@ -8,7 +8,6 @@ mod firewall;
 mod passes;
 mod peers;
 mod pooled;
-mod roles;
 mod watch;
 
 use std::net::SocketAddr;

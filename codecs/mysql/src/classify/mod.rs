@@ -19,6 +19,9 @@ pub use self::{hint::Hints, pin::Pin, reads::ReadCache};
 use self::walk::Walk;
 use crate::digest::{Charset, Dialect, scan::Scanner};
 
+/// The hint that says where a statement is to go, and the header that it is.
+pub(crate) const ROUTE: &str = "route";
+
 /// How a text is to be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
@@ -120,6 +123,9 @@ pub struct Traits {
     /// It is one statement that may be a read, by what it begins with and what is not in it. [`ReadCache`] knows for
     /// certain.
     pub may_read: bool,
+    /// It is one statement that begins with `SELECT`, `TABLE`, `VALUES` or `SHOW`, and nothing in it is known to write, to lock or to
+    /// leave something behind. What it calls or selects from may do so.
+    pub looks: bool,
     /// There is more than one statement.
     pub multi: bool,
     /// Where in the text it is what the client tells the proxy, in bytes.
@@ -131,6 +137,12 @@ impl Traits {
     pub fn hints<'a>(&self, text: &'a [u8]) -> Hints<'a> {
         let note = self.note.and_then(|(start, end)| text.get(start..end));
         Hints::new(note.unwrap_or_default())
+    }
+
+    /// Where the client wants the statement to go: the hint `route`.
+    pub(crate) fn route<'a>(&self, text: &'a [u8]) -> Option<&'a str> {
+        let mut hints = self.hints(text);
+        hints.find_map(|(key, value)| key.eq_ignore_ascii_case(ROUTE).then_some(value))
     }
 }
 
@@ -163,6 +175,7 @@ impl Traits {
     fn pin(&mut self, pin: Pin) {
         self.pin = self.pin.max(Some(pin));
         self.may_read = false;
+        self.looks = false;
         self.explained = false;
     }
 }

@@ -72,8 +72,12 @@ struct Statement<'a> {
     selects: bool,
     from: bool,
     into: bool,
-    /// It may write, lock, or is about the very server that it is sent to.
+    /// It begins like one that only looks at something.
+    looks: bool,
+    /// It is about the very server that it is sent to.
     no_read: bool,
+    /// It may write or lock.
+    writes: bool,
     asks: Diagnostics,
     /// There are tokens in comments that some servers execute, and outside of these.
     in_code: bool,
@@ -162,7 +166,7 @@ impl<'a> Walk<'a> {
         };
         if matches!(last, Last::IdCall) && token != Token::Close {
             self.traits.sets_last_insert_id = true;
-            self.statement.no_read = true;
+            self.statement.writes = true;
         }
         self.statement.last = next;
     }
@@ -172,7 +176,9 @@ impl<'a> Walk<'a> {
         let Self { mut traits, statements, explained, .. } = self;
         traits.explained = explained && statements > 0 && traits.pin.is_none();
         traits.multi = statements > 1;
-        traits.may_read &= statements == 1 && traits.pin.is_none();
+        let alone = statements == 1 && traits.pin.is_none();
+        traits.may_read &= alone;
+        traits.looks &= alone;
         traits
     }
 
@@ -230,9 +236,11 @@ impl<'a> Walk<'a> {
         self.explained &= explained;
         self.traits.asks_at_all = self.traits.asks_at_all.and(statement.asks);
         self.traits.asks = self.traits.asks.and(statement.asks.without(self.fresh));
+        let harmless = !statement.writes && !statement.into;
+        self.traits.looks = statement.looks && harmless;
         self.traits.may_read = verb == Verb::Select
+            && harmless
             && !statement.no_read
-            && !statement.into
             && statement.asks.is_empty()
             && !self.traits.calc_found_rows;
         self.fresh = self.fresh.and(match verb {
@@ -292,6 +300,8 @@ impl<'a> Walk<'a> {
             }
             Last::Dot => {
                 statement.qualified = true;
+                // MariaDB's way to take from a sequence where it speaks as Oracle does.
+                statement.writes |= is_one_of(word, &["nextval", "currval"]);
                 statement.name();
                 return Last::Word(word, left);
             }
@@ -327,8 +337,11 @@ impl<'a> Walk<'a> {
             Verb::Pin(pin) => self.traits.pin(pin),
             Verb::Insert => statement.position = Position::Name,
             Verb::Get => self.asks(Diagnostics::WARNINGS),
+            Verb::Show => statement.looks = true,
             Verb::Select => {
                 statement.selects = true;
+                // What follows a list of `WITH` may as well write.
+                statement.looks = !is_one_of(word, &["with"]);
                 if is_one_of(word, &["with", "table"]) {
                     statement.position = Position::Name;
                     statement.from = true;
@@ -395,14 +408,14 @@ impl<'a> Walk<'a> {
             }
             Key::For => match trail {
                 Trail::NextValue => {
-                    statement.no_read = true;
+                    statement.writes = true;
                     self.traits.takes_value = true;
                 }
                 Trail::PreviousValue => self.asks(Diagnostics::LAST_VALUE),
                 _ => statement.trail = Trail::For,
             },
-            Key::Update | Key::Share => statement.no_read |= trail == Trail::For,
-            Key::Lock => statement.no_read = true,
+            Key::Update | Key::Share => statement.writes |= trail == Trail::For,
+            Key::Lock => statement.writes = true,
             Key::Next => statement.trail = Trail::Next,
             Key::Previous => statement.trail = Trail::Previous,
             Key::Value => {
@@ -515,7 +528,7 @@ impl<'a> Walk<'a> {
             Call::RowCount => self.asks(Diagnostics::ROW_COUNT),
             Call::Take => {
                 self.traits.takes_value = true;
-                self.statement.no_read = true;
+                self.statement.writes = true;
             }
             Call::LastValue => self.asks(Diagnostics::LAST_VALUE),
             Call::ConnectionId => {

@@ -2,7 +2,7 @@ use super::{
     state::State,
     statements::{Prepared, PreparedLimits},
 };
-use crate::Capabilities;
+use crate::{Capabilities, session::Gtids};
 
 /// What is known of an upstream connection, whoever has it.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct Place {
     pub(super) state: State,
     /// What is prepared on it.
     pub(super) prepared: Prepared,
+    /// Which transactions were waited for on it.
+    pub(super) reached: Gtids,
 }
 
 impl Place {
@@ -40,6 +42,7 @@ impl Place {
             bare,
             state: State::set_up(b""),
             prepared: Prepared::new(capabilities, PreparedLimits::default()),
+            reached: Gtids::default(),
         }
     }
 }
@@ -55,6 +58,7 @@ impl Default for Place {
             bare: true,
             state: State::set_up(b""),
             prepared: Prepared::new(Capabilities(0), PreparedLimits::default()),
+            reached: Gtids::default(),
         }
     }
 }

@@ -96,8 +96,6 @@ impl Learner for Servers {
         })
     }
 
-    fn unanswered(&mut self, _asked: &str) {}
-
     fn conclude(&mut self) -> Option<Result<Shards, String>> {
         self.0.borrow().last_word.clone()
     }

@@ -42,6 +42,7 @@ impl Pooled {
                 let place = self.place.take();
                 let before = std::mem::replace(self, Self::new(&admitted, mysql.version()));
                 self.transcoder = before.transcoder;
+                (self.lent, self.causal) = (before.lent, before.causal);
                 self.answer = frame.map(|frame| frame.bytes);
                 self.place = place;
                 if self.place.is_none() {

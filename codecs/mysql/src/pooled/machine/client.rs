@@ -1,7 +1,10 @@
 //! What the client says.
 
 use bytes::BytesMut;
-use wiremesh::{DecodeError, Limits, correlation::Attachment};
+use wiremesh::{
+    DecodeError, Limits,
+    correlation::{Access, Attachment},
+};
 
 use super::{Pooled, prepare::Step};
 use crate::{
@@ -24,7 +27,7 @@ const WHOLE: usize = 1 << 20;
 const DIGESTED: usize = 4 << 10;
 
 /// Where what follows a command's code begins.
-const BODY: usize = HEAD + 1;
+pub(super) const BODY: usize = HEAD + 1;
 
 type Taken = Result<Option<MysqlFrame>, DecodeError>;
 
@@ -125,7 +128,7 @@ impl Pooled {
         }
     }
 
-    fn dialect(&self) -> Dialect {
+    pub(super) fn dialect(&self) -> Dialect {
         let mode = self.state.variable("sql_mode").unwrap_or_default();
         let has = |name: &[u8]| mode.split(|byte| *byte == b',').any(|one| one == name);
         Dialect {
@@ -185,6 +188,7 @@ impl Pooled {
     ) -> Attachment {
         use Command as C;
         self.doing = Doing { command, ..Doing::default() };
+        self.access = Access::Write;
         let whole = self.sending == Sending::Nothing;
         match command {
             Some(C::Quit) => return Attachment::Quit,
@@ -261,8 +265,10 @@ impl Pooled {
             }
             Command::StmtExecute | Command::StmtBulkExecute => {
                 let id = self.statements.id_of(&request.bytes);
-                let traits =
-                    id.and_then(|id| self.prepared.get(&id)).map(|it| it.0).unwrap_or_default();
+                let traits = id
+                    .and_then(|id| self.prepared.get(&id))
+                    .map(|it| it.traits)
+                    .unwrap_or_default();
                 if let Some(refusal) = self.unanswerable(&traits) {
                     self.statements.on_failed();
                     return self.refuse(&refusal);

@@ -13,11 +13,15 @@ use crate::{
 
 impl Pooled {
     /// The reply is complete: what becomes of the connection.
-    pub(super) fn verdict(&mut self) -> Hold<Mysql> {
+    pub(super) fn verdict(&mut self, mysql: &Mysql) -> Hold<Mysql> {
         let outcome = *self.transcoder.outcome();
         let failed = outcome.error.is_some();
         if let Some(ok) = outcome.ok {
             self.status = ok.status;
+        }
+        if mysql.causal_reads.is_some() {
+            let changed = outcome.ok.is_some_and(|ok| ok.affected > 0) && outcome.rows == 0;
+            self.causal.answered(changed, failed && self.doing.traits.multi);
         }
         let doing = std::mem::take(&mut self.doing);
         let Some(place) = &mut self.place else { return Hold::Close };

@@ -7,6 +7,7 @@
 //!                                                                  nothing                       ─▶ released
 //! ```
 
+mod access;
 mod another;
 mod client;
 mod holds;
@@ -23,6 +24,7 @@ use wiremesh::{
 };
 
 use self::{
+    access::{Causal, Prepared},
     client::{Doing, Sending},
     prepare::Step,
 };
@@ -36,7 +38,7 @@ use super::{
 };
 use crate::{
     Capabilities, Command, Mysql, MysqlFrame, StatusFlags,
-    classify::{Diagnostics, Traits},
+    classify::Diagnostics,
     collation::{Collations, is_mariadb},
     frame::What,
     identity::Identity,
@@ -59,8 +61,8 @@ pub struct Pooled {
     /// Of the state: what says what a statement means.
     fingerprint: u64,
     statements: Statements,
-    /// What the texts of prepared statements say, and under which state they were prepared.
-    prepared: HashMap<u32, (Traits, State), FxBuildHasher>,
+    /// What is known of prepared statements.
+    prepared: HashMap<u32, Prepared, FxBuildHasher>,
     /// Why the session keeps its connection until it is reset.
     pin: Option<String>,
     /// `SET TRANSACTION` waits for its transaction; `true`: which has begun.
@@ -100,6 +102,11 @@ pub struct Pooled {
     entrance: Option<Box<Entrance>>,
     /// The state that the connection is given for a statement to be prepared again in.
     detour: Option<State>,
+    /// What the request in progress needs.
+    access: Access,
+    /// For what the connection that it has was lent.
+    lent: Access,
+    causal: Causal,
 }
 
 impl Pooled {
@@ -158,6 +165,9 @@ impl Pooled {
             admitted: None,
             entrance: None,
             detour: None,
+            access: Access::Write,
+            lent: Access::Write,
+            causal: Causal::default(),
         }
     }
 
@@ -212,20 +222,20 @@ impl SessionMachine<Mysql> for Pooled {
         }
     }
 
-    fn on_reply(&mut self, _: &Mysql, reply: &MysqlFrame) -> Hold<Mysql> {
+    fn on_reply(&mut self, mysql: &Mysql, reply: &MysqlFrame) -> Hold<Mysql> {
         if reply.what != (What::Reply { last: true }) {
             return Hold::Pending;
         }
         match mem::take(&mut self.step) {
             Step::None if self.place.is_none() => Hold::Close,
-            Step::None => self.verdict(),
+            Step::None => self.verdict(mysql),
             step => self.stepped(step, reply.error.is_some()),
         }
     }
 
     fn take(
         &mut self,
-        _: &Mysql,
+        mysql: &Mysql,
         from: Peer,
         (): &mut (),
         limits: &Limits,
@@ -236,7 +246,7 @@ impl SessionMachine<Mysql> for Pooled {
         }
         match from {
             Peer::Client => self.take_client(limits, input),
-            Peer::Upstream => self.take_upstream(input),
+            Peer::Upstream => self.take_upstream(mysql, input),
         }
     }
 
@@ -248,16 +258,12 @@ impl SessionMachine<Mysql> for Pooled {
         self.statements.on_failed();
         (self.step, self.detour) = (Step::None, None);
         self.problem = None;
+        self.causal.late = false;
         self.doing = Doing::default();
     }
 
     fn lane(&self) -> u64 {
         self.lane.in_schema(!self.state.schema().is_empty()).0
-    }
-
-    fn access(&mut self, _: &Mysql, _: &MysqlFrame) -> Access {
-        // What is asked for of the past the connection knows that has lingered for that.
-        if self.doing.traits.asks.is_empty() { Access::Write } else { Access::Read }
     }
 
     fn attach(&mut self, place: Place) {
@@ -266,6 +272,7 @@ impl SessionMachine<Mysql> for Pooled {
         }
         self.mariadb = is_mariadb(&place.version);
         self.place = Some(place);
+        self.lent = self.access;
     }
 
     fn detach(&mut self) -> Place {
@@ -275,8 +282,16 @@ impl SessionMachine<Mysql> for Pooled {
         self.place.take().unwrap_or_default()
     }
 
-    fn prepare(&mut self, _: &Mysql, request: &mut MysqlFrame) -> Ready<Mysql> {
-        self.next_step(request)
+    fn access(&mut self, _: &Mysql, request: &MysqlFrame) -> Access {
+        self.access = self.judge(request);
+        self.access
+    }
+
+    fn prepare(&mut self, mysql: &Mysql, request: &mut MysqlFrame) -> Ready<Mysql> {
+        match self.before_read(mysql, request) {
+            Some(ready) => ready,
+            None => self.next_step(request),
+        }
     }
 
     fn let_go(&mut self, _: &Mysql) -> Hold<Mysql> {

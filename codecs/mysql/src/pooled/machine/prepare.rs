@@ -27,6 +27,8 @@ pub(super) enum Step {
     Set,
     /// A statement is being prepared; the first packet of the reply: was it seen, and what did it say.
     Statement(Option<Outcome>),
+    /// The session's own writes are being waited for.
+    Wait,
     /// The connection is being reset.
     Reset,
     /// It is being set up after that.
@@ -91,7 +93,7 @@ impl Pooled {
                 // It means what it meant when the client has prepared it: the connection is made so for that, and back.
                 Plan::Refuse(problem) if problem.is_to_prepare_again() && detour.is_none() => {
                     let id = self.statements.id_of(&request.bytes);
-                    let state = id.and_then(|id| self.prepared.get(&id)).map(|it| &it.1);
+                    let state = id.and_then(|id| self.prepared.get(&id)).map(|it| &it.state);
                     self.detour = state.map(|state| self.state.reading_as(state));
                     return match self.detour {
                         Some(_) => self.next_step(request),
@@ -145,6 +147,10 @@ impl Pooled {
                 state.set_schema(place.state.schema());
                 place.state = state;
             }
+            Step::Wait => {
+                let reached = !failed && self.transcoder.outcome().rows > 0;
+                self.causal.waited(reached, place);
+            }
             Step::Statement(Some(Outcome::Drop)) => self.problem = Some(BytesMut::new()),
             Step::Statement(_) | Step::None => {}
         }
@@ -173,7 +179,7 @@ impl Pooled {
     }
 }
 
-fn packet(command: Command, body: &[u8]) -> MysqlFrame {
+pub(super) fn packet(command: Command, body: &[u8]) -> MysqlFrame {
     let mut text = Vec::with_capacity(body.len().saturating_add(1));
     text.push(command as u8);
     text.extend_from_slice(body);

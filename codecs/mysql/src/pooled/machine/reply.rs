@@ -3,9 +3,14 @@
 use bytes::BytesMut;
 use wiremesh::DecodeError;
 
-use super::{Pooled, client::Sending, prepare::Step};
+use super::{
+    Pooled,
+    access::{Prepared, is_gtid},
+    client::Sending,
+    prepare::Step,
+};
 use crate::{
-    Command, MysqlFrame,
+    Command, Mysql, MysqlFrame,
     classify::Diagnostics,
     frame::What,
     pooled::{
@@ -22,7 +27,7 @@ type Taken = Result<Option<MysqlFrame>, DecodeError>;
 const INSERT: u8 = 5;
 
 impl Pooled {
-    pub(super) fn take_upstream(&mut self, input: &mut BytesMut) -> Taken {
+    pub(super) fn take_upstream(&mut self, mysql: &Mysql, input: &mut BytesMut) -> Taken {
         if self.transcoder.is_done() {
             return Err(DecodeError::Malformed { what: "packet: nobody has asked for it" });
         }
@@ -32,13 +37,26 @@ impl Pooled {
         let (state, doing, transaction) = (&mut self.state, &mut self.doing, &mut self.transaction);
         let characteristics = &mut self.characteristics;
         let set = doing.set.as_deref();
+        let mut causal = mysql.causal_reads.map(|_| &mut self.causal);
+        let mariadb = self.mariadb;
         let mut next = state.clone();
         let mut listen = |told: Told<'_>| match told {
             Told::State(changes) if !step => {
                 for change in changes.clone().flatten() {
                     match change {
                         Change::Transaction(now) => *transaction = Some(now),
-                        Change::Gtid(_) => news.gtid = true,
+                        Change::Gtid(gtid) => {
+                            news.gtid = true;
+                            if let Some(causal) = &mut causal {
+                                causal.wrote(gtid);
+                            }
+                        }
+                        Change::Variable { name, value } if mariadb && is_gtid(name, value) => {
+                            news.gtid = true;
+                            if let Some(causal) = &mut causal {
+                                causal.wrote(value);
+                            }
+                        }
                         Change::Characteristics(text) => *characteristics = !text.is_empty(),
                         _ => {}
                     }
@@ -102,7 +120,8 @@ impl Pooled {
         let reply = self.statements.on_prepare_reply(body, &mut place.prepared);
         if let (PrepareReply::Pass, [0, a, b, c, d, ..]) = (reply, &*body) {
             let id = u32::from_le_bytes([*a, *b, *c, *d]);
-            self.prepared.insert(id, (self.doing.traits, self.state.clone()));
+            let (traits, state, dialect) = (self.doing.traits, self.state.clone(), self.dialect());
+            self.prepared.insert(id, Prepared { traits, state, dialect, access: None });
         }
     }
 }

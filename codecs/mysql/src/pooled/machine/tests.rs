@@ -114,6 +114,8 @@ fn reset_in(hold: Hold<Mysql>) -> Option<Command> {
     }
 }
 
+mod reads;
+
 const CHANGED: &[u8] = b"\x02\x011";
 const IN_SHOP: &[u8] = b"\x01\x05\x04shop\x02\x011";
 

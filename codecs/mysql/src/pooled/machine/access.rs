@@ -1,0 +1,194 @@
+//! Whether a copy of the data will do for a request, and whether the copy has come far enough.
+
+use std::{cell::RefCell, fmt::Write};
+
+use wiremesh::correlation::{Access, Ready};
+
+use super::{
+    Pooled, State,
+    client::{BODY, Sending},
+    prepare::{Step, packet},
+};
+use crate::{
+    Command, Mysql, MysqlFrame, StatusFlags,
+    classify::{ReadCache, Traits},
+    collation::is_mariadb,
+    digest::{Dialect, digest},
+    frame::What,
+    pooled::{Place, statements::Statement},
+    reply::Shape,
+    session::Gtids,
+    wire::HEAD,
+};
+
+/// What was found of so many statements is remembered, by each thread.
+const STATEMENTS: usize = 4096;
+
+/// Where the flags of a `COM_STMT_EXECUTE` are: behind the command's code and the statement's id.
+const FLAGS: usize = HEAD + 1 + 4;
+
+thread_local! {
+    /// Which statements only read, and room for a digest. What is in it depends on statements alone, whosever they are.
+    static READS: RefCell<(ReadCache, Vec<u8>)> =
+        RefCell::new((ReadCache::new(STATEMENTS), Vec::new()));
+}
+
+/// What is known of a prepared statement.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub traits: Traits,
+    /// The state that it was prepared under.
+    pub state: State,
+    /// How its text was read.
+    pub dialect: Dialect,
+    /// What its executions need, when that was asked for.
+    pub access: Option<Access>,
+}
+
+/// What a session knows of its own writes.
+#[derive(Debug, Default)]
+pub(super) struct Causal {
+    own: Gtids,
+    /// There are more than can be waited for.
+    many: bool,
+    /// It may have written since what nobody has told a number of.
+    untold: bool,
+    /// What was waited for did not come in time.
+    pub late: bool,
+}
+
+impl Causal {
+    /// The server tells which transactions were written.
+    pub fn wrote(&mut self, gtids: &[u8]) {
+        self.many |= !self.own.add(gtids);
+        // Those before it come before it on a copy, too; or were rolled back.
+        self.untold = false;
+    }
+
+    /// A request was answered. `changed`: so many rows that there are some. `torn`: some of its statements may have been
+    /// carried out, and the server tells nothing of these.
+    pub fn answered(&mut self, changed: bool, torn: bool) {
+        self.untold |= torn || changed && self.own.is_empty();
+    }
+
+    /// It was waited for on this connection.
+    pub fn waited(&mut self, reached: bool, place: &mut Place) {
+        match reached {
+            true => place.reached.learn(&self.own),
+            false => self.late = true,
+        }
+    }
+
+    fn wait(&self, mariadb: bool, seconds: f64) -> String {
+        let mut text = "SELECT 1 FROM DUAL WHERE ".to_owned();
+        let (own, text_ref) = (&self.own, &mut text);
+        // Writing to a string cannot fail.
+        let _ = match mariadb {
+            // A server that is no copy would be waited for in vain.
+            true => write!(
+                text_ref,
+                "CONCAT(@@global.read_only) IN ('0','OFF') OR MASTER_GTID_WAIT('{own}',{seconds})=0 LIMIT 1"
+            ),
+            false => write!(text_ref, "WAIT_FOR_EXECUTED_GTID_SET('{own}',{seconds})=0 LIMIT 1"),
+        };
+        text
+    }
+}
+
+impl Pooled {
+    /// What the request in progress needs.
+    pub(super) fn judge(&mut self, request: &MysqlFrame) -> Access {
+        let traits = self.doing.traits;
+        if !traits.asks.is_empty() {
+            // Where it is asked now, somebody knows the answer.
+            return if traits.looks && self.place.is_some() { Access::Read } else { Access::Write };
+        }
+        let alone = self.sending == Sending::Nothing
+            && !self.must_hold()
+            && self.status.has(StatusFlags::AUTOCOMMIT)
+            && !(self.causal.untold || self.causal.many);
+        if !alone {
+            return Access::Write;
+        }
+        match self.doing.command {
+            Some(Command::Query) => {
+                let text = request.bytes.get(BODY..).unwrap_or_default();
+                access_of(text, &traits, self.dialect())
+            }
+            Some(Command::StmtExecute) if request.bytes.get(FLAGS) == Some(&0) => {
+                self.access_of_prepared(request)
+            }
+            _ => Access::Write,
+        }
+    }
+
+    fn access_of_prepared(&mut self, request: &MysqlFrame) -> Access {
+        let id = self.statements.id_of(&request.bytes);
+        let Some(prepared) = id.and_then(|id| self.prepared.get_mut(&id)) else {
+            return Access::Write;
+        };
+        let statements = &self.statements;
+        *prepared.access.get_or_insert_with(|| {
+            let text = statements.statement(&request.bytes).map(Statement::text);
+            access_of(text.unwrap_or_default(), &prepared.traits, prepared.dialect)
+        })
+    }
+
+    /// What a request on a connection for reads needs besides.
+    pub(super) fn before_read(
+        &mut self,
+        mysql: &Mysql,
+        request: &MysqlFrame,
+    ) -> Option<Ready<Mysql>> {
+        if self.lent == Access::Write || !matches!(request.what, What::Command(_)) {
+            return None;
+        }
+        let traits = &self.doing.traits;
+        let is_statement =
+            matches!(self.doing.command, Some(Command::Query | Command::StmtExecute));
+        let held = self.must_hold();
+        if std::mem::take(&mut self.causal.late)
+            || held && is_statement && !(traits.looks || traits.may_read || traits.explained)
+        {
+            self.access = Access::Write;
+            return Some(Ready::Elsewhere);
+        }
+        let (timeout, place) = (mysql.causal_reads?, self.place.as_ref()?);
+        if held || place.reached.cover(&self.causal.own) {
+            return None;
+        }
+        self.step = Step::Wait;
+        self.transcoder.begin(Shape::Results, 1, self.status);
+        let text = self.causal.wait(is_mariadb(&place.version), timeout.as_secs_f64());
+        Some(Ready::First(packet(Command::Query, text.as_bytes())))
+    }
+}
+
+/// What a statement needs by its text, outside of transactions and with nothing of the session's on a connection.
+fn access_of(text: &[u8], traits: &Traits, dialect: Dialect) -> Access {
+    let route = traits.route(text);
+    let asked = |value: &str| route.is_some_and(|route| route.eq_ignore_ascii_case(value));
+    let read = match () {
+        () if asked("primary") => false,
+        () if asked("replica") && traits.looks => true,
+        () => traits.may_read && is_read(text, dialect),
+    };
+    if read { Access::Read } else { Access::Write }
+}
+
+fn is_read(text: &[u8], dialect: Dialect) -> bool {
+    READS.with_borrow_mut(|(reads, room)| {
+        room.clear();
+        digest(text, dialect, true, room);
+        reads.is_read(room, text, dialect)
+    })
+}
+
+/// Whether this is what MariaDB tells of a transaction that was written: 11.4 says `timestamp` where it means `last_gtid`.
+pub(super) fn is_gtid(name: &[u8], value: &[u8]) -> bool {
+    match name {
+        b"last_gtid" => !value.is_empty(),
+        b"timestamp" => value.contains(&b'-'),
+        _ => false,
+    }
+}
