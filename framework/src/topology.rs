@@ -5,14 +5,32 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use crate::{OptionError, Protocol};
+use crate::{
+    OptionError, Protocol,
+    correlation::{Departure, Handshake},
+};
 
 /// Learns who serves what, by asking the servers one after the other. A new one is made each time.
 pub trait Topology<P: Protocol> {
-    /// What to ask the endpoint at `asked` (`host:port`), each request to be answered by one reply.
+    /// What to ask the endpoint at `asked` (`host:port`).
     fn questions(&self, asked: &str) -> Vec<P::Frame>;
 
-    /// What the endpoint at `asked` answered, in the order of the questions.
+    /// Whether these frames are all of the answer to one question: asked when one more has come. The default is that one is.
+    /// Only in protocols with [sessions](crate::correlation::Sessioned), which are asked one question after the other.
+    fn is_answered(&self, _frames: &[P::Frame]) -> bool {
+        true
+    }
+
+    /// What is spoken with an endpoint before it is asked, in protocols with
+    /// [sessions](crate::correlation::Sessioned); `None`: what health checks speak.
+    fn hail(&self, _departure: &Departure) -> Option<Box<dyn Handshake<P>>> {
+        None
+    }
+
+    /// The endpoint at `asked` could not be asked, or what it answered made no sense.
+    fn unanswered(&mut self, _asked: &str) {}
+
+    /// What the endpoint at `asked` answered, in the order of the questions: the frames of all answers.
     ///
     /// # Errors
     /// In words for the log; the proxy asks the next endpoint.
@@ -76,6 +94,13 @@ pub struct Shard {
     pub primary: Option<String>,
     /// Copies, as `host:port`.
     pub replicas: Vec<String>,
+}
+
+impl Shard {
+    /// Whether nobody is of it.
+    pub fn is_empty(&self) -> bool {
+        self.primary.is_none() && self.replicas.is_empty()
+    }
 }
 
 impl fmt::Debug for Shards {

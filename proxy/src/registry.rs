@@ -13,7 +13,7 @@ use crate::{
     config::ProtocolInfo,
     exchange::Mesh,
     net::Dial,
-    session::{self, Sessions},
+    session::{self, SessionAsker, Sessions},
     talk::{Asker, Talk},
     worker::{Accepted, Worker},
 };
@@ -167,13 +167,13 @@ impl<P: Pipelined> Drive<P> for InOrder {
     }
 
     fn inquiry(protocol: P, cluster: &str, dial: Dial) -> Option<Probe> {
-        let inquiry = protocol.inquire(cluster)?;
+        let mut inquiry = protocol.inquire(cluster)?;
         Some(Box::pin(async move {
             let mut talk = Talk::connect(&protocol, dial).await?;
-            if let Some(handshake) = protocol.greet(0, Purpose::default()) {
-                talk.greet(handshake).await?;
+            if let Some(mut handshake) = protocol.greet(0, Purpose::default()) {
+                talk = talk.greet(&mut *handshake).await?;
             }
-            talk.greet(inquiry).await
+            talk.greet(&mut *inquiry).await.map(drop)
         }))
     }
 
@@ -202,6 +202,15 @@ impl<P: Sessioned> Drive<P> for Session {
 
     fn probe(protocol: P, dial: Dial) -> Probe {
         Box::pin(session::probe(protocol, dial))
+    }
+
+    fn learner(
+        protocol: P,
+        kind: &str,
+        options: &TopologyOptions,
+    ) -> Result<Box<dyn Learner>, TopologyError> {
+        let topology = protocol.topology(kind, options)?;
+        Ok(Box::new(SessionAsker::new(protocol, topology)))
     }
 }
 

@@ -4,28 +4,40 @@ use bytes::BytesMut;
 use tokio::io::AsyncWriteExt;
 use wiremesh::{
     Frame, Kind, Limits, Peer, Protocol, WriteBuf,
-    correlation::{Handshake, Pipelined, Progress, Purpose},
+    correlation::{Departure, Handshake, Pipelined, Progress, Purpose},
     topology::{Shards, Topology},
 };
 
 use crate::{
     cluster::discover::{Asking, Learner},
-    net::{Dial, Stream},
+    net::{
+        Dial, Stream,
+        tls::{self, Connecting},
+    },
 };
 
 /// A connection to an endpoint. Errors are for the log.
 pub struct Talk<'a, P: Protocol> {
     protocol: &'a P,
     stream: Stream,
+    /// For TLS that the handshake begins.
+    tls: Option<Connecting>,
     input: BytesMut,
     decoder: P::State,
 }
 
 impl<'a, P: Protocol> Talk<'a, P> {
     /// Connects.
-    pub async fn connect(protocol: &'a P, dial: Dial) -> Result<Self, String> {
+    pub async fn connect(protocol: &'a P, mut dial: Dial) -> Result<Self, String> {
+        let tls = if P::STARTS_TLS { dial.tls.take() } else { None };
         let stream = Stream::connect(dial).await.map_err(|e| format!("cannot connect: {e}"))?;
-        Ok(Self { protocol, stream, input: BytesMut::new(), decoder: P::State::default() })
+        Ok(Self { protocol, stream, tls, input: BytesMut::new(), decoder: P::State::default() })
+    }
+
+    /// What a session's handshake must know.
+    pub fn departure(&self) -> Departure {
+        let private = self.stream.is_private();
+        Departure { random: tls::random(), tls: self.tls.is_some(), private }
     }
 
     /// Sends frames.
@@ -63,13 +75,28 @@ impl<'a, P: Protocol> Talk<'a, P> {
     }
 
     /// Goes through a handshake.
-    pub async fn greet(&mut self, mut handshake: Box<dyn Handshake<P>>) -> Result<(), String> {
+    pub async fn greet(
+        mut self,
+        handshake: &mut (impl Handshake<P> + ?Sized),
+    ) -> Result<Self, String> {
         let mut progress = handshake.start(self.protocol);
         loop {
             match progress {
                 Progress::Continue(frame) => self.say(frame).await?,
-                Progress::Done(frame) => return self.say(frame).await,
-                Progress::StartTls(_) => return Err("TLS within the handshake".into()),
+                Progress::Done(frame) => {
+                    self.say(frame).await?;
+                    return Ok(self);
+                }
+                Progress::StartTls(frame) => {
+                    self.say(frame).await?;
+                    if !self.input.is_empty() {
+                        return Err("it spoke before TLS began".into());
+                    }
+                    let tls = self.tls.take().ok_or("TLS is not configured")?;
+                    self.stream = self.stream.start_tls(tls).await.map_err(|e| e.to_string())?;
+                    progress = handshake.on_secured(self.protocol);
+                    continue;
+                }
                 Progress::Refused(_, why) => return Err(why.into()),
             }
             let frame = self.hear().await?;
@@ -93,9 +120,9 @@ impl<P: Pipelined> Asker<P> {
     async fn replies(&self, asked: &str, dial: Dial) -> Result<Vec<P::Frame>, String> {
         let mut talk = Talk::connect(&self.protocol, dial).await?;
         if self.topology.greets(asked)
-            && let Some(handshake) = self.protocol.greet(0, Purpose::default())
+            && let Some(mut handshake) = self.protocol.greet(0, Purpose::default())
         {
-            talk.greet(handshake).await?;
+            talk = talk.greet(&mut *handshake).await?;
         }
         let questions = self.topology.questions(asked);
         let mut replies = Vec::with_capacity(questions.len());
@@ -114,6 +141,10 @@ impl<P: Pipelined> Learner for Asker<P> {
             let replies = self.replies(asked, dial).await?;
             self.topology.learn(asked, &replies)
         })
+    }
+
+    fn unanswered(&mut self, asked: &str) {
+        self.topology.unanswered(asked);
     }
 
     fn conclude(&mut self) -> Option<Result<Shards, String>> {

@@ -33,6 +33,7 @@ pub mod reply;
 pub mod session;
 mod statement;
 mod status;
+mod topology;
 mod transparent;
 pub mod wire;
 

@@ -8,6 +8,7 @@ use wiremesh::{
         Access, Arrival, Attachment, Departure, Handshake, Hold, Legs, Progress, Ready, Session,
         SessionMachine, Sessioned,
     },
+    topology::{Topology, TopologyError, TopologyOptions},
 };
 
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
     handshake::{Greeting, Login, is_ssl_request},
     pooled::{Accounts, Entrance, Lane, Place, Pooled, Tracking, UpstreamLogin},
     reply::{ErrPacket, Shape},
+    topology,
     transparent::Transparent,
     wire::{HEAD, Head},
 };
@@ -326,6 +328,19 @@ impl Sessioned for Mysql {
 
     fn probe_handshake(&self, _: Departure) -> Hail {
         Hail::Greeting
+    }
+
+    fn topology(
+        &self,
+        kind: &str,
+        options: &TopologyOptions,
+    ) -> Result<Box<dyn Topology<Self>>, TopologyError> {
+        topology::of(kind, options)
+    }
+
+    /// It was to change something, and its server is read-only: 1290, of which that is one of the meanings, and 1836.
+    fn is_stale(&self, reply: &MysqlFrame) -> bool {
+        reply.error.is_some_and(|error| matches!(error.number, 1290 | 1836))
     }
 
     fn end_to_end(&self) -> bool {

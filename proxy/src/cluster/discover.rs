@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use wiremesh::topology::{Found, Shards};
+use wiremesh::topology::{Found, Shard, Shards};
 
 use super::address::Address;
 use super::resolve::Name;
@@ -22,6 +22,9 @@ use crate::net::Dial;
 pub trait Learner {
     /// Connects to the endpoint that is called `asked`, and learns from it.
     fn ask<'a>(&'a mut self, asked: &'a str, dial: Dial) -> Asking<'a>;
+
+    /// See [`Topology::unanswered`](wiremesh::topology::Topology::unanswered).
+    fn unanswered(&mut self, asked: &str);
 
     /// See [`Topology::conclude`](wiremesh::topology::Topology::conclude).
     fn conclude(&mut self) -> Option<Result<Shards, String>>;
@@ -39,7 +42,8 @@ const MIN_PAUSE: Duration = Duration::from_millis(100);
 /// The same when asking again and again has changed nothing.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// Where a shard serves no slots: it is about to get some, or to become a copy of another, which nobody would tell.
+/// Where a shard has no primary, or serves no slots: it is about to get one, or some, or to become a copy of another, which
+/// nobody would tell.
 const IDLE_REFRESH: Duration = Duration::from_secs(1);
 
 /// How many of the endpoints known from before are asked before the configured ones.
@@ -64,7 +68,7 @@ where
         let end = Instant::now();
         tokio::time::sleep(pause).await;
         let mut refresh = shared.config().topology_refresh.0;
-        if shared.endpoints().has_idle_shard() {
+        if shared.endpoints().is_unsettled() {
             refresh = refresh.min(IDLE_REFRESH);
         }
         let idle = match asked {
@@ -119,7 +123,9 @@ where
     let problem = match found {
         Ok(shards) => {
             let learnt = names.places(&shards).await;
-            if learnt.addresses().next().is_some() {
+            // Nobody at all is an answer, too; names without addresses are none.
+            let nobody = !shards.shards.is_empty() && shards.shards.iter().all(Shard::is_empty);
+            if nobody || learnt.addresses().next().is_some() {
                 let (members, before) = (learnt.shards.clone(), shared.members());
                 let changed = shared.learnt(&config.topology, learnt, Instant::now().into_std());
                 if changed && members != before {
@@ -182,8 +188,14 @@ where
                     }
                 }
             }
-            Ok(Err(problem)) => problems.push(format!("{label}: {problem}")),
-            Err(_) => problems.push(format!("{label}: no answer within {limit:?}")),
+            Ok(Err(problem)) => {
+                problems.push(format!("{label}: {problem}"));
+                learner.unanswered(&label);
+            }
+            Err(_) => {
+                problems.push(format!("{label}: no answer within {limit:?}"));
+                learner.unanswered(&label);
+            }
         }
     }
     match learner.conclude() {

@@ -17,7 +17,7 @@ use super::balance::Table;
 use super::endpoint::Endpoint;
 use super::gauge::{Gauge, Tally};
 use super::resolve::{Name, names};
-use super::shards::{Learnt, LearntShard, ShardTable};
+use super::shards::{Learnt, LearntShard, Members, ShardTable};
 use crate::config;
 use crate::net::{Dial, Introduction, tls::ClientTls};
 
@@ -443,9 +443,10 @@ impl EndpointSet {
         self.shards.as_ref()
     }
 
-    /// Whether the data is divided over shards, and one has no part of it.
-    pub(super) fn has_idle_shard(&self) -> bool {
-        let table = self.shards().filter(|table| table.is_divided());
-        table.is_some_and(|table| table.shards().iter().any(|shard| shard.slots() == 0))
+    /// Whether a shard has no primary, or no part of data that is divided.
+    pub(super) fn is_unsettled(&self) -> bool {
+        let Some(table) = self.shards() else { return false };
+        let idle = |shard: &Members| table.is_divided() && shard.slots() == 0;
+        table.shards().iter().any(|shard| shard.primary().is_none() || idle(shard))
     }
 }

@@ -28,7 +28,7 @@ use wiremesh::{
     correlation::{Access, SessionMachine, Sessioned},
 };
 
-pub use self::probe::probe;
+pub use self::probe::{SessionAsker, probe};
 use self::{
     client::{Client, ClientTask},
     pool::Pool,

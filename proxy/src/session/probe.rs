@@ -1,59 +1,71 @@
-//! Health checks of session protocols: an endpoint is well when it completes the handshake.
+//! What the control thread asks endpoints of session protocols: whether they are well, and who serves what.
 
-use bytes::BytesMut;
-use tokio::io::AsyncWriteExt;
 use wiremesh::{
-    Limits, Peer, WriteBuf,
-    correlation::{Departure, Handshake, Progress, Sessioned},
+    correlation::Sessioned,
+    topology::{Shards, Topology},
 };
 
-use crate::net::{Dial, Stream, tls};
+use crate::{
+    cluster::discover::{Asking, Learner},
+    net::Dial,
+    talk::Talk,
+};
 
 /// Connects and speaks the handshake; says what went wrong, if anything did.
 pub async fn probe<P: Sessioned>(protocol: P, dial: Dial) -> Result<(), String> {
-    let mut later = None;
-    let mut dial = dial;
-    if P::STARTS_TLS {
-        later = dial.tls.take();
+    let talk = Talk::connect(&protocol, dial).await?;
+    let mut handshake = protocol.probe_handshake(talk.departure());
+    talk.greet(&mut handshake).await.map(drop)
+}
+
+/// Learns a topology over connections that are made for it.
+pub struct SessionAsker<P: Sessioned> {
+    protocol: P,
+    topology: Box<dyn Topology<P>>,
+}
+
+impl<P: Sessioned> SessionAsker<P> {
+    /// One that has not asked anybody.
+    pub fn new(protocol: P, topology: Box<dyn Topology<P>>) -> Self {
+        Self { protocol, topology }
     }
-    let mut stream = Stream::connect(dial).await.map_err(|e| e.to_string())?;
-    let mut handshake = protocol.probe_handshake(Departure {
-        random: tls::random(),
-        tls: later.is_some(),
-        private: stream.is_private(),
-    });
-    let mut progress = handshake.start(&protocol);
-    let (mut input, mut decoder) = (BytesMut::new(), P::State::default());
-    loop {
-        let (frame, secure) = match progress {
-            Progress::Done(_) => return Ok(()),
-            Progress::Refused(_, why) => return Err(why.into()),
-            Progress::Continue(frame) => (frame, false),
-            Progress::StartTls(frame) => (frame, true),
+
+    async fn replies(&self, asked: &str, dial: Dial) -> Result<Vec<P::Frame>, String> {
+        let talk = Talk::connect(&self.protocol, dial).await?;
+        let departure = talk.departure();
+        let mut talk = match self.topology.hail(&departure) {
+            Some(mut hail) => talk.greet(&mut *hail).await?,
+            None => talk.greet(&mut self.protocol.probe_handshake(departure)).await?,
         };
-        if let Some(frame) = frame {
-            let mut out = WriteBuf::default();
-            protocol.encode(frame, &mut out);
-            stream.write_all_buf(&mut out).await.map_err(|e| e.to_string())?;
-            stream.flush().await.map_err(|e| e.to_string())?;
-        }
-        if secure {
-            let tls = later.take().ok_or("TLS is not configured")?;
-            stream = stream.start_tls(tls).await.map_err(|e| e.to_string())?;
-            progress = handshake.on_secured(&protocol);
-            continue;
-        }
-        let frame = loop {
-            let limits = Limits::default();
-            let decoded = protocol.decode(Peer::Upstream, &mut decoder, &limits, &mut input);
-            if let Some(frame) = decoded.map_err(|e| e.to_string())? {
-                break frame;
+        let mut replies = Vec::new();
+        for question in self.topology.questions(asked) {
+            talk.say([question]).await?;
+            let begin = replies.len();
+            while replies.len() == begin || !self.topology.is_answered(&replies[begin..]) {
+                replies.push(talk.answer().await?);
             }
-            let read = tokio_util::io::read_buf(&mut stream, &mut input).await;
-            if read.map_err(|e| e.to_string())? == 0 {
-                return Err("closed during the handshake".into());
-            }
-        };
-        progress = handshake.on_frame(&protocol, frame);
+        }
+        Ok(replies)
+    }
+}
+
+impl<P: Sessioned> Learner for SessionAsker<P> {
+    fn ask<'a>(&'a mut self, asked: &'a str, dial: Dial) -> Asking<'a> {
+        Box::pin(async move {
+            let replies = self.replies(asked, dial).await?;
+            self.topology.learn(asked, &replies)
+        })
+    }
+
+    fn unanswered(&mut self, asked: &str) {
+        self.topology.unanswered(asked);
+    }
+
+    fn conclude(&mut self) -> Option<Result<Shards, String>> {
+        self.topology.conclude()
+    }
+
+    fn configured_only(&self) -> bool {
+        self.topology.configured_only()
     }
 }

@@ -8,6 +8,7 @@ mod firewall;
 mod passes;
 mod peers;
 mod pooled;
+mod roles;
 mod watch;
 
 use std::net::SocketAddr;

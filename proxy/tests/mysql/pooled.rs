@@ -1,8 +1,11 @@
 //! Pooled mode: clients share the proxy's own connections.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU8, Ordering::Relaxed},
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU8, Ordering::Relaxed},
+    },
 };
 
 use tokio::net::{TcpListener, TcpStream};
@@ -64,7 +67,7 @@ async fn accept(listener: TcpListener, said: Arc<Mutex<Vec<String>>>) {
     }
 }
 
-async fn greet(talk: &mut Talk) -> Option<()> {
+pub async fn greet(talk: &mut Talk) -> Option<()> {
     let caps = CAPS.to_le_bytes();
     let mut greeting = b"\x0a8.0.33\0\x07\0\0\0saltsalt\0".to_vec();
     greeting.extend([caps[0], caps[1], 45, 2, 0, caps[2], caps[3], 21]);
@@ -107,10 +110,10 @@ async fn serve(talk: &mut Talk, number: u8, said: &Mutex<Vec<String>>) -> Option
     talk.send(1, &ok).await
 }
 
-struct Client(Talk);
+pub struct Client(Talk);
 
 impl Client {
-    async fn connect(proxy: &Handle) -> Self {
+    pub async fn connect(proxy: &Handle) -> Self {
         let stream = TcpStream::connect(address(proxy)).await.expect("connect");
         stream.set_nodelay(true).expect("nodelay");
         let mut talk = Talk::new(stream);
@@ -129,7 +132,7 @@ impl Client {
     }
 
     /// The number of the upstream connection that has answered, or that of the error.
-    async fn ask(&mut self, text: &str) -> Result<u8, u16> {
+    pub async fn ask(&mut self, text: &str) -> Result<u8, u16> {
         self.command(Command::Query, text).await
     }
 
@@ -147,7 +150,12 @@ impl Client {
 
 /// A proxy with so many connections for all clients.
 pub fn pooled(server: &Server, connections: usize) -> Config {
-    let mut config = mysql(&[server.thread.address]);
+    pooled_to(&[server.thread.address], connections)
+}
+
+/// The same before these servers.
+pub fn pooled_to(servers: &[SocketAddr], connections: usize) -> Config {
+    let mut config = mysql(servers);
     let listener = &mut config.listeners[0];
     let options = [("mode".to_owned(), "pooled".to_owned())];
     listener.options.insert("mysql".into(), options.into());

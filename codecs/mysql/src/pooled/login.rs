@@ -1,7 +1,10 @@
 //! The proxy logs in at servers.
 
 use bytes::BytesMut;
-use wiremesh::correlation::{Departure, Handshake, Progress};
+use wiremesh::{
+    Password,
+    correlation::{Departure, Handshake, Progress},
+};
 
 use super::{
     Accounts, Lane,
@@ -63,21 +66,17 @@ impl UpstreamLogin {
     /// For a server that has just been connected to.
     pub fn new(accounts: &Accounts, lane: Lane, departure: &Departure) -> Self {
         let stage = accounts.upstream(lane).map_or(Stage::Nobody, |upstream| {
-            let config = ClientConfig {
-                user: upstream.user.clone(),
-                password: upstream.password.clone(),
-                schema: Vec::new(),
-                wanted: WANTED | lane.capabilities(),
-                tls: if departure.tls { TlsWish::Required } else { TlsWish::Off },
-                channel: if departure.private { Channel::Private } else { Channel::Open },
-                keys: KeySource::Asked,
-                attributes: Attributes::of([("_client_name", "wiremesh")]),
-                collation: LOGIN_COLLATION.id.to_le_bytes()[0],
-                max_packet: 1 << 30,
-                zstd_level: 0,
-            };
+            let wanted = WANTED | lane.capabilities();
+            let config = config(&upstream.user, &upstream.password, wanted, departure);
             Stage::Handshake(Box::new(ClientHandshake::new(config)))
         });
+        Self { stage, number: None, logged_in: None }
+    }
+
+    /// For this account, and for what the proxy itself has to ask: with nothing but what the protocol of 4.1 has.
+    pub fn plain(user: &[u8], password: &Password, departure: &Departure) -> Self {
+        let config = config(user, password, Capabilities(0), departure);
+        let stage = Stage::Handshake(Box::new(ClientHandshake::new(config)));
         Self { stage, number: None, logged_in: None }
     }
 
@@ -166,7 +165,28 @@ impl Handshake<Mysql> for UpstreamLogin {
     }
 }
 
-fn query(text: &str) -> MysqlFrame {
+fn config(
+    user: &[u8],
+    password: &Password,
+    wanted: Capabilities,
+    departure: &Departure,
+) -> ClientConfig {
+    ClientConfig {
+        user: user.into(),
+        password: password.clone(),
+        schema: Vec::new(),
+        wanted,
+        tls: if departure.tls { TlsWish::Required } else { TlsWish::Off },
+        channel: if departure.private { Channel::Private } else { Channel::Open },
+        keys: KeySource::Asked,
+        attributes: Attributes::of([("_client_name", "wiremesh")]),
+        collation: LOGIN_COLLATION.id.to_le_bytes()[0],
+        max_packet: 1 << 30,
+        zstd_level: 0,
+    }
+}
+
+pub(crate) fn query(text: &str) -> MysqlFrame {
     let mut bytes = BytesMut::new();
     put_packet(&mut bytes, 0, &[&[Command::Query as u8], text.as_bytes()].concat());
     MysqlFrame::new(What::Command(Some(Command::Query)), bytes)

@@ -13,6 +13,7 @@ pub mod transcode;
 pub use accounts::{Account, Accounts, Upstream};
 pub use entrance::{Admitted, Entrance, OFFERED};
 pub use lane::Lane;
+pub(crate) use login::query;
 pub use login::{LoggedIn, Tracking, UpstreamLogin};
 pub use machine::Pooled;
 pub use place::Place;

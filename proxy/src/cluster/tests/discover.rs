@@ -96,6 +96,8 @@ impl Learner for Servers {
         })
     }
 
+    fn unanswered(&mut self, _asked: &str) {}
+
     fn conclude(&mut self) -> Option<Result<Shards, String>> {
         self.0.borrow().last_word.clone()
     }
