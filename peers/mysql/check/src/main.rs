@@ -4,6 +4,7 @@ mod client;
 mod conn;
 mod differ;
 mod entrance;
+mod failover;
 mod idle;
 mod leak;
 mod link;
@@ -61,6 +62,9 @@ enum Command {
     /// Very many clients that log in and say one statement each, and of which a few go on: prints `ok` lines, how many
     /// connections the server has, and `PASS n ok, 0 failed`
     Idle(idle::Options),
+    /// Clients write through a proxy while two servers behind it change places, and back: what was acknowledged has to be there
+    /// once. Prints `ok` lines and `PASS n ok, 0 failed`
+    Failover(failover::Options),
     /// Prints the kinds of state that `leak` knows of every server, a line each
     Kinds,
     /// Shares connections of a server without care, so that `leak` has to fail; prints `ready ADDRESS` when it listens
@@ -72,6 +76,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Client { address, server } => Ok(client::run(address, server)),
         Command::Leak(options) => leak::run(options),
         Command::Differ(options) => differ::run(options),
+        Command::Failover(options) => failover::run(&options),
         Command::Idle(options) => idle::run(&options),
         Command::Kinds => {
             leak::kinds();

@@ -138,7 +138,7 @@ impl Cell {
     }
 }
 
-fn check() -> Command {
+pub(super) fn check() -> Command {
     command(target().join("debug/mysql-check"))
 }
 

@@ -1,6 +1,7 @@
 //! MySQL and MariaDB: other projects' clients and servers.
 
 mod client;
+mod failover;
 mod install;
 mod judges;
 mod load;
@@ -29,9 +30,11 @@ pub(super) async fn run_all(report: &mut Report, direct: bool, times: usize) {
     logins.retain(|cell| report.wants(&cell.name()));
     let mut judges = judges::Cell::all();
     judges.retain(|cell| report.wants(&cell.name()));
+    let mut failovers = failover::Cell::all();
+    failovers.retain(|cell| report.wants(&cell.name()));
     let proxied = report.wants(proxied::NAME);
     let none = cells.is_empty() && tools.is_empty() && others.is_empty() && logins.is_empty();
-    if none && judges.is_empty() && !proxied {
+    if none && judges.is_empty() && failovers.is_empty() && !proxied {
         return;
     }
     let mut languages: Vec<_> = cells.iter().map(Cell::language).collect();
@@ -60,6 +63,9 @@ pub(super) async fn run_all(report: &mut Report, direct: bool, times: usize) {
     }
     for cell in judges {
         report.check(&cell.name(), cell.run(&mut bench, direct, times)).await;
+    }
+    for cell in failovers {
+        report.check(&cell.name(), cell.run(direct)).await;
     }
     if proxied {
         report.check(proxied::NAME, proxied::run(direct)).await;
