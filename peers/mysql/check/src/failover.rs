@@ -62,7 +62,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
             .collect();
         let changes = change(&mut a, &mut b, options.seconds);
         stop.store(true, Ordering::Relaxed);
-        let written: Result<Vec<_>, _> = clients.into_iter().map(|it| it.join()).collect();
+        let written: Result<Vec<_>, _> =
+            clients.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         (written, changes)
     });
     let Ok(written) = written else { bail!("a client panicked") };
@@ -239,7 +240,7 @@ impl Node {
 
     fn statement(&mut self, text: &str) -> anyhow::Result<()> {
         match self.conn.statement(text)? {
-            Answer::Error(failure) => bail!("{}: {text}: {failure:?}", self.address),
+            Answer::Error(failure) => bail!("{}: {text}: {}", self.address, failure.text),
             _ => Ok(()),
         }
     }

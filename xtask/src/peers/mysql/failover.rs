@@ -17,8 +17,8 @@ const SETTINGS: &str = "log_slave_updates=1\n";
 pub(super) struct Cell(Kind);
 
 impl Cell {
-    pub(super) fn all() -> [Self; 2] {
-        [Self(Kind::Mysql), Self(Kind::Maria10)]
+    pub(super) fn all() -> Vec<Self> {
+        vec![Self(Kind::Mysql), Self(Kind::Maria10)]
     }
 
     /// For example `mysql-failover-mariadb10`.
