@@ -4,6 +4,7 @@
 mod common;
 mod compressed;
 mod ends;
+mod faults;
 mod firewall;
 mod passes;
 mod peers;

@@ -22,7 +22,7 @@ use wiremesh_mysql::{
 use crate::common::thread::ServerThread;
 
 /// How long a test waits for something before it calls it lost.
-const LOST: Duration = Duration::from_secs(20);
+pub const LOST: Duration = Duration::from_secs(20);
 
 const CAPS: u64 = Capabilities::PROTOCOL_41.0
     | Capabilities::SECURE_CONNECTION.0
@@ -199,6 +199,11 @@ impl Talk {
     /// The connection, and what was received and not taken.
     pub fn into_parts(self) -> (TcpStream, BytesMut) {
         (self.stream, self.input)
+    }
+
+    /// Sends bytes as they are.
+    pub async fn write(&mut self, bytes: &[u8]) -> Option<()> {
+        self.stream.write_all(bytes).await.ok()
     }
 
     async fn ok(&mut self, seq: u8, status: u8) -> Option<()> {

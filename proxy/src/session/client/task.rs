@@ -16,7 +16,7 @@ use wiremesh::{
     correlation::{Handshake, Layer, Progress, SessionMachine, Sessioned},
 };
 
-use super::{Client, State};
+use super::{Client, Pending, State};
 use crate::{
     net::{
         Layered, Stream,
@@ -303,7 +303,17 @@ impl<P: Sessioned> ClientTask<P> {
             State::Leaving => !self.client.session.borrow().holds || (self.eof && self.drained),
             State::Closing | State::Closed => true,
         };
-        over && !self.client.is_busy() && !self.is_half_closed()
+        over && (!self.client.is_busy() || self.is_cut_off()) && !self.is_half_closed()
+    }
+
+    /// Whether the client sends nothing more though its part in the request in progress is not over: that would never end.
+    fn is_cut_off(&self) -> bool {
+        let session = self.client.session.borrow();
+        !self.sessions.end_to_end
+            && self.eof
+            && self.drained
+            && matches!(session.pending, Pending::Sent(_))
+            && session.machine.is_open()
     }
 
     /// Whether the client sends nothing more, which its upstream knows, and its upstream may go on sending.
