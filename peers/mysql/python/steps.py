@@ -1,5 +1,6 @@
-"""Runs steps, prints `ok NAME: ...` or `FAIL NAME: ...` for each, and a last line."""
+"""Runs steps but those of SKIP_STEPS (`NAME;NAME`), prints `ok NAME: ...` or `FAIL NAME: ...` for each, and a last line."""
 
+import os
 import re
 import time
 import traceback
@@ -31,10 +32,13 @@ def until(condition, what):
 
 class Steps:
     def __init__(self):
+        self.skipped = os.environ.get("SKIP_STEPS", "").split(";")
         self.ok = 0
         self.failed = 0
 
     def step(self, name, body):
+        if name in self.skipped:
+            return
         try:
             print(f"ok {name}: {brief(body())}", flush=True)
             self.ok += 1
