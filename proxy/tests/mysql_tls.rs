@@ -27,8 +27,8 @@ use common::{
 /// Where the flag of TLS is in a login's body, and which it is.
 const SSL: (usize, u8) = (1, 0x08);
 
-/// Where it is in the greeting below.
-const OFFER: usize = 22;
+/// Where it is in a greeting, behind the version.
+const OFFER: usize = 15;
 
 trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
@@ -54,11 +54,14 @@ async fn receive(stream: &mut impl Stream) -> Option<(u8, Vec<u8>)> {
     tokio::time::timeout(Duration::from_secs(20), read).await.expect("a packet is lost")
 }
 
-fn login(ssl: bool) -> Vec<u8> {
+fn login(ssl: bool, secret: &str) -> Vec<u8> {
     let flags = if ssl { 0x8a } else { 0x82 };
     let mut body = vec![0x01, flags, 0x08, 0, 0, 0, 0, 1, 45];
     body.extend([0; 23]);
-    body.extend(b"joe\0\x03pwdmysql_native_password\0");
+    body.extend(b"joe\0");
+    body.push(u8::try_from(secret.len()).expect("it is short"));
+    body.extend(secret.as_bytes());
+    body.extend(b"mysql_native_password\0");
     body
 }
 
@@ -130,26 +133,40 @@ async fn converse(
     proxy: SocketAddr,
     tls: Option<Arc<ClientConfig>>,
 ) -> (bool, Option<(u8, Vec<u8>)>) {
+    match enter(proxy, tls, "pwd").await {
+        Ok((offered, stream)) => (offered, ask(stream).await),
+        Err(error) => (false, Some((0, error))),
+    }
+}
+
+/// Whether TLS is offered, and the connection with the login sent; or the error in the place of a greeting.
+async fn enter(
+    proxy: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
+    secret: &str,
+) -> Result<(bool, Box<dyn Stream>), Vec<u8>> {
     let stream = TcpStream::connect(proxy).await.expect("connected");
     stream.set_nodelay(true).expect("nodelay");
     let mut stream = BufStream::new(stream);
     let (seq, greeting) = receive(&mut stream).await.expect("a greeting");
     assert_eq!(seq, 0);
     if greeting[0] == 0xff {
-        return (false, Some((seq, greeting)));
+        return Err(greeting);
     }
-    let offered = greeting[OFFER] & SSL.1 != 0;
+    // The version's length differs.
+    let version = greeting.iter().position(|byte| *byte == 0).expect("its end");
+    let offered = greeting[version + OFFER] & SSL.1 != 0;
     let Some(tls) = tls else {
-        send(&mut stream, 1, &login(false)).await;
-        return (offered, ask(stream).await);
+        send(&mut stream, 1, &login(false, secret)).await;
+        return Ok((offered, Box::new(stream)));
     };
     // Not flushed: the beginning of TLS comes with it.
     stream.write_all(&[32, 0, 0, 1]).await.expect("buffered");
-    stream.write_all(&login(true)[..32]).await.expect("buffered");
+    stream.write_all(&login(true, secret)[..32]).await.expect("buffered");
     let name = ServerName::try_from("127.0.0.1").expect("a name");
     let mut stream = TlsConnector::from(tls).connect(name, stream).await.expect("TLS");
-    send(&mut stream, 2, &login(true)).await;
-    (offered, ask(stream).await)
+    send(&mut stream, 2, &login(true, secret)).await;
+    Ok((offered, Box::new(stream)))
 }
 
 /// The answer to the login; where it is an OK, commands are answered, too.
@@ -229,6 +246,61 @@ fn who_must_come_by_tls_and_does_not_is_told_so() {
     assert_eq!(server.seen(), [(false, 1)]);
 }
 
+/// The answers to the login and, if it is an OK, to a statement: their numbers, and the number of an error.
+async fn pooled_session(
+    proxy: &Handle,
+    tls: Option<Arc<ClientConfig>>,
+) -> (bool, Vec<(u8, Option<u16>)>) {
+    let (offered, mut stream) = enter(address(proxy), tls, "").await.expect("a greeting");
+    let mut answers = Vec::new();
+    loop {
+        let (seq, body) = receive(&mut stream).await.expect("an answer");
+        let error = (body[0] == 0xff).then(|| u16::from_le_bytes([body[1], body[2]]));
+        answers.push((seq, error));
+        if error.is_some() || answers.len() == 2 {
+            return (offered, answers);
+        }
+        send(&mut stream, 0, b"\x03delete from a").await;
+    }
+}
+
+#[test]
+fn in_pooled_mode_either_leg_has_tls_or_not() {
+    let issuer = Issuer::new("a");
+    let identity = issuer.issue(&["127.0.0.1"]);
+    let server = Server::start(Some(identity.server()));
+    let open = ListenerTls { required: false, ..identity.listener() };
+    for (listener, required) in
+        [(None, false), (Some(open), false), (Some(identity.listener()), true)]
+    {
+        for to_server in [false, true] {
+            let cluster = to_server.then(|| issuer.trusted());
+            let mut config = mysql(&server, listener.clone(), cluster);
+            let mode = [("mode".to_owned(), "pooled".to_owned())];
+            config.listeners[0].options.insert("mysql".into(), mode.into());
+            let user = "{ name: joe, password: '', plugin: mysql_native_password }";
+            config.listeners[0].users = vec![serde_saphyr::from_str(user).expect("a user")];
+            let proxy = start(config);
+            let has = listener.is_some();
+            // The server tells nothing of sessions: each client has a connection of its own.
+            let login = vec![(to_server, 1 + u8::from(to_server))];
+            block_on(async {
+                let said = pooled_session(&proxy, None).await;
+                let (answers, logins) = match required {
+                    true => (vec![(2, Some(3159))], vec![]),
+                    false => (vec![(2, None), (1, None)], login.clone()),
+                };
+                assert_eq!((said, server.seen()), ((has, answers), logins), "{has} {to_server}");
+                if has {
+                    let said = pooled_session(&proxy, Some(issuer.client(None))).await;
+                    let answers = vec![(3, None), (1, None)];
+                    assert_eq!((said, server.seen()), ((true, answers), login), "{to_server}");
+                }
+            });
+        }
+    }
+}
+
 #[test]
 fn servers_that_are_not_who_they_should_be_get_no_login() {
     let (issuer, stranger) = (Issuer::new("a"), Issuer::new("b"));
@@ -264,7 +336,7 @@ fn a_handshake_that_fails_or_takes_too_long_ends_the_session() {
         for behind in [&b""[..], b"\x16\x03\x01", b"select 1, says who speaks no TLS"] {
             let mut stream = TcpStream::connect(address(&proxy)).await.expect("connected");
             receive(&mut stream).await.expect("a greeting");
-            send(&mut stream, 1, &login(true)[..32]).await;
+            send(&mut stream, 1, &login(true, "pwd")[..32]).await;
             stream.write_all(behind).await.expect("sent");
             let mut rest = Vec::new();
             let end = stream.read_to_end(&mut rest);

@@ -61,6 +61,38 @@ impl Said {
         }
     }
 
+    /// The same by the steps' names, of which some must differ and may fail; what has no meaning for the comparison is
+    /// taken out of both.
+    pub(super) fn compare_steps(
+        &mut self,
+        direct: &Self,
+        plain: impl Fn(&str) -> String,
+        must_differ: impl Fn(&str) -> bool,
+    ) {
+        fn name(line: &str) -> &str {
+            let step = line.split_once(' ').map_or(line, |(_, step)| step);
+            step.split_once(": ").map_or(step, |(name, _)| name)
+        }
+        let failures = self.complaints.iter().filter(|line| line.starts_with("FAIL "));
+        let seen: Vec<_> = self.answers.iter().chain(failures).collect();
+        let mut wrong = Vec::new();
+        for bare in &direct.answers {
+            let seen = seen.iter().find(|line| name(line) == name(bare));
+            let same = seen.is_some_and(|seen| plain(seen) == plain(bare));
+            if seen.is_none() || same == must_differ(name(bare)) {
+                let seen = seen.map_or("nothing", |seen| seen.as_str());
+                wrong.push(format!("direct:  {bare}\nproxied: {seen}"));
+            }
+        }
+        let unknown = |line: &&&String| !direct.answers.iter().any(|bare| name(bare) == name(line));
+        wrong.extend(seen.iter().filter(unknown).map(|line| format!("proxied: {line}")));
+        if wrong.is_empty() {
+            self.complaints.clear();
+        }
+        self.failed = wrong.len();
+        self.complaints.splice(..0, wrong);
+    }
+
     pub(super) fn outcome(self, how: &str) -> Outcome {
         let passed = self.answers.len();
         let detail = if self.failed == 0 {

@@ -7,6 +7,7 @@ use anyhow::Context;
 use tokio::process::Command;
 
 use super::install::{built, java, mysql, source};
+use super::pooled;
 use super::server::{Kind, Server};
 use crate::peers::proxy::Proxy;
 use crate::peers::said::Said;
@@ -107,17 +108,21 @@ impl Library {
 pub(super) struct Cell {
     library: Library,
     server: Kind,
+    /// Whether it is seen in transparent mode.
+    transparent: bool,
 }
 
 impl Cell {
-    /// All, server by server; with the newer MariaDB those that treat it in a way of its own.
+    /// All, server by server; with the newer MariaDB those alone in transparent mode that treat it in a way of its own.
     pub(super) fn all() -> Vec<Self> {
         const NEWER: [Library; 3] = [Library::Wire, Library::Go, Library::MariadbJ];
         let mut cells = Vec::new();
         for server in Kind::ALL {
-            let wanted = |library| server != Kind::Maria11 || NEWER.contains(&library);
-            let libraries = Library::ALL.into_iter().filter(|library| wanted(*library));
-            cells.extend(libraries.map(|library| Self { library, server }));
+            let cell = |library| {
+                let transparent = server != Kind::Maria11 || NEWER.contains(&library);
+                Self { library, server, transparent }
+            };
+            cells.extend(Library::ALL.into_iter().map(cell));
         }
         cells
     }
@@ -131,6 +136,11 @@ impl Cell {
     pub(super) fn language(&self) -> &'static str {
         self.library.language()
     }
+
+    /// Our own client asks for what the pooled mode does not have.
+    fn pooled(&self) -> bool {
+        self.library != Library::Wire
+    }
 }
 
 /// The servers and proxies that cells share, started when first needed.
@@ -140,20 +150,43 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    /// Every answer has to be right, and the same both ways.
+    /// Every answer has to be right, and the same in both modes of the proxy as of the server itself, but for what is said in
+    /// [`pooled`].
     pub(super) async fn run(&mut self, cell: &Cell, direct: bool) -> anyhow::Result<Outcome> {
         let (server, proxy) = self.at(cell.server, direct).await?;
-        let bare = drive(cell, server, server.address, "direct").await?;
+        let mut bare = drive(cell, server, server.address, "direct", &[]).await?;
         let Some(proxy) = proxy else {
             return Ok(bare.outcome("direct"));
         };
         if bare.failed > 0 {
             return Ok(bare.outcome("direct"));
         }
-        let mut proxied = drive(cell, server, proxy.address, "proxied").await?;
+        let mut passed = 0;
+        if cell.transparent {
+            let mut proxied = drive(cell, server, proxy.address, "proxied", &[]).await?;
+            proxy.check()?;
+            proxied.compare(&bare, |_| false);
+            if proxied.failed > 0 || !cell.pooled() {
+                return Ok(proxied.outcome("proxied as direct"));
+            }
+            passed = proxied.answers.len();
+        }
+        let (client, kind) = (cell.library.name(), cell.server);
+        let mut left_out = Vec::new();
+        bare.answers.retain(|answer| {
+            let step = answer.strip_prefix("ok ").and_then(|rest| rest.split_once(": "));
+            let step = step.map_or("", |(step, _)| step);
+            let out = pooled::left_out(client, kind, step);
+            left_out.extend(out.then(|| step.to_owned()));
+            !out
+        });
+        let mut proxy = pooled::through(server).await?;
+        let mut proxied = drive(cell, server, proxy.address, "pooled", &left_out).await?;
         proxy.check()?;
-        proxied.compare(&bare, |_| false);
-        Ok(proxied.outcome("proxied as direct"))
+        proxied.compare_steps(&bare, pooled::plain, |step| pooled::differs(client, kind, step));
+        let mut outcome = proxied.outcome("pooled as direct, but for what is excepted");
+        outcome.passed += passed;
+        Ok(outcome)
     }
 
     /// A server, and the proxy in front of it, if there is to be one.
@@ -183,8 +216,10 @@ async fn drive(
     server: &Server,
     address: SocketAddr,
     way: &str,
+    left_out: &[String],
 ) -> anyhow::Result<Said> {
     let mut program = cell.library.program();
+    program.env("SKIP_STEPS", left_out.join(";"));
     program.args([&address.to_string(), cell.server.name()]).arg(server.ca());
     Said::by(&format!("{}-{way}", cell.name()), program, LONGEST).await
 }

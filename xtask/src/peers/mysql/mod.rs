@@ -6,6 +6,7 @@ mod install;
 mod judges;
 mod load;
 mod login;
+mod pooled;
 mod proxied;
 mod record;
 mod server;

@@ -192,6 +192,16 @@ impl Server {
         self.folder.join(folder).join("ca.pem")
     }
 
+    /// Its certificate and key.
+    pub(super) fn certificate(&self) -> (PathBuf, PathBuf) {
+        let (folder, certificate, key) = match self.kind {
+            Kind::Mysql => ("data", "server-cert.pem", "server-key.pem"),
+            Kind::Maria10 | Kind::Maria11 => ("tls", "server.pem", "server.key"),
+        };
+        let folder = self.folder.join(folder);
+        (folder.join(certificate), folder.join(key))
+    }
+
     /// It greets when all accounts are there.
     async fn ready(&mut self, log: &Path) -> anyhow::Result<()> {
         let end = Instant::now() + START;
