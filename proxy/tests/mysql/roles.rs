@@ -3,14 +3,17 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU8, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst},
     },
     time::{Duration, Instant},
 };
 
 use tokio::net::TcpListener;
 use wiremesh_mysql::{Command, wire::put_lenenc_bytes};
-use wiremesh_proxy::{config::Config, server::Handle};
+use wiremesh_proxy::{
+    config::{Config, ReadFrom},
+    server::Handle,
+};
 
 use crate::{
     common::{block_on, eventually, millis, process::http, secs, start, thread::ServerThread},
@@ -44,6 +47,10 @@ struct State {
     /// Connections that have asked for anything but what it is.
     open: AtomicU64,
     inserted: Mutex<Vec<String>>,
+    /// What is waited for does not come.
+    late: AtomicBool,
+    /// How often something was waited for.
+    waits: AtomicU64,
 }
 
 impl Server {
@@ -53,6 +60,8 @@ impl Server {
             part: AtomicU8::new(part as u8),
             open: AtomicU64::new(0),
             inserted: Mutex::default(),
+            late: AtomicBool::new(false),
+            waits: AtomicU64::new(0),
         });
         let thread = ServerThread::start("127.0.0.1:0".parse().expect("an address"), {
             let state = state.clone();
@@ -94,6 +103,10 @@ impl State {
             }
             open.get_or_insert_with(|| Open::new(&self.open));
             let command = Command::of(asked[0]).expect("it is known");
+            if text.starts_with("SELECT 1 FROM DUAL") {
+                self.wait(talk).await?;
+                continue;
+            }
             match &*text {
                 "begin" => transaction = 1,
                 "rollback" => transaction = 0,
@@ -104,12 +117,32 @@ impl State {
                     continue;
                 }
                 _ if text.starts_with("insert") => {
-                    self.inserted.lock().expect("not poisoned").push(text);
+                    self.inserted.lock().expect("not poisoned").push(text.clone());
                 }
                 _ => {}
             }
-            talk.send(1, &[0, self.number, 0, 2 | transaction, 0, 0, 0]).await?;
+            let mut ok = vec![0, self.number, 0, 2 | transaction, 0, 0, 0];
+            if text == "insert told" {
+                // By a transaction's number.
+                ok[4] = 0x40;
+                ok.extend(b"\0\x07\x03\x05\0\x03u:1");
+            }
+            talk.send(1, &ok).await?;
         }
+    }
+
+    /// It was waited for, in vain if this server has everything late.
+    async fn wait(&self, talk: &mut Talk) -> Option<()> {
+        let column = b"\x03def\0\0\0\x011\0\x0c\x3f\0\x01\0\0\0\x08\x81\0\0\0\0";
+        let mut packets = vec![&b"\x01"[..], column, b"\x011", b"\xfe\0\0\x02\0\0\0"];
+        if self.late.load(SeqCst) {
+            packets.remove(2);
+        }
+        self.waits.fetch_add(1, SeqCst);
+        for (seq, packet) in (1..).zip(packets) {
+            talk.send(seq, packet).await?;
+        }
+        Some(())
     }
 
     /// Tells what it is.
@@ -324,5 +357,61 @@ fn of_two_primaries_none_is_preferred_to_what_is_known() {
         };
         eventually("it is told", told).await;
         assert_eq!(client.ask("insert 1").await, Ok(1));
+    });
+}
+
+#[test]
+fn what_certainly_reads_goes_to_a_replica() {
+    let (primary, replica) = (Server::start(1, Part::Primary), Server::start(2, Part::Replica));
+    let mut config = replicated(&[&primary, &replica]);
+    config.clusters[0].read_from = ReadFrom::PreferReplica;
+    let proxy = start(config);
+    block_on(async {
+        let mut client = Client::connect(&proxy).await;
+        for (text, server) in [
+            ("select * from a", 2),
+            ("insert a", 1),
+            ("select * from a where b = 3", 2),
+            ("select * from a for update", 1),
+            ("/* wiremesh: route=primary */ select 1", 1),
+            ("/* wiremesh: route=replica */ show tables", 2),
+            ("show tables", 1),
+            ("begin", 1),
+            ("select * from a", 1),
+            ("rollback", 1),
+            ("select * from a", 2),
+        ] {
+            assert_eq!(client.ask(text).await, Ok(server), "{text}");
+        }
+    });
+    assert_eq!(replica.state.waits.load(SeqCst), 0);
+}
+
+#[test]
+fn a_replica_is_read_from_when_it_has_what_the_session_wrote() {
+    let (primary, replica) = (Server::start(1, Part::Primary), Server::start(2, Part::Replica));
+    let mut config = replicated(&[&primary, &replica]);
+    config.clusters[0].read_from = ReadFrom::PreferReplica;
+    let options = config.listeners[0].options.get_mut("mysql").expect("there are some");
+    options.insert("causal_reads".into(), "500ms".into());
+    let proxy = start(config);
+    let waits = || replica.state.waits.load(SeqCst);
+    block_on(async {
+        let (mut one, mut other) = (Client::connect(&proxy).await, Client::connect(&proxy).await);
+        assert_eq!(one.ask("insert told").await, Ok(1));
+        replica.state.late.store(true, SeqCst);
+        // It is asked each time, and has not got it.
+        for round in 1..3 {
+            assert_eq!(one.ask("select * from a").await, Ok(1));
+            assert_eq!(waits(), round);
+        }
+        // Who has written nothing does not mind.
+        assert_eq!(other.ask("select * from a").await, Ok(2));
+        replica.state.late.store(false, SeqCst);
+        assert_eq!(one.ask("select * from a").await, Ok(2));
+        assert_eq!(waits(), 3);
+        // Once it is there it is there.
+        assert_eq!(one.ask("select * from a").await, Ok(2));
+        assert_eq!(waits(), 3);
     });
 }
