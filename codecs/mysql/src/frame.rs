@@ -240,3 +240,25 @@ pub(crate) fn method(what: What) -> Option<&'static str> {
         What::Greeting | What::Rest | What::Reply { .. } | What::Key | What::Notice => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hint_is_a_header() {
+        let frame = |text: &[u8]| {
+            let dialect = Dialect::default();
+            let statement = Statement::Text { at: 5..5 + text.len(), whole: true, dialect };
+            let what = What::Command(Some(Command::Query));
+            let bytes = BytesMut::from(&[b"\0\0\0\0\x03", text].concat()[..]);
+            MysqlFrame { statement, ..MysqlFrame::new(what, bytes) }
+        };
+        let hinted = frame(b"/* wiremesh: route=archive */ select 1");
+        assert_eq!(hinted.header("route").as_deref(), Some("archive"));
+        let mut all = Vec::new();
+        hinted.for_each_header(&mut |name, value| all.push(format!("{name}={value}")));
+        assert_eq!(all, ["route=archive"]);
+        assert_eq!(frame(b"select 1").header("route"), None);
+    }
+}
