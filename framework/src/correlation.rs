@@ -4,12 +4,14 @@
 //! [`ById`] → [`Multiplexed`], [`InOrder`] → [`Pipelined`], [`Session`] → [`Sessioned`]. What a shape does not need it
 //! cannot be asked for.
 
+mod cancel;
 mod session;
 
 use std::fmt;
 
 use bytes::BytesMut;
 
+pub use self::cancel::{Cancel, Cancelled, Extent};
 pub use self::session::{
     Arrival, Attachment, Departure, Hold, Legs, Ready, SessionMachine, Sessioned,
 };

@@ -107,6 +107,8 @@ pub enum Reason {
     Denied,
     /// A configured fault was injected.
     Fault,
+    /// Another client has had it ended.
+    Cancelled,
     /// The proxy answers by itself, as its route or the protocol says.
     Direct,
     /// The request itself cannot be served by this protocol's proxy.
@@ -115,7 +117,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NoRoute,
         Self::NoEndpoint,
         Self::ConnectFailed,
@@ -127,6 +129,7 @@ impl Reason {
         Self::Draining,
         Self::Denied,
         Self::Fault,
+        Self::Cancelled,
         Self::Direct,
         Self::BadRequest,
     ];
@@ -145,6 +148,7 @@ impl Reason {
             Self::Draining => "DR",
             Self::Denied => "DN",
             Self::Fault => "FI",
+            Self::Cancelled => "CA",
             Self::Direct => "DI",
             Self::BadRequest => "DPE",
         }
@@ -163,6 +167,7 @@ impl Reason {
             Self::Overloaded | Self::RateLimited => Status::Overloaded,
             Self::BadReply => Status::Internal,
             Self::Denied => Status::Denied,
+            Self::Cancelled => Status::AppError,
             Self::Direct => Status::Ok,
             Self::BadRequest => Status::BadRequest,
         }
@@ -171,7 +176,7 @@ impl Reason {
     /// Side, scope and retry of this reason.
     pub fn blame(self) -> Blame {
         let (side, scope, retry) = match self {
-            Self::NoRoute | Self::Denied | Self::BadRequest => {
+            Self::NoRoute | Self::Denied | Self::Cancelled | Self::BadRequest => {
                 (Side::Client, Scope::Request, Retry::Never)
             }
             Self::RateLimited | Self::Fault | Self::Direct => {

@@ -15,7 +15,7 @@ use crate::{
     net::Dial,
     session::{self, SessionAsker, Sessions},
     talk::{Asker, Talk},
-    worker::{Accepted, Worker},
+    worker::{Accepted, Order, Worker},
 };
 
 /// Options of one protocol, from the configuration.
@@ -107,6 +107,8 @@ pub trait Driver {
     fn drain(&self);
     /// Answers what is still in flight by the protocol's own error.
     fn refuse(self: Rc<Self>);
+    /// A client of any worker's wants what another does ended, who may be one of these.
+    fn cancel(self: Rc<Self>, _order: &Order) {}
     /// Whether the protocol says when TLS begins with a client.
     fn starts_tls(&self) -> bool {
         false

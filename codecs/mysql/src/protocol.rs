@@ -5,8 +5,8 @@ use wiremesh::{
     Bearing, DecodeError, Detection, Digested, Failure, Frame, HeaderSupport, Limits, OptionError,
     Peer, Protocol, Status, Summary, User, Wanted, WriteBuf,
     correlation::{
-        Access, Arrival, Attachment, Departure, Handshake, Hold, Legs, Progress, Ready, Session,
-        SessionMachine, Sessioned,
+        Access, Arrival, Attachment, Cancel, Cancelled, Departure, Handshake, Hold, Legs, Progress,
+        Ready, Session, SessionMachine, Sessioned,
     },
     topology::{Topology, TopologyError, TopologyOptions},
 };
@@ -326,6 +326,10 @@ impl Sessioned for Mysql {
         }
     }
 
+    fn interrupt(&self, place: &Place, number: u64, cancel: &Cancel) -> Option<MysqlFrame> {
+        place.kill(number, cancel)
+    }
+
     fn probe_handshake(&self, _: Departure) -> Hail {
         Hail::Greeting
     }
@@ -472,6 +476,14 @@ impl SessionMachine<Mysql> for Machine {
 
     fn let_go(&mut self, mysql: &Mysql) -> Hold<Mysql> {
         either!(self, machine => machine.let_go(mysql))
+    }
+
+    fn owner(&self) -> &[u8] {
+        either!(self, machine => SessionMachine::<Mysql>::owner(&**machine))
+    }
+
+    fn cancelled(&mut self, cancel: &Cancel, outcome: Cancelled) -> Option<MysqlFrame> {
+        either!(self, machine => SessionMachine::<Mysql>::cancelled(&mut **machine, cancel, outcome))
     }
 
     fn answer(&mut self) -> Option<MysqlFrame> {

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use super::{Access, Handshake, Session};
+use super::{Access, Cancel, Cancelled, Handshake, Session};
 use crate::{
     DecodeError, Failure, Limits, Peer, Protocol, Wanted,
     topology::{Topology, TopologyError, TopologyOptions},
@@ -11,7 +11,9 @@ use crate::{
 /// What is known of a client that has just connected.
 #[derive(Clone, Debug)]
 pub struct Arrival {
-    /// The number of its connection, another one for each of the process.
+    /// The number of its connection, by which clients can [name](Cancel::number) it: another one for each that the process
+    /// has. From 2^30 up to 2^31, so that it fits where protocols have room for it, and is none of those that upstreams count
+    /// from 1.
     pub number: u64,
     /// Random bytes that nobody can guess, for challenges.
     pub random: [u8; 64],
@@ -62,6 +64,19 @@ pub trait Sessioned: Protocol<Correlation = Session> {
     /// What is known of an upstream connection whose handshake is done.
     fn place(&self, _handshake: Self::UpstreamHandshake) -> Self::Place {
         Self::Place::default()
+    }
+
+    /// What has an upstream end what goes on on another of the proxy's connections to it, of the same
+    /// [lane](SessionMachine::lane): the one that the upstream knows by this [number](Handshake::number). It is sent on a
+    /// connection of its own, of which `place` is known, once the handshake is done, and has one answer, of one frame. `None`:
+    /// it cannot be had.
+    fn interrupt(
+        &self,
+        _place: &Self::Place,
+        _number: u64,
+        _cancel: &Cancel,
+    ) -> Option<Self::Frame> {
+        None
     }
 
     /// What is spoken with an upstream to see whether it is well.
@@ -209,6 +224,16 @@ pub trait SessionMachine<P: Sessioned> {
         None
     }
 
+    /// On whose behalf the session is: a client can have [cancelled](Attachment::Cancel) only what has the same owner.
+    fn owner(&self) -> &[u8] {
+        &[]
+    }
+
+    /// The answer to what was [`Attachment::Cancel`], of which this came.
+    fn cancelled(&mut self, _cancel: &Cancel, _outcome: Cancelled) -> Option<P::Frame> {
+        None
+    }
+
     /// What the client is told before it is closed, at whatever point the session is: before the upstream has said
     /// anything, between requests, or in place of the answer to the request in progress. `None`: nothing can be said
     /// now, for the upstream is in the middle of a message, say; then the request in progress, if no part of an answer
@@ -243,6 +268,9 @@ pub enum Attachment {
     /// It asks for TLS, which the proxy [speaks](SessionMachine::secure) with this client: it goes nowhere, and what
     /// follows it is the beginning of TLS.
     StartTls,
+    /// It is a request to the proxy, which is to end what another client of the listener's does. It is
+    /// [answered](SessionMachine::cancelled) when that has been done. Not [end to end](Sessioned::end_to_end).
+    Cancel(Cancel),
     /// The machine has the [answer](SessionMachine::answer): it goes nowhere.
     Answered,
     /// As [`Answered`](Self::Answered), and the upstream that is held, if one is, is to be [let

@@ -3,7 +3,7 @@ use std::{io, sync::Arc};
 use crate::{
     registry::Registry,
     telemetry::Metrics,
-    worker::{self, Command, ConnectionSlot, Place, RawStream, WorkerHandle},
+    worker::{self, Command, ConnectionSlot, RawStream, WorkerHandle},
 };
 
 /// The workers, as the control thread sees them.
@@ -16,10 +16,7 @@ impl Workers {
         registry: &Registry,
         metrics: &Arc<Metrics>,
     ) -> io::Result<Self> {
-        (0..count)
-            .map(|index| worker::spawn(Place { index, count }, registry.clone(), metrics.clone()))
-            .collect::<io::Result<_>>()
-            .map(Self)
+        worker::spawn_all(count, registry, metrics).map(Self)
     }
 
     /// Gives a connection to the worker that has the fewest: mesh connections are few, long-lived and unequal, so that

@@ -32,6 +32,8 @@ use crate::{
 /// One client connection, as upstreams see it.
 pub struct Client<P: Sessioned> {
     pub id: u64,
+    /// By which the client knows its connection, where it is told.
+    pub number: u64,
     pub peer: String,
     /// Its addresses, where others than those of its socket were told.
     told: Option<Addresses>,
@@ -79,6 +81,13 @@ enum State {
     Closed,
 }
 
+/// [`Arrival::number`] of the next client.
+fn next_number() -> u64 {
+    const FROM: u64 = 1 << 30;
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    FROM | (COUNT.fetch_add(1, Relaxed) & (FROM - 1))
+}
+
 impl<P: Sessioned> Session<P> {
     /// No upstream is the client's any more; what is known of it goes with it.
     pub fn detach(&mut self) {
@@ -109,6 +118,7 @@ impl<P: Sessioned> Client<P> {
         pace.partial_since.set(Some(now));
         Self {
             id,
+            number: next_number(),
             peer,
             told,
             series,
@@ -135,11 +145,10 @@ impl<P: Sessioned> Client<P> {
 
     /// What its handshake must know.
     fn arrival(&self) -> Arrival {
-        static NUMBERS: AtomicU64 = AtomicU64::new(1);
         let listener = self.listener.borrow();
         let offers = P::STARTS_TLS && listener.tls.is_some();
         Arrival {
-            number: NUMBERS.fetch_add(1, Relaxed),
+            number: self.number,
             random: tls::random(),
             peer: self.peer.clone(),
             tls: offers,
@@ -291,7 +300,7 @@ impl<P: Sessioned> Client<P> {
             Pending::Attaching(attaching) => Some(attaching.deadline),
             Pending::Sent(sent) => sent.deadline,
             Pending::None => session.lingers,
-            Pending::Paused => None,
+            Pending::Paused | Pending::Cancelled => None,
         }
     }
 
@@ -299,7 +308,7 @@ impl<P: Sessioned> Client<P> {
     fn finish(&self) {
         let session = self.session.borrow();
         // What is held back has not been sent yet.
-        if !matches!(session.pending, Pending::Paused)
+        if !matches!(session.pending, Pending::Paused | Pending::Cancelled)
             && let Some(upstream) = &session.upstream
         {
             upstream.finish();
@@ -321,7 +330,8 @@ impl<P: Sessioned> Client<P> {
             Pending::Attaching(_)
             | Pending::Waiting(_)
             | Pending::Preparing(_)
-            | Pending::Paused => false,
+            | Pending::Paused
+            | Pending::Cancelled => false,
         };
         if !open || self.pace.is_stalled() || !turn || self.securing.get() {
             return false;

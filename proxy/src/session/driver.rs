@@ -127,6 +127,7 @@ impl<P: Sessioned> UpstreamTask<P> {
         }
         if done {
             if let Some(handshake) = self.handshake.take() {
+                self.upstream.known_as.set(handshake.number());
                 self.upstream.place.replace(self.sessions.protocol.place(handshake));
             }
             self.sessions.connected(&self.upstream);

@@ -6,6 +6,7 @@
 //! state is reset, and has answered that, before anybody else gets it; one whose client left, or did not get its
 //! answer in time, is closed.
 
+mod cancel;
 mod client;
 mod driver;
 mod end_to_end;
@@ -23,6 +24,7 @@ use std::{
 };
 
 use rustc_hash::FxHashMap;
+use tokio::sync::Semaphore;
 use wiremesh::{
     Failure, Reason,
     correlation::{Access, SessionMachine, Sessioned},
@@ -35,7 +37,7 @@ use self::{
 };
 use crate::{
     registry::Driver,
-    worker::{Accepted, Overdue, Phase, Worker},
+    worker::{Accepted, Order, Overdue, Phase, Worker},
 };
 
 /// While draining, a client that has been quiet for this long is closed.
@@ -55,6 +57,8 @@ pub struct Sessions<P: Sessioned> {
     /// Bytes of requests that are kept for retries.
     kept: Rc<Cell<usize>>,
     pools: RefCell<FxHashMap<PoolKey, Rc<Pool<P>>>>,
+    /// Connections that are made to end something.
+    cancels: Semaphore,
 }
 
 impl<P: Sessioned> Sessions<P> {
@@ -68,6 +72,7 @@ impl<P: Sessioned> Sessions<P> {
             next_client: Cell::new(1),
             kept: Rc::default(),
             pools: RefCell::default(),
+            cancels: Semaphore::new(cancel::AT_ONCE),
         }
     }
 
@@ -159,6 +164,10 @@ impl<P: Sessioned> Driver for Sessions<P> {
         for client in self.all_clients() {
             self.give_up(&client, &failure);
         }
+    }
+
+    fn cancel(self: Rc<Self>, order: &Order) {
+        self.on_order(order);
     }
 
     fn starts_tls(&self) -> bool {

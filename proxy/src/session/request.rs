@@ -9,6 +9,7 @@ use wiremesh::{
 
 use super::{
     Sessions,
+    cancel::cancelled,
     client::{Client, Session},
     end_to_end::led_astray,
     reply::withdraw,
@@ -75,8 +76,9 @@ impl<P: Sessioned> Sessions<P> {
         let ticket = Ticket {
             passage,
             head,
-            replies: attachment == Attachment::Upstream,
+            replies: attachment != Attachment::UpstreamNoReply,
             attempts: 0,
+            cancelled: false,
             replay: None,
             begun: false,
             bytes_out: 0,
@@ -85,6 +87,9 @@ impl<P: Sessioned> Sessions<P> {
             partial: false,
             error: None,
         };
+        if let (Attachment::Cancel(cancel), None) = (attachment, &refused) {
+            return self.ask_to_cancel(client, ticket, cancel);
+        }
         let Some(delay) = delay else { return self.proceed(client, ticket, request, refused) };
         let (sessions, client) = (self.clone(), client.clone());
         tokio::task::spawn_local(async move {
@@ -147,6 +152,11 @@ impl<P: Sessioned> Sessions<P> {
         }
         let session = client.session.borrow();
         let (upstream, tied) = (session.upstream.clone(), session.tied);
+        if matches!(session.pending, Pending::Cancelled) {
+            drop(session);
+            cluster.release_request();
+            return self.refuse(client, ticket, None, &cancelled());
+        }
         drop(session);
         ticket.attempts += 1;
         if let (Some(retry), 1) = (&route.retry, ticket.attempts) {
@@ -192,7 +202,12 @@ impl<P: Sessioned> Sessions<P> {
     }
 
     /// The machine has an answer of its own to a request that had got as far as a connection.
-    fn answered(&self, client: &Client<P>, ticket: &Ticket<P>, answer: Option<P::Frame>) {
+    pub(super) fn answered(
+        &self,
+        client: &Client<P>,
+        ticket: &Ticket<P>,
+        answer: Option<P::Frame>,
+    ) {
         let mut outcome =
             Outcome { status: Status::Ok, error: None, reason: None, bytes_out: 0, items: 0 };
         if let Some(answer) = answer {
@@ -213,6 +228,11 @@ impl<P: Sessioned> Sessions<P> {
         ticket: Ticket<P>,
         mut request: P::Frame,
     ) {
+        if ticket.cancelled {
+            withdraw(&ticket);
+            self.refuse(client, ticket, None, &cancelled());
+            return self.let_go(client);
+        }
         if !self.end_to_end {
             let mut session = client.session.borrow_mut();
             session.lingers = None;

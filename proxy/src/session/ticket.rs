@@ -15,6 +15,8 @@ pub struct Ticket<P: Protocol> {
     pub replies: bool,
     /// How many times the request was sent, this time included.
     pub attempts: u32,
+    /// Another client has had it ended: it is not to be sent.
+    pub cancelled: bool,
     /// Kept only where the route retries, and until a part of the reply has come.
     pub replay: Option<Box<Replay<P>>>,
     /// Whether the client has a part of the reply.
@@ -53,17 +55,20 @@ pub struct Attaching {
 }
 
 /// Where a client's request is.
+#[expect(clippy::large_enum_variant)] // A box would be one for each request that is sent.
 pub enum Pending<P: Protocol> {
     /// There is none.
     None,
     /// It is held back for a while: a fault's delay, the pause before another try.
     Paused,
+    /// The same, and another client has had it ended: that is its answer then.
+    Cancelled,
     /// There is none, and may be none before the client has an upstream connection of its own.
     Attaching(Attaching),
     /// It waits for an upstream connection.
     Waiting(Box<(Ticket<P>, P::Frame)>),
     /// It has one, on which something else is done first.
     Preparing(Box<(Ticket<P>, P::Frame)>),
-    /// It is with the upstream. No box: that would be one for each request.
+    /// It is with the upstream.
     Sent(Sent<P>),
 }

@@ -58,6 +58,8 @@ pub struct Upstream<P: Sessioned> {
     retiring: Cell<bool>,
     /// The client that it is made for, if that was told to the endpoint.
     pub claimed: Cell<Option<u64>>,
+    /// The number by which the upstream knows it, if it has told.
+    pub known_as: Cell<Option<u64>>,
     /// Whether it was established.
     opened: Cell<bool>,
     /// Bytes ever appended to `out`, and ever written to the socket.
@@ -104,6 +106,7 @@ impl<P: Sessioned> Upstream<P> {
             finishing: Cell::new(false),
             retiring: Cell::new(false),
             claimed: Cell::new(None),
+            known_as: Cell::new(None),
             opened: Cell::new(false),
             appended: Cell::new(0),
             written: Cell::new(0),

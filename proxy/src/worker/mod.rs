@@ -5,6 +5,7 @@ mod detect;
 mod guard;
 mod introduce;
 mod listener;
+mod order;
 mod pace;
 mod secure;
 mod thread;
@@ -21,15 +22,16 @@ use std::{
 
 use bytes::BytesMut;
 use rustc_hash::FxHashMap;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc::WeakUnboundedSender};
 use wiremesh::User;
 
 pub use self::{
     buffers::{Buffers, Partial},
     guard::{Guard, Judged},
     listener::{ListenerView, LocalMirror, LocalRoute, Watcher},
+    order::Order,
     pace::{OWED_HIGH, OWED_LOW, Overdue, Pace},
-    thread::{Command, RawStream, WorkerHandle, spawn},
+    thread::{Command, RawStream, WorkerHandle, spawn_all},
 };
 use crate::{
     cluster::{LocalCluster, LocalEndpoint},
@@ -127,6 +129,8 @@ struct Spoken {
 pub struct Worker {
     pub buffers: Buffers,
     place: Place,
+    /// All of them, this one included.
+    workers: Arc<[WeakUnboundedSender<Command>]>,
     metrics: WorkerMetrics,
     no_cluster: Arc<str>,
     pub rng: RefCell<fastrand::Rng>,
@@ -153,11 +157,17 @@ pub struct Worker {
 }
 
 impl Worker {
-    fn new(place: Place, registry: Registry, metrics: &Arc<Metrics>) -> Self {
+    fn new(
+        place: Place,
+        workers: Arc<[WeakUnboundedSender<Command>]>,
+        registry: Registry,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
         let now = Instant::now();
         Self {
             buffers: Buffers::default(),
             place,
+            workers,
             metrics: metrics.worker(),
             no_cluster: "".into(),
             rng: RefCell::new(fastrand::Rng::new()),

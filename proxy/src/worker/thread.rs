@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    Accepted, ConnectionSlot, Phase, Place, Worker, detect::detect, introduce::introduce,
+    Accepted, ConnectionSlot, Order, Phase, Place, Worker, detect::detect, introduce::introduce,
     secure::secure,
 };
 use crate::{
@@ -39,6 +39,8 @@ pub enum Command {
     Serve(RawStream, Arc<str>, ConnectionSlot),
     /// Go on to this phase.
     Phase(Phase),
+    /// End what a client does, if it is one of this worker's.
+    Cancel(Order),
     /// End.
     Stop,
 }
@@ -98,27 +100,34 @@ impl WorkerHandle {
     }
 }
 
-/// Starts a worker's thread.
-pub fn spawn(place: Place, registry: Registry, metrics: Arc<Metrics>) -> io::Result<WorkerHandle> {
-    let (commands, inbox) = mpsc::unbounded_channel();
-    let thread =
-        std::thread::Builder::new().name(format!("worker-{}", place.index)).spawn(move || {
+/// Starts that many workers, each in a thread of its own.
+pub fn spawn_all(
+    count: usize,
+    registry: &Registry,
+    metrics: &Arc<Metrics>,
+) -> io::Result<Vec<WorkerHandle>> {
+    let (commands, inboxes): (Vec<_>, Vec<_>) =
+        (0..count).map(|_| mpsc::unbounded_channel()).unzip();
+    // A worker ends when its handle is gone, whoever may still tell it something.
+    let workers: Arc<[_]> = commands.iter().map(mpsc::UnboundedSender::downgrade).collect();
+    let spawn = |(index, (commands, inbox))| {
+        let place = Place { index, count };
+        let (workers, registry, metrics) = (workers.clone(), registry.clone(), metrics.clone());
+        let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+        let thread = thread.spawn(move || {
             let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
                 Err(error) => return tracing::error!(%error, "no runtime for a worker"),
             };
-            LocalSet::new().block_on(&runtime, run(inbox, place, registry, metrics));
+            let worker = || Worker::new(place, workers, registry, &metrics);
+            LocalSet::new().block_on(&runtime, async { run(inbox, Rc::new(worker())).await });
         })?;
-    Ok(WorkerHandle { connections: Arc::default(), commands, thread: Some(thread) })
+        Ok(WorkerHandle { connections: Arc::default(), commands, thread: Some(thread) })
+    };
+    commands.into_iter().zip(inboxes).enumerate().map(spawn).collect()
 }
 
-async fn run(
-    mut inbox: mpsc::UnboundedReceiver<Command>,
-    place: Place,
-    registry: Registry,
-    metrics: Arc<Metrics>,
-) {
-    let worker = Rc::new(Worker::new(place, registry, &metrics));
+async fn run(mut inbox: mpsc::UnboundedReceiver<Command>, worker: Rc<Worker>) {
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -129,6 +138,7 @@ async fn run(
                     worker.serve(stream, &listener, slot);
                 }
                 Some(Command::Phase(phase)) => worker.enter(phase),
+                Some(Command::Cancel(order)) => worker.cancel(&order),
                 Some(Command::Stop) | None => break,
             },
             _ = sweep.tick() => worker.sweep(),
@@ -207,6 +217,11 @@ impl Worker {
                 Phase::Closing => driver.sweep(self.now()),
             }
         }
+    }
+
+    fn cancel(&self, order: &Order) {
+        self.tick();
+        self.drivers().into_iter().for_each(|driver| driver.cancel(order));
     }
 
     fn sweep(&self) {

@@ -6,6 +6,7 @@ mod compressed;
 mod ends;
 mod faults;
 mod firewall;
+mod kill;
 mod passes;
 mod peers;
 mod pooled;

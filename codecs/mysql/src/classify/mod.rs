@@ -120,6 +120,8 @@ pub struct Traits {
     pub takes_value: bool,
     /// It asks for the connection's number, `CONNECTION_ID()` or `@@pseudo_thread_id`, which is not the client's.
     pub connection_id: bool,
+    /// It ends what another connection does, or is among others: `KILL`.
+    pub kills: bool,
     /// It is one statement that may be a read, by what it begins with and what is not in it. [`ReadCache`] knows for
     /// certain.
     pub may_read: bool,

@@ -338,6 +338,7 @@ impl<'a> Walk<'a> {
             Verb::Insert => statement.position = Position::Name,
             Verb::Get => self.asks(Diagnostics::WARNINGS),
             Verb::Show => statement.looks = true,
+            Verb::Kill => self.traits.kills = true,
             Verb::Select => {
                 statement.selects = true;
                 // What follows a list of `WITH` may as well write.

@@ -18,6 +18,7 @@ pub(super) enum Verb {
     Begin,
     Flush,
     Get,
+    Kill,
     Load,
     Lock,
     Set,
@@ -46,11 +47,12 @@ impl Verb {
             b"DROP" | b"GRANT" | b"RENAME" | b"REVOKE" | b"TRUNCATE" => Self::Bare,
             b"FLUSH" => Self::Flush,
             b"GET" => Self::Get,
+            b"KILL" => Self::Kill,
             b"LOAD" => Self::Load,
             b"LOCK" => Self::Lock,
             b"ANALYZE" | b"CACHE" | b"CHANGE" | b"CHECK" | b"CHECKSUM" | b"CLONE" | b"COMMIT"
             | b"DESC" | b"DESCRIBE" | b"DO" | b"EXPLAIN" | b"HELP" | b"IMPORT" | b"INSTALL"
-            | b"KILL" | b"OPTIMIZE" | b"PURGE" | b"RELEASE" | b"REPAIR" | b"RESET" | b"RESTART"
+            | b"OPTIMIZE" | b"PURGE" | b"RELEASE" | b"REPAIR" | b"RESET" | b"RESTART"
             | b"ROLLBACK" | b"SAVEPOINT" | b"SHUTDOWN" | b"SIGNAL" | b"START" | b"STOP"
             | b"UNINSTALL" | b"UNLOCK" => Self::Plain,
             b"CALL" => Self::Pin(Pin::Routine),

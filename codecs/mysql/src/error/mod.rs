@@ -4,4 +4,4 @@ mod class;
 mod refusal;
 
 pub use class::{class, is_partial, status};
-pub use refusal::{Refusal, done, refusal};
+pub use refusal::{Refusal, done, done_in, refusal};

@@ -8,8 +8,13 @@ const MAX_TEXT: usize = 511;
 
 /// The OK packet that says that a command was done.
 pub fn done(seq: u8) -> BytesMut {
+    done_in(seq, StatusFlags::AUTOCOMMIT)
+}
+
+/// The same to a session of this status.
+pub fn done_in(seq: u8, status: StatusFlags) -> BytesMut {
     let mut packet = BytesMut::new();
-    let [low, high] = StatusFlags::AUTOCOMMIT.0.to_le_bytes();
+    let [low, high] = status.0.to_le_bytes();
     put_packet(&mut packet, seq, &[0, 0, 0, low, high, 0, 0]);
     packet
 }
@@ -75,6 +80,8 @@ fn code(to: Refusal, failure: &Failure) -> (u16, &'static [u8; 5]) {
         (Status::Unavailable, Reason::Draining) => (1053, b"08S01"),
         (Status::Unavailable, Reason::UpstreamReset) => (1158, b"08S01"),
         (Status::Unavailable, _) => (3168, b"HY000"),
+        // ER_QUERY_INTERRUPTED
+        (_, Reason::Cancelled) => (1317, b"70100"),
         // ER_INTERNAL_ERROR
         (Status::Internal, _) => (1815, b"HY000"),
         // ER_UNKNOWN_ERROR

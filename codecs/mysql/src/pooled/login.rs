@@ -186,6 +186,7 @@ fn config(
     }
 }
 
+/// A statement.
 pub(crate) fn query(text: &str) -> MysqlFrame {
     let mut bytes = BytesMut::new();
     put_packet(&mut bytes, 0, &[&[Command::Query as u8], text.as_bytes()].concat());

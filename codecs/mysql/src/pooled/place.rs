@@ -1,8 +1,11 @@
+use wiremesh::correlation::{Cancel, Extent};
+
 use super::{
+    login::query,
     state::State,
     statements::{Prepared, PreparedLimits},
 };
-use crate::{Capabilities, session::Gtids};
+use crate::{Capabilities, MysqlFrame, collation::is_mariadb, session::Gtids};
 
 /// What is known of an upstream connection, whoever has it.
 #[derive(Debug)]
@@ -44,6 +47,22 @@ impl Place {
             prepared: Prepared::new(capabilities, PreparedLimits::default()),
             reached: Gtids::default(),
         }
+    }
+}
+
+impl Place {
+    /// What, sent on this connection, ends what is done on the other that the server knows by this number. `None`: that one is
+    /// not this server's, which counts its connections: it was made earlier, and has a higher number.
+    pub(crate) fn kill(&self, number: u64, cancel: &Cancel) -> Option<MysqlFrame> {
+        if u64::from(self.thread) <= number {
+            return None;
+        }
+        let soft = if cancel.gently && is_mariadb(&self.version) { " SOFT" } else { "" };
+        let what = match cancel.extent {
+            Extent::Request => "QUERY",
+            Extent::Connection => "CONNECTION",
+        };
+        Some(query(&format!("KILL{soft} {what} {number}")))
     }
 }
 

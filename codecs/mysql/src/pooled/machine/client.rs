@@ -196,6 +196,9 @@ impl Pooled {
             Some(C::Query) => {
                 let text = request.bytes.get(BODY..).unwrap_or_default();
                 let traits = classify(text, self.reading(whole));
+                if traits.kills {
+                    return self.kill(text, &traits);
+                }
                 if let Some(refusal) = self.unanswerable(&traits) {
                     return self.refuse(&refusal);
                 }
@@ -207,10 +210,7 @@ impl Pooled {
             Some(command) if Statements::concerns(command) => {
                 return self.on_statement(command, request);
             }
-            Some(C::ProcessKill) => {
-                let why = "a connection's number is not the server's in pooled mode";
-                return self.refuse(&Problem::unsupported(why));
-            }
+            Some(C::ProcessKill) => return self.kill_process(request.bytes.get(BODY..)),
             Some(C::SetOption) => self.pin_for("set option"),
             _ => {}
         }
@@ -250,6 +250,14 @@ impl Pooled {
     }
 
     fn on_statement(&mut self, command: Command, request: &MysqlFrame) -> Attachment {
+        if command == Command::StmtPrepare {
+            let text = request.bytes.get(BODY..).unwrap_or_default();
+            self.doing.traits = classify(text, self.reading(true));
+            if self.doing.traits.kills {
+                // Its number may come with each execution, and is the proxy's.
+                return self.refuse(&Problem::not_prepared());
+            }
+        }
         let setting = Setting { schema: self.state.schema(), fingerprint: self.fingerprint };
         let digest = || {
             let mut digest = Vec::new();
@@ -259,10 +267,6 @@ impl Pooled {
         let held = self.place.as_ref().map(|place| &place.prepared);
         let need = self.statements.on_request(&request.bytes, &setting, digest, held);
         match command {
-            Command::StmtPrepare => {
-                let text = request.bytes.get(BODY..).unwrap_or_default();
-                self.doing.traits = classify(text, self.reading(true));
-            }
             Command::StmtExecute | Command::StmtBulkExecute => {
                 let id = self.statements.id_of(&request.bytes);
                 let traits = id

@@ -11,6 +11,7 @@ mod access;
 mod another;
 mod client;
 mod holds;
+mod kill;
 mod prepare;
 mod reply;
 
@@ -20,7 +21,7 @@ use bytes::BytesMut;
 use rustc_hash::FxBuildHasher;
 use wiremesh::{
     DecodeError, Limits, Peer,
-    correlation::{Access, Attachment, Hold, Ready, SessionMachine},
+    correlation::{Access, Attachment, Cancel, Cancelled, Hold, Ready, SessionMachine},
 };
 
 use self::{
@@ -299,6 +300,14 @@ impl SessionMachine<Mysql> for Pooled {
             true => Hold::Held,
             false => self.released(),
         }
+    }
+
+    fn owner(&self) -> &[u8] {
+        self.identity.user.as_bytes()
+    }
+
+    fn cancelled(&mut self, cancel: &Cancel, outcome: Cancelled) -> Option<MysqlFrame> {
+        Some(reply(self.killed(cancel, outcome)))
     }
 
     fn answer(&mut self) -> Option<MysqlFrame> {

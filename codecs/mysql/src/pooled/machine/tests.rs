@@ -269,11 +269,51 @@ fn what_the_server_does_not_say_comes_with_the_last_that_it_says() {
 fn what_cannot_be_is_refused() {
     let mut talk = Talk::new(b"");
     for (command, body, number) in [
-        (Command::ProcessKill, &b"\x07\0\0\0"[..], 1235),
+        (Command::ProcessKill, &b"\x07"[..], 1835),
+        (Command::Query, b"kill user joe", 1235),
+        (Command::StmtPrepare, b"kill ?", 1295),
         (Command::BinlogDump, b"\x04\0\0\0\0\0\x01\0\0\0", 1235),
         (Command::StmtExecute, b"\x09\0\0\0\0\x01\0\0\0", 1243),
     ] {
         let (attachment, _) = talk.says(command, body);
         assert_eq!((attachment, talk.told()), (Attachment::Answered, number), "{command:?}");
     }
+}
+
+#[test]
+fn who_ends_what_another_does_is_answered_as_by_servers() {
+    use wiremesh::correlation::{Cancel, Cancelled, Extent};
+    let mut talk = Talk::new(b"");
+    let (attachment, _) = talk.says(Command::ProcessKill, b"\x07\0\0\x40");
+    let cancel = Cancel { number: 0x4000_0007, extent: Extent::Connection, gently: false };
+    assert_eq!(attachment, Attachment::Cancel(cancel));
+    let (attachment, _) = talk.says(Command::Query, b"kill query 5");
+    let query = Cancel { number: 5, extent: Extent::Request, gently: false };
+    assert_eq!(attachment, Attachment::Cancel(query));
+    let mut told = |cancel: &Cancel, outcome| {
+        let answer = talk.machine.cancelled(cancel, outcome).expect("an answer");
+        ErrPacket::parse(&answer.bytes()[4..]).map_or(0, |error| error.number)
+    };
+    assert_eq!(told(&query, Cancelled::Done), 0);
+    assert_eq!(told(&query, Cancelled::Unknown), 1094);
+    assert_eq!(told(&query, Cancelled::Denied), 1095);
+    assert_eq!(told(&query, Cancelled::Own), 1317);
+    assert_eq!(told(&cancel, Cancelled::Own), 1317);
+    talk.machine.mariadb = true;
+    let answer = talk.machine.cancelled(&cancel, Cancelled::Own).expect("an answer");
+    assert_eq!(ErrPacket::parse(&answer.bytes()[4..]).expect("an error").number, 1927);
+}
+
+#[test]
+fn the_server_is_told_of_its_own_earlier_connections_only() {
+    use wiremesh::correlation::{Cancel, Extent, Sessioned};
+    let mysql = Mysql::default();
+    let place = |version: &[u8]| Place::new(AGREED, version, 8, true, true);
+    let cancel = Cancel { number: 1, extent: Extent::Request, gently: true };
+    for (version, text) in [("8.0.33", "KILL QUERY 7"), ("10.11.19-MariaDB", "KILL SOFT QUERY 7")] {
+        let frame = mysql.interrupt(&place(version.as_bytes()), 7, &cancel).expect("it can");
+        assert_eq!(command_in(&frame), (Command::Query, text.into()));
+    }
+    assert!(mysql.interrupt(&place(b"8.0.33"), 8, &cancel).is_none());
+    assert!(mysql.interrupt(&place(b"8.0.33"), 9, &cancel).is_none());
 }

@@ -95,7 +95,7 @@ impl Problem {
     }
 
     /// `ER_MALFORMED_PACKET`
-    pub(super) fn malformed() -> Self {
+    pub(in crate::pooled) fn malformed() -> Self {
         Self::general(1835, &b"Malformed communication packet."[..])
     }
 
@@ -118,6 +118,32 @@ impl Problem {
     pub(in crate::pooled) fn unsupported(what: &str) -> Self {
         let text = format!("This version of MySQL doesn't yet support '{what}'");
         Self { sqlstate: *b"42000", ..Self::general(1235, text.into_bytes()) }
+    }
+
+    /// `ER_UNSUPPORTED_PS`
+    pub(in crate::pooled) fn not_prepared() -> Self {
+        let text = b"This command is not supported in the prepared statement protocol yet";
+        Self::general(1295, &text[..])
+    }
+
+    /// `ER_QUERY_INTERRUPTED`
+    pub(in crate::pooled) fn interrupted() -> Self {
+        Self { sqlstate: *b"70100", ..Self::general(1317, &b"Query execution was interrupted"[..]) }
+    }
+
+    /// MariaDB's `ER_CONNECTION_KILLED`
+    pub(in crate::pooled) fn killed() -> Self {
+        Self { sqlstate: *b"70100", ..Self::general(1927, &b"Connection was killed"[..]) }
+    }
+
+    /// `ER_NO_SUCH_THREAD`
+    pub(in crate::pooled) fn no_connection(number: u64) -> Self {
+        Self::general(1094, format!("Unknown thread id: {number}").into_bytes())
+    }
+
+    /// `ER_KILL_DENIED_ERROR`
+    pub(in crate::pooled) fn not_owner(number: u64) -> Self {
+        Self::general(1095, format!("You are not owner of thread {number}").into_bytes())
     }
 
     /// `ER_UNKNOWN_COM_ERROR`
