@@ -39,6 +39,22 @@ flags! { StatusFlags:
     ANSI_QUOTES = 15;
 }
 
+impl StatusFlags {
+    /// What a status says of the session, rather than of a result.
+    pub(crate) const LASTING: Self = Self(
+        Self::IN_TRANS.0
+            | Self::AUTOCOMMIT.0
+            | Self::NO_BACKSLASH_ESCAPES.0
+            | Self::IN_TRANS_READONLY.0
+            | Self::ANSI_QUOTES.0,
+    );
+
+    /// Of it, what it says of the session.
+    pub(crate) fn lasting(self) -> Self {
+        self & Self::LASTING
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

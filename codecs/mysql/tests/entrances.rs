@@ -397,7 +397,8 @@ fn what_a_client_asks_for_is_kept() {
     login("a", "shop").write(0, &mut body);
     let done = entrance.on_frame(&mysql, frame(Peer::Client, 1, &body));
     let Progress::Done(Some(said)) = done else { panic!("it has no password") };
-    assert_eq!(said.bytes()[..5], [7, 0, 0, 2, 0], "an OK, and its number");
+    let ok = b"\x10\0\0\x02\0\0\0\x02\x40\0\0\0\x07\x01\x05\x04shop";
+    assert_eq!(said.bytes(), ok, "it tells of the schema, as servers do");
     let admitted = entrance.into_admitted().expect("it is done");
     assert_eq!((&*admitted.schema, &*admitted.identity.schema), (&b"shop"[..], "shop"));
     assert_eq!(admitted.identity.collation, 8);
@@ -426,7 +427,8 @@ fn what_a_client_asks_for_is_kept() {
     let Progress::Continue(Some(asked)) = asked else { panic!("the client is asked again") };
     assert_eq!(asked.bytes()[3..5], [1, 0xfe]);
     let done = entrance.on_frame(&mysql, frame(Peer::Client, 2, b""));
-    assert!(matches!(done, Progress::Done(Some(_))));
+    let Progress::Done(Some(said)) = done else { panic!("it has no password") };
+    assert!(said.bytes().ends_with(b"\0\x08\x01\x06\x05other"), "{said:?}");
     let admitted = entrance.into_admitted().expect("it is done");
     assert_eq!((&*admitted.schema, admitted.identity.collation), (&b"other"[..], 0x0134));
     assert_eq!((admitted.agreed, admitted.number), (OFFERED, 0x1_0000_0007));

@@ -112,6 +112,8 @@ pub struct Traits {
     pub asks: Diagnostics,
     /// What it asks for at all: [`asks`](Self::asks), and what earlier statements of the same text say anew.
     pub asks_at_all: Diagnostics,
+    /// It asks for `LAST_INSERT_ID()` behind a statement of the same text that may make one.
+    pub asks_made_id: bool,
     /// `SQL_CALC_FOUND_ROWS`: `FOUND_ROWS()` may follow.
     pub calc_found_rows: bool,
     /// It sets what `LAST_INSERT_ID()` says, and its reply need not tell: `LAST_INSERT_ID(x)`, `INSERT ... RETURNING`.

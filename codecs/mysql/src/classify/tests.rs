@@ -223,7 +223,9 @@ fn what_is_asked_for() {
         ("SELECT LASTVAL(s), PREVIOUS VALUE FOR s", Diagnostics::LAST_VALUE),
         ("SELECT @@last_gtid", Diagnostics::LAST_GTID),
         ("SELECT FOUND_ROWS(), ROW_COUNT()", Diagnostics::FOUND_ROWS.and(Diagnostics::ROW_COUNT)),
-        ("INSERT INTO t VALUES (1); SELECT LAST_INSERT_ID()", LAST),
+        ("INSERT INTO t VALUES (1); SELECT LAST_INSERT_ID()", Diagnostics::NONE),
+        ("SELECT LAST_INSERT_ID(); INSERT INTO t VALUES (1)", LAST),
+        ("UPDATE t SET a = 1; SELECT LAST_INSERT_ID()", LAST),
         ("SELECT SQL_CALC_FOUND_ROWS a FROM t LIMIT 1; SELECT FOUND_ROWS()", Diagnostics::NONE),
         ("INSERT INTO t VALUES (1); SELECT ROW_COUNT(); SHOW WARNINGS", Diagnostics::NONE),
         ("SHOW CREATE TABLE warnings", Diagnostics::NONE),
@@ -233,6 +235,8 @@ fn what_is_asked_for() {
     ] {
         assert_eq!(traits(sql).asks, asks, "{sql}");
     }
+    assert!(traits("INSERT INTO t VALUES (1); SELECT LAST_INSERT_ID()").asks_made_id);
+    assert!(!traits("SELECT LAST_INSERT_ID(); INSERT INTO t VALUES (1)").asks_made_id);
     assert!(traits("SELECT SQL_CALC_FOUND_ROWS * FROM t").calc_found_rows);
     assert!(traits("UPDATE t SET id = LAST_INSERT_ID(id + 1)").sets_last_insert_id);
     assert!(traits("INSERT INTO t VALUES (1) RETURNING id").sets_last_insert_id);

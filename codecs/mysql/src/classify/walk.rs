@@ -96,6 +96,8 @@ pub(super) struct Walk<'a> {
     explained: bool,
     /// What the statements so far have said anew.
     fresh: Diagnostics,
+    /// One of them inserts.
+    inserts: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -107,6 +109,7 @@ impl<'a> Walk<'a> {
             statements: 0,
             explained: true,
             fresh: Diagnostics::NONE,
+            inserts: false,
         }
     }
 
@@ -235,7 +238,13 @@ impl<'a> Walk<'a> {
         };
         self.explained &= explained;
         self.traits.asks_at_all = self.traits.asks_at_all.and(statement.asks);
-        self.traits.asks = self.traits.asks.and(statement.asks.without(self.fresh));
+        let mut asks = statement.asks.without(self.fresh);
+        if self.inserts && asks.has(Diagnostics::LAST_INSERT_ID) {
+            self.traits.asks_made_id = true;
+            asks = asks.without(Diagnostics::LAST_INSERT_ID);
+        }
+        self.traits.asks = self.traits.asks.and(asks);
+        self.inserts |= verb == Verb::Insert;
         let harmless = !statement.writes && !statement.into;
         self.traits.looks = statement.looks && harmless;
         self.traits.may_read = verb == Verb::Select

@@ -8,7 +8,7 @@ use super::{ChangeUser, Denial, Greeting, HandshakeError, Login, is_ssl_request}
 use crate::auth::{
     Channel, ED25519_SALT, Learnt, Plugin, PrivateKey, ServerAuth, Verdict, Verifier,
 };
-use crate::wire::put_packet;
+use crate::wire::{put_lenenc_bytes, put_packet};
 use crate::{Capabilities, StatusFlags};
 
 /// What a client is shown.
@@ -98,6 +98,9 @@ const USUAL: Capabilities = Capabilities(
 const NEVER: Capabilities = Capabilities(
     Capabilities::SSL.0 | Capabilities::MULTI_FACTOR.0 | Capabilities::CAPABILITY_EXTENSION.0,
 );
+
+/// The kind of change that is a schema.
+const SCHEMA: u8 = 1;
 
 impl ServerHandshake {
     /// Begins; the bytes are the greeting's.
@@ -313,9 +316,22 @@ impl ServerHandshake {
         self.packet(&body)
     }
 
+    /// As servers do, it tells of the schema that the client has asked for.
     fn ok(&mut self) -> BytesMut {
-        let [a, b] = (self.config.greeting.status | StatusFlags::AUTOCOMMIT).0.to_le_bytes();
-        self.packet(&[0, 0, 0, a, b, 0, 0])
+        let mut status = self.config.greeting.status | StatusFlags::AUTOCOMMIT;
+        let mut told = BytesMut::new();
+        let schema = self.login.as_ref().map(|login| &*login.schema).unwrap_or_default();
+        if self.agreed.has(Capabilities::SESSION_TRACK) && !schema.is_empty() {
+            status = status | StatusFlags::STATE_CHANGED;
+            let mut change = BytesMut::new();
+            put_lenenc_bytes(&mut change, schema);
+            let mut block = BytesMut::from(&[SCHEMA][..]);
+            put_lenenc_bytes(&mut block, &change);
+            put_lenenc_bytes(&mut told, b"");
+            put_lenenc_bytes(&mut told, &block);
+        }
+        let [a, b] = status.0.to_le_bytes();
+        self.packet(&[&[0, 0, 0, a, b, 0, 0], &*told].concat())
     }
 
     fn packet(&mut self, body: &[u8]) -> BytesMut {

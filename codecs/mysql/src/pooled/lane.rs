@@ -13,9 +13,8 @@ impl Lane {
     const SCHEMA: u64 = 1 << Self::FLAGS.len();
 
     /// The capabilities of a client that its lane has, too.
-    const FLAGS: [Capabilities; 6] = [
+    const FLAGS: [Capabilities; 5] = [
         Capabilities::FOUND_ROWS,
-        Capabilities::IGNORE_SPACE,
         Capabilities::MULTI_STATEMENTS,
         Capabilities::LOCAL_FILES,
         // Without them a `CALL` fails that would have more than one result, or has none of its OUT parameters.

@@ -20,6 +20,8 @@ pub struct Place {
     pub tells: bool,
     /// It is for sessions without a schema: once it has one, it is for nobody.
     pub bare: bool,
+    /// Several statements in one text are allowed: agreed on, and switched by `COM_SET_OPTION`, which no reset undoes.
+    pub(super) multi: bool,
     /// What is set on it.
     pub(super) state: State,
     /// What is prepared on it.
@@ -43,6 +45,7 @@ impl Place {
             thread,
             tells,
             bare,
+            multi: capabilities.has(Capabilities::MULTI_STATEMENTS),
             state: State::set_up(b""),
             prepared: Prepared::new(capabilities, PreparedLimits::default()),
             reached: Gtids::default(),
@@ -75,6 +78,7 @@ impl Default for Place {
             thread: 0,
             tells: false,
             bare: true,
+            multi: false,
             state: State::set_up(b""),
             prepared: Prepared::new(Capabilities(0), PreparedLimits::default()),
             reached: Gtids::default(),

@@ -143,7 +143,7 @@ impl World {
                 let outcome = client.execute(places, lent, id, values, &attributes, how, first);
                 let right = match outcome {
                     None => !untyped && !known.lost && fails == Fails::No && (takes || !named),
-                    Some(1210) => untyped,
+                    Some(1835) => untyped,
                     Some(1105) => known.lost,
                     Some(1235) => named && !takes,
                     Some(1615) => other,

@@ -82,7 +82,7 @@ fn executions_are_laid_out_anew_where_that_must_be() {
 
     let mut place = prepared(none);
     let mut one = with_one(none, &mut place, b"select ?", 1);
-    assert_eq!(sent(&mut one, &mut place, &plain(b"\0")), Err(1210));
+    assert_eq!(sent(&mut one, &mut place, &plain(b"\0")), Err(1835));
     let said = to_plain(b"\x01\x01\0");
     assert_eq!(sent(&mut one, &mut place, &plain(b"\x01\x01\0")), Ok(said.clone()));
     assert_eq!(sent(&mut one, &mut place, &plain(b"\0")), Ok(to_plain(b"\0")));

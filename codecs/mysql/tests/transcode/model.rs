@@ -11,7 +11,7 @@ use wiremesh_mysql::{
 /// What a status says of the session.
 const LASTING: u16 = 0xa203;
 /// And what it says before rows already.
-const EARLY: u16 = LASTING | 0x1408;
+const EARLY: u16 = LASTING | 0x1438;
 
 const MORE: u16 = StatusFlags::MORE_RESULTS.0;
 const CURSOR: u16 = StatusFlags::CURSOR_EXISTS.0;

@@ -193,6 +193,14 @@ impl Answer {
         }
     }
 
+    pub(crate) fn done_mut(&mut self) -> Option<&mut Done> {
+        match self {
+            Self::Done(done) => Some(done),
+            Self::Rows(table) => Some(&mut table.end),
+            _ => None,
+        }
+    }
+
     /// The one value of the one row.
     pub(crate) fn value(&self) -> anyhow::Result<Option<String>> {
         let Self::Rows(table) = self else { bail!("a row was to come, not {self:?}") };

@@ -5,6 +5,7 @@ use wiremesh::correlation::{Attachment, Handshake, Progress};
 use super::Pooled;
 use crate::{
     Mysql, MysqlFrame,
+    collation::Collations,
     pooled::{Entrance, statements::Problem},
 };
 
@@ -43,6 +44,16 @@ impl Pooled {
                 let before = std::mem::replace(self, Self::new(&admitted, mysql.version()));
                 self.transcoder = before.transcoder;
                 (self.lent, self.causal) = (before.lent, before.causal);
+                self.statements.begin_after(&before.statements);
+                self.multi = before.multi;
+                if before.met {
+                    self.meets(before.server);
+                }
+                if self.server != Collations::Mysql8 {
+                    // MariaDB ignores spaces after the first login only.
+                    self.begun = self.begun.clone().ignoring_spaces(false);
+                    self.is_now(self.state.clone().ignoring_spaces(false));
+                }
                 self.answer = frame.map(|frame| frame.bytes);
                 self.place = place;
                 if self.place.is_none() {

@@ -8,12 +8,13 @@ use wiremesh::{
 
 use super::{Pooled, prepare::Step};
 use crate::{
-    Capabilities, Command, MysqlFrame, StatusFlags,
-    classify::{Reading, Traits, classify},
+    Command, MysqlFrame, StatusFlags,
+    classify::{Diagnostics, Reading, Traits, classify},
     digest::{Charset, Dialect},
     error,
     frame::{Known, Statement, What},
     handshake::MAX_HANDSHAKE,
+    pooled::state::SPACES,
     pooled::statements::{Need, Problem, Setting, Statements},
     reply::Shape,
     wire::{HEAD, Head},
@@ -51,6 +52,12 @@ pub(super) struct Doing {
     pub set: Option<Box<[u8]>>,
     /// What went wrong with what the server tells of the session.
     pub pin: Option<String>,
+    /// `COM_SET_OPTION`: several statements in one text are to be allowed, or not.
+    pub multi: Option<bool>,
+    /// It may ask for an id that it need not have made: no other's is to be there.
+    pub forgets_id: bool,
+    /// There were warnings.
+    pub warned: bool,
     /// The first packet of the reply to a `COM_STMT_PREPARE` was looked at.
     pub seen: bool,
 }
@@ -141,12 +148,13 @@ impl Pooled {
     fn reading(&self, whole: bool) -> Reading {
         let mode = self.state.variable("sql_mode");
         let space = mode.is_some_and(|mode| {
-            mode.split(|byte| *byte == b',').any(|one| one == b"IGNORE_SPACE" || one == b"ANSI")
+            let of = |one: &[u8]| one == b"IGNORE_SPACE" || one == b"ANSI" || one == SPACES;
+            mode.split(|byte| *byte == b',').any(of)
         });
         Reading {
             dialect: self.dialect(),
-            guessed: mode.is_none(),
-            ignore_space: space || self.capabilities.has(Capabilities::IGNORE_SPACE),
+            guessed: mode.is_none_or(|mode| mode == SPACES),
+            ignore_space: space,
             cut: !whole,
         }
     }
@@ -205,13 +213,21 @@ impl Pooled {
                 if traits.explained {
                     self.doing.set = Some(text.into());
                 }
+                let knows = self.past.has(Diagnostics::LAST_INSERT_ID);
+                self.doing.forgets_id = traits.asks_made_id && !knows;
                 self.doing.traits = traits;
             }
             Some(command) if Statements::concerns(command) => {
                 return self.on_statement(command, request);
             }
             Some(C::ProcessKill) => return self.kill_process(request.bytes.get(BODY..)),
-            Some(C::SetOption) => self.pin_for("set option"),
+            Some(C::SetOption) => {
+                self.doing.multi = match request.bytes.get(BODY..) {
+                    Some([0, 0]) => Some(true),
+                    Some([1, 0]) => Some(false),
+                    _ => None,
+                };
+            }
             _ => {}
         }
         match Shape::of(command) {
@@ -223,6 +239,8 @@ impl Pooled {
     }
 
     pub(super) fn refuse(&mut self, problem: &Problem) -> Attachment {
+        // It is the client's last error now, of which the server knows nothing.
+        self.past = self.past.without(Diagnostics::WARNINGS).without(Diagnostics::ROW_COUNT);
         self.answer = Some(problem.packet(1));
         Attachment::Answered
     }
@@ -241,7 +259,7 @@ impl Pooled {
             return Attachment::Upstream;
         }
         self.begin_anew();
-        self.answer = Some(error::done(1));
+        self.answer = Some(error::done_in(1, self.status.lasting()));
         if self.place.is_none() {
             return Attachment::Answered;
         }
@@ -289,7 +307,7 @@ impl Pooled {
             Need::Upstream => Attachment::Upstream,
             Need::Refuse(problem) => self.refuse(&problem),
             Need::Done => {
-                self.answer = Some(error::done(1));
+                self.answer = Some(error::done_in(1, self.status.lasting()));
                 Attachment::Answered
             }
             Need::Drop => {

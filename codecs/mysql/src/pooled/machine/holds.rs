@@ -27,6 +27,9 @@ impl Pooled {
         let Some(place) = &mut self.place else { return Hold::Close };
         self.statements.on_reply(failed, self.status, &mut place.prepared);
         place.state = self.state.clone();
+        if let Some(multi) = doing.multi.filter(|_| !failed) {
+            (self.multi, place.multi) = (multi, multi);
+        }
         // What was prepared without a schema cannot be prepared again in one.
         let stuck = place.bare && !place.state.schema().is_empty() && !self.statements.is_empty();
         self.transactions();
@@ -48,7 +51,9 @@ impl Pooled {
         if self.must_hold() || (failed && !self.status.has(StatusFlags::AUTOCOMMIT)) {
             return Hold::Held;
         }
-        let warned = outcome.ok.is_some_and(|ok| ok.warnings > 0) || failed;
+        let warned = doing.warned || failed;
+        // With MariaDB, what uses no table leaves warnings as they are: whoever is next would see them.
+        self.reset |= warned;
         let asked_for =
             warned || doing.traits.calc_found_rows || doing.traits.takes_value || self.insert > 0;
         if asked_for { Hold::Linger } else { self.released() }

@@ -38,7 +38,8 @@ impl Pooled {
     /// `COM_PROCESS_KILL`.
     pub(super) fn kill_process(&mut self, body: Option<&[u8]>) -> Attachment {
         let Some(&[a, b, c, d]) = body.and_then(<[u8]>::first_chunk) else {
-            return self.refuse(&Problem::malformed());
+            return self
+                .refuse(&Problem::malformed(self.server != crate::collation::Collations::Mysql8));
         };
         let number = u32::from_le_bytes([a, b, c, d]).into();
         Attachment::Cancel(Cancel { number, extent: Extent::Connection, gently: false })
@@ -54,7 +55,11 @@ impl Pooled {
             (Cancelled::Done, _) => return error::done_in(1, StatusFlags(self.status.0 & TOLD)),
             (Cancelled::Unknown, _) => Problem::no_connection(cancel.number),
             (Cancelled::Denied, _) => Problem::not_owner(cancel.number),
-            (Cancelled::Own, Extent::Connection) if self.mariadb => Problem::killed(),
+            (Cancelled::Own, Extent::Connection)
+                if (self.server != crate::collation::Collations::Mysql8) =>
+            {
+                Problem::killed()
+            }
             (Cancelled::Own, _) => Problem::interrupted(),
         };
         problem.packet(1)

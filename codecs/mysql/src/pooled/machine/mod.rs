@@ -38,13 +38,8 @@ use super::{
     transcode::{Renumber, Transcoder},
 };
 use crate::{
-    Capabilities, Command, Mysql, MysqlFrame, StatusFlags,
-    classify::Diagnostics,
-    collation::{Collations, is_mariadb},
-    frame::What,
-    identity::Identity,
-    session::Transaction,
-    wire::Scanner,
+    Capabilities, Command, Mysql, MysqlFrame, StatusFlags, classify::Diagnostics,
+    collation::Collations, frame::What, identity::Identity, session::Transaction, wire::Scanner,
 };
 
 /// What MySQL's sessions have after `COM_RESET_CONNECTION`, unless the server is configured otherwise: `utf8mb4_0900_ai_ci`.
@@ -66,6 +61,8 @@ pub struct Pooled {
     prepared: HashMap<u32, Prepared, FxBuildHasher>,
     /// Why the session keeps its connection until it is reset.
     pin: Option<String>,
+    /// Several statements in one text are allowed.
+    multi: bool,
     /// `SET TRANSACTION` waits for its transaction; `true`: which has begun.
     next_transaction: Option<bool>,
     /// Which of the questions about the past the connection would answer right.
@@ -95,8 +92,11 @@ pub struct Pooled {
     ended: bool,
     /// There is no client: it is a reset that is followed.
     resets: bool,
-    /// The server is MariaDB, as far as is known.
-    mariadb: bool,
+    /// Which server it is, as far as is known: until there is a connection, the one that clients are told of.
+    server: Collations,
+    met: bool,
+    /// There was a `COM_RESET_CONNECTION` before that.
+    anew: bool,
     /// Who the client is, for when it says that it is another.
     admitted: Option<Box<Admitted>>,
     /// It is saying that.
@@ -114,10 +114,12 @@ impl Pooled {
     /// Follows a client that was let in, of whom it is taken that it sees such a server.
     pub fn new(admitted: &Admitted, version: &str) -> Self {
         let collation = Collations::of(version.as_bytes()).at_login(admitted.identity.collation);
-        let state = State::begun(&admitted.schema, &collation);
+        let state = State::begun(&admitted.schema, &collation)
+            .ignoring_spaces(admitted.agreed.has(Capabilities::IGNORE_SPACE));
         let machine = Self::begin(admitted.identity.clone(), admitted.lane, admitted.agreed, state);
-        let mariadb = is_mariadb(version.as_bytes());
-        Self { admitted: Some(Box::new(admitted.clone())), mariadb, ..machine }
+        let mut machine = Self { admitted: Some(Box::new(admitted.clone())), ..machine };
+        machine.sees(Collations::of(version.as_bytes()));
+        machine
     }
 
     /// Follows the reset of a connection that nobody has.
@@ -143,6 +145,7 @@ impl Pooled {
             statements: Statements::new(capabilities, StatementLimits::default()),
             prepared: HashMap::default(),
             pin: None,
+            multi: capabilities.has(Capabilities::MULTI_STATEMENTS),
             next_transaction: None,
             past: Diagnostics::NONE,
             insert: 0,
@@ -162,7 +165,9 @@ impl Pooled {
             reset: false,
             ended: false,
             resets: false,
-            mariadb: false,
+            server: Collations::Mysql8,
+            met: false,
+            anew: false,
             admitted: None,
             entrance: None,
             detour: None,
@@ -194,17 +199,46 @@ impl Pooled {
         }
     }
 
-    /// The session is as it was when it began, but for the schema.
-    fn begin_anew(&mut self) {
+    /// What the session is like before anything is said, or after a reset.
+    fn begins(&self, anew: bool) -> State {
         let mut state = self.begun.clone();
-        if !self.mariadb
-            && let Some(collation) = Collations::Mysql8.get(MYSQL_COLLATION)
+        if anew
+            && self.server == Collations::Mysql8
+            && let Some(collation) = self.server.get(MYSQL_COLLATION)
         {
             // MySQL takes the server's own character set then, MariaDB that of the login.
             state = State::begun(b"", &collation);
         }
         state.set_schema(self.state.schema());
-        self.is_now(state);
+        if anew { state.ignoring_spaces(false) } else { state }
+    }
+
+    fn sees(&mut self, server: Collations) {
+        self.server = server;
+        self.statements.speak_as_mariadb(server != Collations::Mysql8);
+    }
+
+    /// There is a connection, to such a server: where it is another than clients are told of, logins and resets mean what they
+    /// mean there.
+    fn meets(&mut self, server: Collations) {
+        if self.server != server {
+            self.sees(server);
+            if !self.resets {
+                let collation = server.at_login(self.identity.collation);
+                let spaces = self.capabilities.has(Capabilities::IGNORE_SPACE);
+                self.begun = State::begun(b"", &collation).ignoring_spaces(spaces);
+            }
+            if !self.met && !self.resets {
+                self.is_now(self.begins(self.anew));
+            }
+        }
+        self.met = true;
+    }
+
+    /// The session is as it was when it began, but for the schema.
+    fn begin_anew(&mut self) {
+        self.anew |= !self.met;
+        self.is_now(self.begins(true));
         self.statements.clear();
         self.prepared.clear();
         (self.pin, self.next_transaction, self.transaction) = (None, None, None);
@@ -271,7 +305,7 @@ impl SessionMachine<Mysql> for Pooled {
         if self.transcoder.upstream() != place.capabilities {
             self.transcoder = Transcoder::new(place.capabilities, self.capabilities);
         }
-        self.mariadb = is_mariadb(&place.version);
+        self.meets(Collations::of(&place.version));
         self.place = Some(place);
         self.lent = self.access;
     }

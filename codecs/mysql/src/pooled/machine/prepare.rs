@@ -25,6 +25,10 @@ pub(super) enum Step {
     Schema,
     /// The session's variables are.
     Set,
+    /// Several statements in one text are being allowed, or forbidden.
+    Multi,
+    /// `LAST_INSERT_ID()` is being made nobody's.
+    Id,
     /// A statement is being prepared; the first packet of the reply: was it seen, and what did it say.
     Statement(Option<Outcome>),
     /// The session's own writes are being waited for.
@@ -34,6 +38,9 @@ pub(super) enum Step {
     /// It is being set up after that.
     Setup,
 }
+
+/// What a new session would be told is what is told from here on, unless an id is made.
+const NO_ID: &[u8] = b"SET @@session.last_insert_id=0";
 
 /// What became of a statement that was prepared again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +83,18 @@ impl Pooled {
 
     /// The connection is as the session wants it.
     fn send(&mut self, command: Option<Command>, request: &mut MysqlFrame) -> Ready<Mysql> {
+        if let Some(place) = &mut self.place
+            && place.multi != self.multi
+        {
+            self.step = Step::Multi;
+            self.transcoder.begin(Shape::Single, 1, self.status);
+            return Ready::First(packet(Command::SetOption, &[u8::from(!self.multi), 0]));
+        }
+        if std::mem::take(&mut self.doing.forgets_id) {
+            self.step = Step::Id;
+            self.transcoder.begin(Shape::Single, 1, self.status);
+            return Ready::First(packet(Command::Query, NO_ID));
+        }
         if let (Some(command), Some(place)) = (command, &mut self.place)
             && Statements::concerns(command)
         {
@@ -133,7 +152,7 @@ impl Pooled {
                 place.prepared.clear();
                 return Hold::Release { reset: None };
             }
-            Step::Schema | Step::Set if failed => {
+            Step::Schema | Step::Set | Step::Multi | Step::Id if failed => {
                 // What of it holds nobody knows: it is not to be used by others as it is.
                 self.reset = true;
             }
@@ -152,7 +171,8 @@ impl Pooled {
                 self.causal.waited(reached, place);
             }
             Step::Statement(Some(Outcome::Drop)) => self.problem = Some(BytesMut::new()),
-            Step::Statement(_) | Step::None => {}
+            Step::Multi => place.multi = self.multi,
+            Step::Id | Step::Statement(_) | Step::None => {}
         }
         Hold::Prepared
     }
@@ -160,7 +180,9 @@ impl Pooled {
     /// Looks into the reply to what goes before the request.
     pub(super) fn look(&mut self, bytes: &mut BytesMut, error: bool) {
         match &mut self.step {
-            Step::Schema | Step::Set if error => self.problem = Some(bytes.clone()),
+            Step::Schema | Step::Set | Step::Multi | Step::Id if error => {
+                self.problem = Some(bytes.clone())
+            }
             Step::Statement(seen @ None) => {
                 let Some(place) = &mut self.place else { return };
                 let body = bytes.get_mut(crate::wire::HEAD..).unwrap_or_default();

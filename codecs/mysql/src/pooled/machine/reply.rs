@@ -38,7 +38,7 @@ impl Pooled {
         let characteristics = &mut self.characteristics;
         let set = doing.set.as_deref();
         let mut causal = mysql.causal_reads.map(|_| &mut self.causal);
-        let mariadb = self.mariadb;
+        let mariadb = self.server != crate::collation::Collations::Mysql8;
         let mut next = state.clone();
         let mut listen = |told: Told<'_>| match told {
             Told::State(changes) if !step => {
@@ -66,7 +66,10 @@ impl Pooled {
                     news.pin = Some(why);
                 }
             }
-            Told::Ok(ok) => news.insert |= ok.insert_id != 0,
+            Told::Ok(ok) => {
+                news.insert |= ok.insert_id != 0;
+                news.warned |= ok.warnings > 0;
+            }
             Told::State(_) => {}
         };
         let mut taken: Option<BytesMut> = None;
@@ -84,6 +87,7 @@ impl Pooled {
         if news.pin.is_some() {
             self.doing.pin = news.pin;
         }
+        self.doing.warned |= news.warned && !step;
         if news.insert {
             self.insert = INSERT.saturating_add(1);
             self.past = self.past.and(Diagnostics::LAST_INSERT_ID);
@@ -131,6 +135,7 @@ impl Pooled {
 struct News {
     pin: Option<String>,
     insert: bool,
+    warned: bool,
     gtid: bool,
 }
 

@@ -194,8 +194,9 @@ fn what_may_be_asked_next_keeps_it_for_a_while() {
         let (attachment, _) = talk.says(Command::Query, question.as_bytes());
         assert_eq!(attachment, Attachment::Upstream, "{question}");
         talk.machine.on_failed(&talk.mysql);
-        // After an error nobody knows what is on it.
-        let reset = (answer[0] == 0xff).then_some(Command::ResetConnection);
+        // After an error nobody knows what is on it, and warnings would be shown to others.
+        let warned = answer[0] == 0xff || answer[5] > 0;
+        let reset = warned.then_some(Command::ResetConnection);
         assert_eq!(reset_in(talk.machine.let_go(&talk.mysql)), reset, "{text}");
         talk.machine.detach();
         let (attachment, _) = talk.says(Command::Query, question.as_bytes());
@@ -299,7 +300,7 @@ fn who_ends_what_another_does_is_answered_as_by_servers() {
     assert_eq!(told(&query, Cancelled::Denied), 1095);
     assert_eq!(told(&query, Cancelled::Own), 1317);
     assert_eq!(told(&cancel, Cancelled::Own), 1317);
-    talk.machine.mariadb = true;
+    talk.machine.server = Collations::Mariadb11;
     let answer = talk.machine.cancelled(&cancel, Cancelled::Own).expect("an answer");
     assert_eq!(ErrPacket::parse(&answer.bytes()[4..]).expect("an error").number, 1927);
 }
@@ -316,4 +317,175 @@ fn the_server_is_told_of_its_own_earlier_connections_only() {
     }
     assert!(mysql.interrupt(&place(b"8.0.33"), 8, &cancel).is_none());
     assert!(mysql.interrupt(&place(b"8.0.33"), 9, &cancel).is_none());
+}
+
+#[test]
+fn spaces_are_ignored_until_a_reset_as_servers_have_it() {
+    let mut talk = Talk::new(b"");
+    let state = State::set_up(b"").ignoring_spaces(true);
+    talk.machine = Pooled::begin(Arc::default(), Lane::default(), AGREED, state);
+    let (_, mut frame) = talk.says(Command::Query, b"select count (*) from a");
+    talk.lend(true);
+    let (_, text) = talk.first(&mut frame).expect("it is to be said");
+    assert_eq!(text, "SET @@session.sql_mode=CONCAT(@@global.sql_mode,',IGNORE_SPACE')");
+    assert!(matches!(talk.hears(&ok(0, 0, b"")), Hold::Prepared));
+    assert_eq!(talk.first(&mut frame), None);
+    assert_eq!(reset_in(talk.hears(&ok(0, 0, b""))), None);
+    talk.says(Command::ResetConnection, b"");
+    assert_eq!(talk.machine.state.variable("sql_mode"), None);
+    // Whoever is next has it undone.
+    let place = talk.machine.detach();
+    let mut other = Talk::new(b"");
+    let (_, mut frame) = other.says(Command::Query, b"select 1");
+    other.machine.attach(place);
+    let (_, text) = other.first(&mut frame).expect("it is to be undone");
+    assert_eq!(text, "SET @@session.sql_mode=@@global.sql_mode");
+}
+
+/// A client that was let in, shown this version, with this collation.
+fn let_in(version: &str, collation: u16) -> Talk {
+    let mut talk = Talk::new(b"");
+    let user = Identity { collation, ..Identity::default() };
+    let state = State::begun(b"", &Collations::of(version.as_bytes()).at_login(collation));
+    talk.machine = Pooled::begin(Arc::new(user), Lane::default(), AGREED, state);
+    talk.machine.sees(Collations::of(version.as_bytes()));
+    talk
+}
+
+#[test]
+fn a_session_begins_as_the_server_has_it_whatever_clients_are_told() {
+    const MARIADB: &[u8] = b"5.5.5-10.11.19-MariaDB";
+    // What MySQL 8 alone has, MariaDB takes for nothing: a login by that number, and the default after a reset.
+    for (collation, resets) in [(255, false), (255, true), (45, true)] {
+        let mut talk = let_in("8.0.33-wiremesh", collation);
+        if resets {
+            let (attachment, _) = talk.says(Command::ResetConnection, b"");
+            assert_eq!(attachment, Attachment::Answered);
+        }
+        let (_, mut frame) = talk.says(Command::Query, b"select 1");
+        talk.machine.attach(Place::new(AGREED, MARIADB, 7, true, true));
+        let first = talk.first(&mut frame);
+        assert!(first.is_none_or(|(_, text)| !text.contains("0900")), "{collation} {resets}");
+    }
+    // And the other way round.
+    let mut talk = let_in("11.4.5-MariaDB", 45);
+    talk.says(Command::ResetConnection, b"");
+    let (_, mut frame) = talk.says(Command::Query, b"select 1");
+    talk.lend(true);
+    let (_, text) = talk.first(&mut frame).expect("it is another collation");
+    assert!(text.contains("0900"), "{text}");
+}
+
+#[test]
+fn errors_are_in_the_words_of_the_server() {
+    let mut talk = let_in("8.0.33-wiremesh", 45);
+    let said = |talk: &mut Talk, command, body: &[u8]| {
+        talk.says(command, body);
+        let answer = talk.machine.answer().expect("there is an answer");
+        String::from_utf8_lossy(&answer.bytes()[13..]).into_owned()
+    };
+    let (one, none) = (&b"\x09\0\0\0\x01\0\0\0"[..], &b"\x09\0"[..]);
+    let handler = "Unknown prepared statement handler (9) given to ";
+    let text = said(&mut talk, Command::StmtFetch, one);
+    assert_eq!(text, format!("{handler}mysql_stmt_precheck"));
+    let text = said(&mut talk, Command::StmtExecute, none);
+    assert_eq!(text, "Malformed communication packet.");
+    talk.machine.attach(Place::new(AGREED, b"11.4.5-MariaDB", 7, true, true));
+    let text = said(&mut talk, Command::StmtFetch, one);
+    assert_eq!(text, format!("{handler}mysqld_stmt_fetch"));
+    let text = said(&mut talk, Command::StmtExecute, none);
+    assert_eq!(text, "Malformed communication packet");
+}
+
+#[test]
+fn warnings_and_errors_are_not_left_to_others() {
+    // MariaDB keeps them through whatever uses no table, and so would show them to whoever is next.
+    for answer in [ok(0, 1, b""), error(1231)] {
+        for text in ["delete from a", "set sql_mode = 'none'"] {
+            let mut talk = Talk::new(b"");
+            assert!(matches!(talk.asks(text, &answer), Hold::Linger), "{text}");
+            let hold = talk.machine.let_go(&talk.mysql);
+            assert_eq!(reset_in(hold), Some(Command::ResetConnection), "{text}");
+        }
+    }
+}
+
+#[test]
+fn whether_several_statements_are_allowed_goes_with_the_session() {
+    let eof = [0xfe, 0, 0, 2, 0];
+    let mut talk = Talk::new(b"");
+    let (_, mut frame) = talk.says(Command::SetOption, &[0, 0]);
+    talk.lend(true);
+    assert_eq!(talk.first(&mut frame), None);
+    assert_eq!(reset_in(talk.hears(&eof)), None);
+    // No reset undoes it: the next client's session has it undone.
+    let place = talk.machine.detach();
+    let mut other = Talk::new(b"");
+    let (_, mut frame) = other.says(Command::Query, b"delete from a");
+    other.machine.attach(place);
+    assert_eq!(other.first(&mut frame), Some((Command::SetOption, "\u{1}\0".into())));
+    assert!(matches!(other.hears(&eof), Hold::Prepared));
+    assert_eq!(other.first(&mut frame), None);
+    // And the session has it elsewhere.
+    for resets in [false, true] {
+        if resets {
+            talk.says(Command::ResetConnection, b"");
+        }
+        let (_, mut frame) = talk.says(Command::Query, b"delete from a; delete from b");
+        talk.lend(true);
+        let first = match talk.first(&mut frame) {
+            Some((Command::Query, _)) => {
+                assert!(matches!(talk.hears(&ok(0, 0, b"")), Hold::Prepared));
+                talk.first(&mut frame)
+            }
+            first => first,
+        };
+        assert_eq!(first, Some((Command::SetOption, "\0\0".into())), "{resets}");
+        assert!(matches!(talk.hears(&eof), Hold::Prepared));
+        assert_eq!(talk.first(&mut frame), None);
+        assert_eq!(reset_in(talk.hears(&ok(0, 0, b""))), None);
+        talk.machine.detach();
+    }
+}
+
+#[test]
+fn an_id_of_the_same_text_is_never_a_strangers() {
+    let text = b"insert into a values (1); select last_insert_id()";
+    let mut talk = Talk::new(b"");
+    let (attachment, mut frame) = talk.says(Command::Query, text);
+    assert_eq!(attachment, Attachment::Upstream);
+    talk.lend(true);
+    let (command, first) = talk.first(&mut frame).expect("none is there");
+    assert!(command == Command::Query && first.ends_with("last_insert_id=0"), "{first}");
+    assert!(matches!(talk.hears(&ok(0, 0, b"")), Hold::Prepared));
+    assert_eq!(talk.first(&mut frame), None);
+    assert!(matches!(talk.hears(&ok(5, 0, b"")), Hold::Linger));
+    // The connection knows its own.
+    let (_, mut frame) = talk.says(Command::Query, text);
+    assert_eq!(talk.first(&mut frame), None);
+    // Nothing is known of what was before.
+    let mut talk = Talk::new(b"");
+    let (attachment, _) =
+        talk.says(Command::Query, b"select last_insert_id(); insert into a values (1)");
+    assert_eq!((attachment, talk.told()), (Attachment::Answered, 1105));
+}
+
+#[test]
+fn ids_of_statements_are_new_ones_after_another_login() {
+    let mut one = Talk::new(b"");
+    let (_, mut frame) = one.says(Command::StmtPrepare, b"select 1");
+    one.lend(true);
+    assert_eq!(one.first(&mut frame), None);
+    assert_eq!(reset_in(one.hears(&[0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])), None);
+    let mut other = Talk::new(b"");
+    other.machine.statements.begin_after(&one.machine.statements);
+    let mut input = BytesMut::new();
+    let (_, mut frame) = other.says(Command::StmtPrepare, b"select 2");
+    other.lend(true);
+    assert_eq!(other.first(&mut frame), None);
+    put_packet(&mut input, 1, &[0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let (limits, mysql) = (Limits::default(), &other.mysql);
+    let taken = other.machine.take(mysql, Peer::Upstream, &mut (), &limits, &mut input);
+    let frame = taken.expect("it is right").expect("it is whole");
+    assert_eq!(frame.bytes()[5..9], [2, 0, 0, 0]);
 }

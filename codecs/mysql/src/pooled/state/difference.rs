@@ -1,5 +1,5 @@
 use super::variables::{MAX_JOIN_SIZE, SQL_BIG_SELECTS};
-use super::{Charset, State};
+use super::{Charset, SPACES, State};
 
 /// What makes an upstream connection fit for a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +107,7 @@ impl Statement {
                 self.0.push_str("@@global.");
                 self.0.push_str(name);
             }
+            Some(SPACES) => self.0.push_str("CONCAT(@@global.sql_mode,',IGNORE_SPACE')"),
             // Servers tell numbers as they are, and take no quotes for them; no word looks like one.
             Some(number) if is_number(number) => self.push(number),
             Some(word) => self.quoted(word),

@@ -70,6 +70,9 @@ impl Parts {
     }
 }
 
+/// Stands for the server's own `sql_mode`, which nobody has told, with `IGNORE_SPACE`.
+pub(in crate::pooled) const SPACES: &[u8] = b"+IGNORE_SPACE";
+
 impl State {
     /// That of a session that begins, in this schema (none, if empty), with the collation
     /// [of its login](crate::collation::Collations::at_login).
@@ -118,6 +121,13 @@ impl State {
         let variables = &self.parts.variables;
         let at = variables.binary_search_by_key(&name, |(name, _)| name).ok()?;
         variables.get(at).map(|(_, value)| &**value)
+    }
+
+    /// As a login with `IGNORE_SPACE` has it, which servers put into `sql_mode` until it is set, or the session reset.
+    #[must_use]
+    pub(in crate::pooled) fn ignoring_spaces(mut self, ignoring: bool) -> Self {
+        self.put("sql_mode", ignoring.then_some(SPACES));
+        self
     }
 
     /// Another schema; none, if empty.

@@ -99,6 +99,8 @@ pub struct Statements {
     /// The reply to a `COM_STMT_PREPARE` that was sent [first](Plan::First) is to come.
     again: bool,
     recut: Option<Recut>,
+    /// Errors are in the words of MariaDB.
+    mariadb: bool,
 }
 
 /// The command in progress.
@@ -135,7 +137,18 @@ impl Statements {
             request: None,
             again: false,
             recut: None,
+            mariadb: false,
         }
+    }
+
+    /// Errors are to be in the words of MariaDB from now on, or in those of MySQL, as they are at first.
+    pub fn speak_as_mariadb(&mut self, mariadb: bool) {
+        self.mariadb = mariadb;
+    }
+
+    /// Ids go on behind those that these gave out, of which none means another statement.
+    pub fn begin_after(&mut self, others: &Self) {
+        self.id = others.id;
     }
 
     /// Whether a command is for [`on_request`](Self::on_request).
@@ -218,11 +231,13 @@ impl Statements {
         let Some((command, id)) = command.zip(id_of(packet)) else {
             return match command {
                 Some(Command::StmtClose | Command::StmtSendLongData) => Need::Drop,
-                _ => Need::Refuse(Problem::malformed()),
+                _ => Need::Refuse(Problem::malformed(self.mariadb)),
             };
         };
         let own = self.resolve(id);
-        let Some(statement) = self.statements.get_mut(&own) else { return unknown(command, id) };
+        let Some(statement) = self.statements.get_mut(&own) else {
+            return unknown(command, id, self.mariadb);
+        };
         self.request = Some(Request::Of(Subject { command, own, named: self.named, types: false }));
         let taken = held.is_some_and(|place| place.is_taken(own));
         match command {
@@ -238,7 +253,7 @@ impl Statements {
                 if taken { Need::Upstream } else { Need::Done }
             }
             Command::StmtFetch if taken => Need::Upstream,
-            Command::StmtFetch => Need::Refuse(Problem::no_cursor(id)),
+            Command::StmtFetch => Need::Refuse(Problem::no_cursor(id, self.mariadb)),
             Command::StmtSendLongData => {
                 if statement.long_data == LongData::Sent && !taken {
                     statement.long_data = LongData::Lost;
@@ -254,7 +269,7 @@ impl Statements {
                 let parsed = Execution::parse(command, body, statement.parameters, self.named);
                 let execution = match parsed {
                     Ok(execution) => execution,
-                    Err(wrong) => return Need::Refuse(problem(wrong)),
+                    Err(wrong) => return Need::Refuse(problem(wrong, self.mariadb)),
                 };
                 if let Some(said) = execution.types(body, statement.parameters) {
                     statement.set_types(said);
@@ -264,7 +279,7 @@ impl Statements {
                     return Need::Refuse(Problem::long_data_lost());
                 }
                 match statement.parameters > 0 && statement.types.is_none() {
-                    true => Need::Refuse(Problem::no_types()),
+                    true => Need::Refuse(Problem::no_types(self.mariadb)),
                     false => Need::Upstream,
                 }
             }
@@ -473,19 +488,16 @@ fn id_of(packet: &[u8]) -> Option<u32> {
 }
 
 /// What servers say where there is no such statement.
-fn unknown(command: Command, id: u32) -> Need {
-    let to = match command {
-        Command::StmtClose | Command::StmtSendLongData => return Need::Drop,
-        Command::StmtReset => "mysqld_stmt_reset",
-        Command::StmtFetch => "mysqld_stmt_fetch",
-        _ => "mysqld_stmt_execute",
-    };
-    Need::Refuse(Problem::unknown(id, to))
+fn unknown(command: Command, id: u32, mariadb: bool) -> Need {
+    match command {
+        Command::StmtClose | Command::StmtSendLongData => Need::Drop,
+        _ => Need::Refuse(Problem::unknown(id, command, mariadb)),
+    }
 }
 
-fn problem(wrong: Wrong) -> Problem {
+fn problem(wrong: Wrong, mariadb: bool) -> Problem {
     match wrong {
-        Wrong::Short | Wrong::Untyped => Problem::malformed(),
+        Wrong::Short | Wrong::Untyped => Problem::malformed(mariadb),
         Wrong::TooLong => {
             Problem::unsupported("executions of more than 16 MiB with query attributes")
         }

@@ -27,7 +27,7 @@ impl Statements {
     ) -> Plan {
         self.again = false;
         let Subject { command, own, .. } = match &mut self.request {
-            None => return Plan::Refuse(Problem::malformed()),
+            None => return Plan::Refuse(Problem::malformed(self.mariadb)),
             Some(Request::Prepare { key, before, .. }) => {
                 frame.advance(std::mem::take(before));
                 let mut packets = BytesMut::new();
@@ -54,7 +54,9 @@ impl Statements {
         let taken = place.is_taken(own);
         let Some(statement) = self.statements.get_mut(&own) else { return Plan::Drop };
         match command {
-            Command::StmtFetch if !taken => return Plan::Refuse(Problem::no_cursor(own)),
+            Command::StmtFetch if !taken => {
+                return Plan::Refuse(Problem::no_cursor(own, self.mariadb));
+            }
             Command::StmtExecute | Command::StmtBulkExecute => {
                 return self.execute(frame, setting, place);
             }
@@ -100,7 +102,7 @@ impl Statements {
         let parameters = statement.parameters;
         let execution = match Execution::parse(command, body, parameters, named) {
             Ok(execution) => execution,
-            Err(wrong) => return Plan::Refuse(problem(wrong)),
+            Err(wrong) => return Plan::Refuse(problem(wrong, self.mariadb)),
         };
         let to_named = place.capabilities.has(Capabilities::QUERY_ATTRIBUTES);
         if !to_named && execution.has_attributes(parameters) {
@@ -128,7 +130,7 @@ impl Statements {
                 match execution.rewrite(frame, parameters, to_named, put_in) {
                     Ok(None) => {}
                     Ok(Some(more)) => self.recut = recut(frame, more),
-                    Err(wrong) => return Plan::Refuse(problem(wrong)),
+                    Err(wrong) => return Plan::Refuse(problem(wrong, self.mariadb)),
                 }
                 subject.named = to_named;
             }

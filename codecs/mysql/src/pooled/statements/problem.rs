@@ -3,6 +3,7 @@ use std::borrow::Cow;
 use bytes::{BufMut, BytesMut};
 
 use crate::{
+    Command,
     reply::ErrPacket,
     wire::{Reader, put_packet},
 };
@@ -52,8 +53,14 @@ impl Problem {
         Self { number, sqlstate: ErrPacket::GENERAL, text: text.into() }
     }
 
-    /// `ER_UNKNOWN_STMT_HANDLER`; `to`: the server's function.
-    pub(super) fn unknown(id: u32, to: &str) -> Self {
+    /// `ER_UNKNOWN_STMT_HANDLER`, with the name of the server's function.
+    pub(super) fn unknown(id: u32, command: Command, mariadb: bool) -> Self {
+        let to = match command {
+            _ if !mariadb => "mysql_stmt_precheck",
+            Command::StmtReset => "mysqld_stmt_reset",
+            Command::StmtFetch => "mysqld_stmt_fetch",
+            _ => "mysqld_stmt_execute",
+        };
         let text = format!("Unknown prepared statement handler ({id}) given to {to}");
         Self::general(1243, text.into_bytes())
     }
@@ -68,8 +75,9 @@ impl Problem {
     }
 
     /// `ER_STMT_HAS_NO_OPEN_CURSOR`
-    pub(super) fn no_cursor(id: u32) -> Self {
-        Self::general(1421, format!("The statement ({id}) has no open cursor.").into_bytes())
+    pub(super) fn no_cursor(id: u32, mariadb: bool) -> Self {
+        let end = if mariadb { "" } else { "." };
+        Self::general(1421, format!("The statement ({id}) has no open cursor{end}").into_bytes())
     }
 
     /// `ER_MAX_PREPARED_STMT_COUNT_REACHED`
@@ -95,13 +103,22 @@ impl Problem {
     }
 
     /// `ER_MALFORMED_PACKET`
-    pub(in crate::pooled) fn malformed() -> Self {
-        Self::general(1835, &b"Malformed communication packet."[..])
+    pub(in crate::pooled) fn malformed(mariadb: bool) -> Self {
+        Self::general(
+            1835,
+            match mariadb {
+                true => &b"Malformed communication packet"[..],
+                false => b"Malformed communication packet.",
+            },
+        )
     }
 
-    /// `ER_WRONG_ARGUMENTS`: the types of the parameters were never said.
-    pub(super) fn no_types() -> Self {
-        Self::general(1210, &b"Incorrect arguments to mysqld_stmt_execute"[..])
+    /// The types of the parameters were never said: to MariaDB `ER_WRONG_ARGUMENTS`.
+    pub(super) fn no_types(mariadb: bool) -> Self {
+        match mariadb {
+            true => Self::general(1210, &b"Incorrect arguments to mysqld_stmt_execute"[..]),
+            false => Self::malformed(false),
+        }
     }
 
     /// `ER_NEED_REPREPARE`

@@ -27,18 +27,11 @@ pub const MAX_WHOLE: usize = 64 << 10;
 /// A first row of an execution is waited for together with what follows it if it is no longer than that.
 const MAX_HELD: usize = 16 << 10;
 
-/// What a status says of the session, rather than of a result.
-const LASTING: StatusFlags = StatusFlags(
-    StatusFlags::IN_TRANS.0
-        | StatusFlags::AUTOCOMMIT.0
-        | StatusFlags::NO_BACKSLASH_ESCAPES.0
-        | StatusFlags::IN_TRANS_READONLY.0
-        | StatusFlags::ANSI_QUOTES.0,
-);
-
 /// What servers say before the rows already.
-const EARLY: StatusFlags = LASTING
+const EARLY: StatusFlags = StatusFlags::LASTING
     .with(StatusFlags::MORE_RESULTS)
+    .with(StatusFlags::NO_INDEX)
+    .with(StatusFlags::NO_GOOD_INDEX)
     .with(StatusFlags::METADATA_CHANGED)
     .with(StatusFlags::PS_OUT_PARAMS);
 
@@ -253,7 +246,7 @@ impl Transcoder {
 
     /// Which EOF is due before what comes next.
     fn early(&self, rest: &[u8]) -> Result<Early, DecodeError> {
-        let status = self.known.status & LASTING;
+        let status = self.known.status.lasting();
         match self.due {
             Due::Nothing => return Ok(Early::None),
             Due::Now => return Ok(Early::Eof(OkPacket { status, ..self.known })),

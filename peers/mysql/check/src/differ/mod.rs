@@ -146,7 +146,7 @@ impl Shared {
             let wanted = CLIENTS[client].1;
             let login = Login { wanted, schema: schema.clone(), ..login.clone() };
             let seed = options.seed.wrapping_mul(1_000_003) + number as u64;
-            let script = script(&mut Rng::with_seed(seed), &schema);
+            let script = script(&mut Rng::with_seed(seed), &schema, options.mode);
             let mut heard = Vec::new();
             for address in [options.direct, options.through] {
                 furnish(&mut admin, &schema)?;
@@ -173,12 +173,12 @@ impl Shared {
             }
             // The first is the login's.
             let op = at.checked_sub(1).and_then(|at| script.get(at));
-            if let Some(reason) = excepted(self.options.mode, op, direct, through) {
+            if let Some(reasons) = excepted(self.options.mode, &script[..at], direct, through) {
                 line.excepted += 1;
-                let reasons = &mut self.said().1;
-                if !reasons.contains(&reason) {
-                    reasons.push(reason);
-                }
+                let known = &mut self.said().1;
+                known.extend(reasons);
+                known.sort_unstable();
+                known.dedup();
                 continue;
             }
             line.differ += 1;

@@ -2,6 +2,8 @@
 
 use fastrand::Rng;
 
+use super::Mode;
+
 /// A command.
 #[derive(Clone, Debug)]
 pub(super) enum Op {
@@ -45,16 +47,18 @@ impl Op {
     pub(super) const SLOTS: usize = 4;
 }
 
-pub(super) fn script(random: &mut Rng, schema: &str) -> Vec<Op> {
+pub(super) fn script(random: &mut Rng, schema: &str, mode: Mode) -> Vec<Op> {
     let mut script = Vec::new();
     // Whether the types of a slot's parameters are known.
     let mut told = [false; Op::SLOTS];
+    // What it was executed with, if it was: text, or something else.
+    let mut used = [None; Op::SLOTS];
     let len = random.usize(8..40);
     while script.len() < len {
         match random.u8(..20) {
             0..=8 => script.push(Op::Query(statement(random, schema))),
             9 | 10 => script.extend(pair(random).map(|text| Op::Query(text.into()))),
-            11..=15 => prepared(random, &mut told, &mut script),
+            11..=15 => prepared(random, mode, &mut told, &mut used, &mut script),
             16 => script.push(Op::Query(several(random))),
             _ => {
                 let op = command(random, schema);
@@ -86,7 +90,13 @@ fn command(random: &mut Rng, schema: &str) -> Op {
     }
 }
 
-fn prepared(random: &mut Rng, told: &mut [bool], script: &mut Vec<Op>) {
+fn prepared(
+    random: &mut Rng,
+    mode: Mode,
+    told: &mut [bool],
+    used: &mut [Option<bool>],
+    script: &mut Vec<Op>,
+) {
     const TEXTS: [&str; 15] = [
         "select ?, ? + 1",
         "select * from t where id > ? order by id",
@@ -108,7 +118,7 @@ fn prepared(random: &mut Rng, told: &mut [bool], script: &mut Vec<Op>) {
     let number = random.i64(-3..9);
     match random.u8(..12) {
         0..=3 => {
-            told[at] = false;
+            (told[at], used[at]) = (false, None);
             script.push(Op::Prepare(at, TEXTS[random.usize(..TEXTS.len())].into()));
         }
         4..=7 => {
@@ -120,6 +130,13 @@ fn prepared(random: &mut Rng, told: &mut [bool], script: &mut Vec<Op>) {
             }
             let told_text = types && matches!(values[0], Value::Text(_));
             told[at] = if types { told_text } else { told[at] };
+            let text = matches!(values[0], Value::Text(_));
+            if mode == Mode::Pooled && used[at].is_some_and(|before| before != text) {
+                // Servers make of a statement what it was first executed with; for others the proxy prepares it again.
+                script.push(Op::Close(at));
+                script.push(Op::Prepare(at, TEXTS[random.usize(..TEXTS.len())].into()));
+            }
+            used[at] = Some(text);
             script.push(Op::Execute { at, values, types, cursor: false });
         }
         8 => {
@@ -135,6 +152,12 @@ fn prepared(random: &mut Rng, told: &mut [bool], script: &mut Vec<Op>) {
         }
         9 => {
             told[at] = false;
+            if used[at].is_some() {
+                // MariaDB reads whatever is there as a number, where one was given before.
+                script.push(Op::Close(at));
+                script.push(Op::Prepare(at, TEXTS[random.usize(..TEXTS.len())].into()));
+            }
+            used[at] = Some(false);
             script.push(Op::LongData {
                 at,
                 text: "long ".repeat(random.usize(1..5)),
