@@ -486,6 +486,10 @@ impl SessionMachine<Mysql> for Machine {
         either!(self, machine => SessionMachine::<Mysql>::cancelled(&mut **machine, cancel, outcome))
     }
 
+    fn leave(&mut self, mysql: &Mysql) -> Hold<Mysql> {
+        either!(self, machine => machine.leave(mysql))
+    }
+
     fn answer(&mut self) -> Option<MysqlFrame> {
         either!(self, machine => SessionMachine::<Mysql>::answer(&mut **machine))
     }

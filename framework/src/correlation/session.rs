@@ -219,6 +219,13 @@ pub trait SessionMachine<P: Sessioned> {
         Hold::Release { reset: None }
     }
 
+    /// The client has left, with no request in progress: what becomes of the connection that it had.
+    /// [`Hold::Release`], with what makes it as good as new, or [`Hold::Close`]. Not [end to
+    /// end](Sessioned::end_to_end).
+    fn leave(&mut self, _protocol: &P) -> Hold<P> {
+        Hold::Close
+    }
+
     /// The answer to what was [`Attachment::Answered`], where one is due.
     fn answer(&mut self) -> Option<P::Frame> {
         None
@@ -237,7 +244,8 @@ pub trait SessionMachine<P: Sessioned> {
     /// What the client is told before it is closed, at whatever point the session is: before the upstream has said
     /// anything, between requests, or in place of the answer to the request in progress. `None`: nothing can be said
     /// now, for the upstream is in the middle of a message, say; then the request in progress, if no part of an answer
-    /// has reached the client, is answered by [`Protocol::reply`]. Only asked [end to end](Sessioned::end_to_end).
+    /// has reached the client, is answered by [`Protocol::reply`]. Asked with a request in progress only [end to
+    /// end](Sessioned::end_to_end).
     fn farewell(&mut self, _protocol: &P, _failure: &Failure) -> Option<P::Frame> {
         None
     }

@@ -60,6 +60,8 @@ pub struct Session<P: Sessioned> {
     pub pending: Pending<P>,
     /// What that request, if it waits for a connection, is to be lent one for.
     pub access: Access,
+    /// When the request in progress waits for a connection no longer, in all tries.
+    pub waits_until: Option<Instant>,
     /// The connection that is the client's for now.
     pub upstream: Option<Rc<Upstream<P>>>,
     /// The machine said to hold it: a transaction is open, say.
@@ -126,6 +128,7 @@ impl<P: Sessioned> Client<P> {
             session: RefCell::new(Session {
                 machine: protocol.machine(),
                 pending: Pending::None,
+                waits_until: None,
                 access: Access::Write,
                 upstream: None,
                 holds: false,
@@ -277,10 +280,18 @@ impl<P: Sessioned> Client<P> {
         self.wake();
     }
 
-    /// What is wrong with the client's pace, if anything.
-    pub fn overdue(&self, now: Instant) -> Option<Overdue> {
-        let busy = self.is_busy() || self.session.borrow().holds || !self.out.borrow().is_empty();
-        self.pace.overdue(&self.listener.borrow().config, busy, now)
+    /// What is wrong with the client's pace, if anything. Of an upstream that is the client's alone it is no matter for how
+    /// long it is held.
+    pub fn overdue(&self, alone: bool, now: Instant) -> Option<Overdue> {
+        let busy = self.is_busy() || !self.out.borrow().is_empty();
+        let session = self.session.borrow();
+        let overdue = self.pace.overdue(&self.listener.borrow().config, busy || session.holds, now);
+        let held = session.upstream.as_ref().filter(|_| session.holds && !busy && !alone);
+        overdue.or_else(|| {
+            let limit = held?.pool.cluster.config().hold_idle_timeout;
+            let idle = now.saturating_duration_since(self.pace.last_activity.get());
+            (idle > limit.into()).then_some(Overdue::Holding)
+        })
     }
 
     /// Whether nothing is in progress, and has not been since `since`.
@@ -296,7 +307,10 @@ impl<P: Sessioned> Client<P> {
     fn deadline(&self) -> Option<Instant> {
         let session = self.session.borrow();
         match &session.pending {
-            Pending::Waiting(waiting) | Pending::Preparing(waiting) => waiting.0.passage.deadline,
+            Pending::Waiting(waiting) => {
+                [waiting.0.passage.deadline, session.waits_until].into_iter().flatten().min()
+            }
+            Pending::Preparing(waiting) => waiting.0.passage.deadline,
             Pending::Attaching(attaching) => Some(attaching.deadline),
             Pending::Sent(sent) => sent.deadline,
             Pending::None => session.lingers,

@@ -205,8 +205,9 @@ impl<P: Sessioned> Sessions<P> {
         failure: &Failure,
     ) -> Option<P::Frame> {
         // A machine that has just failed is not asked.
-        let may = self.end_to_end && !std::thread::panicking();
-        may.then(|| session.machine.farewell(&self.protocol, failure)).flatten()
+        (!std::thread::panicking())
+            .then(|| session.machine.farewell(&self.protocol, failure))
+            .flatten()
     }
 
     /// The upstream has left after it was told that the client sends no more. That is no fault of its own, whatever it

@@ -102,14 +102,19 @@ impl<P: Sessioned> Driver for Sessions<P> {
 
     fn sweep(&self, now: Instant) {
         for client in self.all_clients() {
-            if let Some(why) = client.overdue(now) {
+            if let Some(why) = client.overdue(self.end_to_end, now) {
                 tracing::info!(client = %client.peer, ?why, "closing");
                 why.count(&client.series);
-                if why == Overdue::Idle && client.is_open() {
-                    let failure = Failure::new(Reason::Timeout, "nothing was asked for too long");
-                    self.farewell(&client, &failure);
-                } else {
-                    client.kill();
+                let said = match why {
+                    Overdue::Idle => Some("nothing was asked for too long"),
+                    Overdue::Holding => {
+                        Some("nothing was asked for too long on a connection that is held")
+                    }
+                    _ => None,
+                };
+                match said.filter(|_| client.is_open()) {
+                    Some(said) => self.farewell(&client, &Failure::new(Reason::Timeout, said)),
+                    None => client.kill(),
                 }
             }
             match self.worker.phase() {

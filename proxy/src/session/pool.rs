@@ -202,7 +202,12 @@ impl<P: Sessioned> Sessions<P> {
             Acquire::Full => false,
         };
         if waits {
-            client.session.borrow_mut().pending = Pending::Waiting(Box::new((ticket, request)));
+            let patience = cluster.config().pending_timeout.0;
+            let mut session = client.session.borrow_mut();
+            if session.waits_until.is_none() {
+                session.waits_until = self.worker.now().checked_add(patience);
+            }
+            session.pending = Pending::Waiting(Box::new((ticket, request)));
         } else {
             pool.book.borrow_mut().cancel(&client.id);
             cluster.release_request();

@@ -1,6 +1,6 @@
 //! A request's end: answered, given up, or lost with its connection.
 
-use std::{rc::Rc, time::Duration};
+use std::rc::Rc;
 
 use wiremesh::{
     Failure, Frame, Kind, Protocol, Reason, Retry, Status,
@@ -19,9 +19,6 @@ use crate::{
     stations::{Left, Outcome},
     worker::Phase,
 };
-
-/// How long a connection is kept for what only it knows of a client's last request.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// Takes a request that was not sent out of its cluster's count.
 pub(super) fn withdraw<P: Protocol>(ticket: &Ticket<P>) {
@@ -116,16 +113,20 @@ impl<P: Sessioned> Sessions<P> {
     /// Does with the connection that is the client's what its machine says.
     fn keep(self: &Rc<Self>, client: &Client<P>, upstream: &Rc<Upstream<P>>, hold: Hold<P>) {
         let cluster = &upstream.pool.cluster;
+        // Not kept: what follows looks at the cluster, too.
+        let (own, linger) = {
+            let config = cluster.config();
+            (config.dedicated, config.linger_timeout.0)
+        };
         let dedicated = self.end_to_end
-            || cluster.config().dedicated
-                && cluster.serves(&upstream.endpoint, upstream.pool.access, self.worker.now());
+            || own && cluster.serves(&upstream.endpoint, upstream.pool.access, self.worker.now());
         let mut session = client.session.borrow_mut();
         match hold {
             Hold::Pending | Hold::Prepared | Hold::Answer(_) => {}
             Hold::Held => (session.holds, session.tied) = (true, true),
             Hold::Linger => {
                 (session.holds, session.tied) = (false, false);
-                session.lingers = Some(self.worker.now() + LINGER);
+                session.lingers = Some(self.worker.now() + linger);
                 // It has an end to watch for.
                 client.wake();
             }
@@ -215,7 +216,19 @@ impl<P: Sessioned> Sessions<P> {
             return self.attached_late(client, &attaching);
         }
         if let Some(ticket) = self.stop_waiting(client) {
-            let failure = Failure::new(Reason::Timeout, "no upstream connection in time");
+            let late =
+                ticket.passage.deadline.is_some_and(|deadline| deadline <= self.worker.now());
+            let failure = match &ticket.passage.cluster {
+                Some(cluster) if !late => Failure::new(
+                    Reason::Overloaded,
+                    format!(
+                        "cluster {} had no connection to spare within {}",
+                        cluster.name(),
+                        cluster.config().pending_timeout
+                    ),
+                ),
+                _ => Failure::new(Reason::Timeout, "no upstream connection in time"),
+            };
             return self.refuse(client, ticket, None, &failure);
         }
         let session = client.session.borrow();
@@ -259,16 +272,31 @@ impl<P: Sessioned> Sessions<P> {
         if let Some(ticket) = self.stop_waiting(client) {
             self.conclude_gone(client, &ticket, None);
         }
-        let upstream = client.session.borrow_mut().part();
-        match upstream {
-            Some(upstream) if self.end_to_end => self.leave(&upstream),
-            Some(upstream) => self.discard(&upstream),
-            None => {}
+        let mut session = client.session.borrow_mut();
+        let hold = match &session.upstream {
+            Some(upstream) if !busy && self.may_pass_on(upstream) && !session.machine.is_open() => {
+                session.machine.leave(&self.protocol)
+            }
+            _ => Hold::Close,
+        };
+        let upstream = session.part();
+        drop(session);
+        match (upstream, hold) {
+            (Some(upstream), _) if self.end_to_end => self.leave(&upstream),
+            (Some(upstream), Hold::Release { reset }) => self.release(&upstream, reset),
+            (Some(upstream), _) => self.discard(&upstream),
+            (None, _) => {}
         }
         self.abandon(client);
         if busy {
             client.series.abandoned_requests.inc();
         }
+    }
+
+    /// Whether a connection may go on to others when its client has left.
+    fn may_pass_on(&self, upstream: &Upstream<P>) -> bool {
+        // A machine that has just failed is not asked.
+        !self.end_to_end && !upstream.pool.cluster.config().dedicated && !std::thread::panicking()
     }
 
     /// Records the request in progress, if one is with the upstream, of which its client will not hear.

@@ -58,7 +58,7 @@ impl<P: Sessioned> Sessions<P> {
             let failure = Failure::new(Reason::BadRequest, "a request while one is in progress");
             return self.end(client, &failure);
         }
-        session.pending = Pending::Paused;
+        (session.pending, session.waits_until) = (Pending::Paused, None);
         let held = session.upstream.as_ref().map(|upstream| upstream.pool.cluster.clone());
         drop(session);
         let listener = client.listener.borrow().clone();

@@ -328,11 +328,19 @@ impl<P: Sessioned> Upstream<P> {
     async fn open(&self, sessions: &Sessions<P>) -> Result<(Stream, Permit), Ended> {
         let cluster = self.pool.cluster.shared();
         let timeout: Duration = cluster.config().connect_timeout.into();
-        let end = tokio::time::Instant::now() + timeout;
-        let Ok(permit) = timeout_at(end, Permit::acquire(cluster)).await else {
+        let begun = tokio::time::Instant::now();
+        // Who waits has a deadline. End to end that is for the connection, too.
+        let waits = || match sessions.end_to_end {
+            true => begun.elapsed() < timeout,
+            false => self.pool.book.borrow().waiting() > 0,
+        };
+        let Some(permit) = Permit::acquire(cluster, waits).await else {
             let why = format!("cluster {} has all the connections it may have", cluster.name());
             return Err((Reason::Overloaded, why));
         };
+        let now = tokio::time::Instant::now();
+        self.since.set(now.into());
+        let end = (if sessions.end_to_end { begun } else { now }) + timeout;
         let mut dial = cluster.dial(self.endpoint.address());
         dial.tls = dial.tls.filter(|_| !P::STARTS_TLS);
         match timeout_at(end, self.connect(sessions, dial)).await {
@@ -414,16 +422,20 @@ impl<P: Sessioned> Drop for Ending<P> {
 struct Permit(Arc<Shared>);
 
 impl Permit {
-    async fn acquire(cluster: &Arc<Shared>) -> Self {
+    /// As soon as there is one; `None`: nobody waits for it any more.
+    async fn acquire(cluster: &Arc<Shared>, waits: impl Fn() -> bool) -> Option<Self> {
         let connections = cluster.connections();
         let try_acquire = || connections.used() < connections.max() && connections.try_acquire();
         if !try_acquire() {
             let _starving = Starving::new(cluster);
             while !try_acquire() {
+                if !waits() {
+                    return None;
+                }
                 tokio::time::sleep(STARVING_TICK).await;
             }
         }
-        Self(cluster.clone())
+        Some(Self(cluster.clone()))
     }
 }
 

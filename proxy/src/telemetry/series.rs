@@ -210,6 +210,8 @@ pub struct ListenerSeries {
     pub tls_failures: Counter,
     /// Connections closed by `idle_timeout`.
     pub idle_timeouts: Counter,
+    /// Connections closed by `hold_idle_timeout`.
+    pub hold_timeouts: Counter,
     /// Connections closed by `frame_timeout`.
     pub frame_timeouts: Counter,
     /// Connections closed by `stall_timeout`.

@@ -158,6 +158,7 @@ pub struct ListenerTotals {
     pub tls_handshakes: u64,
     pub tls_failures: u64,
     pub idle_timeouts: u64,
+    pub hold_timeouts: u64,
     pub frame_timeouts: u64,
     pub stall_timeouts: u64,
     pub abandoned_requests: u64,
@@ -332,6 +333,7 @@ impl Snapshot {
         totals.tls_handshakes += series.tls_handshakes.get();
         totals.tls_failures += series.tls_failures.get();
         totals.idle_timeouts += series.idle_timeouts.get();
+        totals.hold_timeouts += series.hold_timeouts.get();
         totals.frame_timeouts += series.frame_timeouts.get();
         totals.stall_timeouts += series.stall_timeouts.get();
         totals.abandoned_requests += series.abandoned_requests.get();

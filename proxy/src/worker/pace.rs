@@ -36,6 +36,8 @@ pub enum Overdue {
     Gone,
     /// It does nothing.
     Idle,
+    /// It does nothing, and has an upstream connection that others could use.
+    Holding,
 }
 
 impl Pace {
@@ -118,6 +120,7 @@ impl Overdue {
             Self::Frame => series.frame_timeouts.inc(),
             Self::Gone => {}
             Self::Idle => series.idle_timeouts.inc(),
+            Self::Holding => series.hold_timeouts.inc(),
         }
     }
 }

@@ -10,6 +10,7 @@ mod kill;
 mod passes;
 mod peers;
 mod pooled;
+mod pooled_limits;
 mod roles;
 mod watch;
 

@@ -13,20 +13,20 @@ pub enum Pin {
     NamedLock,
     /// `SET` of a variable that is not known to be replayable.
     Variable,
-    /// `SET ROLE`.
-    Role,
-    /// `SET RESOURCE GROUP`.
-    ResourceGroup,
     /// A user variable.
     UserVariable,
     /// `CREATE TEMPORARY TABLE`.
     TemporaryTable,
-    /// `PREPARE`, `EXECUTE`, `DEALLOCATE` as statements.
-    Prepare,
     /// `HANDLER`.
     Handler,
     /// `XA`.
     Xa,
+    /// `SET ROLE`.
+    Role,
+    /// `SET RESOURCE GROUP`.
+    ResourceGroup,
+    /// `PREPARE`, `EXECUTE`, `DEALLOCATE` as statements.
+    Prepare,
     /// `CALL`, or several statements in a block.
     Routine,
     /// A function that is not known to be the server's own.
@@ -40,6 +40,12 @@ pub enum Pin {
 }
 
 impl Pin {
+    /// Whether the session may leave something that `COM_RESET_CONNECTION` does not take away: a role or a resource group, which
+    /// a routine or a prepared text may have set. MySQL 8.0.33 and MariaDB 10.11 keep those.
+    pub fn outlasts_reset(self) -> bool {
+        self >= Self::Role
+    }
+
     /// What it is, in words, for metrics and logs.
     pub fn reason(self) -> &'static str {
         match self {

@@ -23,6 +23,8 @@ impl<'a> Check<'a> {
         for (name, value) in [
             ("dns_refresh", cluster.dns_refresh),
             ("topology_refresh", cluster.topology_refresh),
+            ("pending_timeout", cluster.pending_timeout),
+            ("hold_idle_timeout", cluster.hold_idle_timeout),
             ("connect_timeout", cluster.connect_timeout),
             ("idle_timeout", cluster.idle_timeout),
         ] {

@@ -65,6 +65,18 @@ pub struct Cluster {
     #[serde(default = "default_max_pending")]
     #[schemars(range(min = 1))]
     pub max_pending: usize,
+    /// How long a request waits for a connection that others have, in protocols whose clients have upstream connections
+    /// for themselves. Then it is answered as overloaded.
+    #[serde(default = "default_pending_timeout")]
+    pub pending_timeout: Duration,
+    /// A client that holds an upstream connection for its session's state (an open transaction, say) and asks nothing is
+    /// closed after this, and the connection reset for others.
+    #[serde(default = "default_hold_idle_timeout")]
+    pub hold_idle_timeout: Duration,
+    /// How long a client keeps an upstream connection for what only that knows of its last request. What it asks about
+    /// that later is refused. `0s`: not at all.
+    #[serde(default = "default_linger_timeout")]
+    pub linger_timeout: Duration,
     /// The most requests without an answer. More are answered as overloaded at once.
     #[serde(default = "default_max_in_flight")]
     #[schemars(range(min = 1))]
@@ -110,6 +122,9 @@ impl Cluster {
             dedicated: false,
             max_connections: default_max_connections(),
             max_pending: default_max_pending(),
+            pending_timeout: default_pending_timeout(),
+            hold_idle_timeout: default_hold_idle_timeout(),
+            linger_timeout: default_linger_timeout(),
             max_in_flight: default_max_in_flight(),
             connect_timeout: default_connect_timeout(),
             idle_timeout: default_idle_timeout(),
@@ -410,6 +425,18 @@ fn default_max_connections() -> usize {
 
 fn default_max_pending() -> usize {
     1024
+}
+
+fn default_pending_timeout() -> Duration {
+    Duration::from_secs(10)
+}
+
+fn default_hold_idle_timeout() -> Duration {
+    Duration::from_secs(300)
+}
+
+fn default_linger_timeout() -> Duration {
+    Duration::from_secs(1)
 }
 
 fn default_max_in_flight() -> usize {

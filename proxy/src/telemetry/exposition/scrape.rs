@@ -289,6 +289,7 @@ impl Scrape {
             kinds("timeout", |l| {
                 vec![
                     ("idle", l.idle_timeouts),
+                    ("hold", l.hold_timeouts),
                     ("frame", l.frame_timeouts),
                     ("stall", l.stall_timeouts),
                 ]

@@ -17,6 +17,7 @@ use wiremesh_mysql::{Capabilities, Command};
 use crate::{common::thread::ServerThread, peers::Talk};
 
 const CAPS: u64 = Capabilities::PROTOCOL_41.0
+    | Capabilities::MULTI_STATEMENTS.0
     | Capabilities::TRANSACTIONS.0
     | Capabilities::SECURE_CONNECTION.0
     | Capabilities::CONNECT_WITH_DB.0
@@ -214,12 +215,14 @@ async fn converse(stream: TcpStream, number: u32, thread: &Thread, world: &World
         if Command::of(asked[0]) == Some(Command::Quit) {
             return None;
         }
+        let resets = Command::of(asked[0]) == Some(Command::ResetConnection);
+        let text = if resets { "RESET".to_owned() } else { text };
         if !text.starts_with("SET NAMES") {
             world.said.lock().expect("not poisoned").push(format!("{number} {text}"));
         }
         match &*text {
             "begin" => status = 3,
-            "commit" => status = 2,
+            "commit" | "RESET" => status = 2,
             _ => {}
         }
         let mut interrupted = false;

@@ -42,7 +42,7 @@ impl Pooled {
                 let Some(admitted) = entrance.into_admitted() else { return Attachment::Refused };
                 let place = self.place.take();
                 let before = std::mem::replace(self, Self::new(&admitted, mysql.version()));
-                self.transcoder = before.transcoder;
+                (self.transcoder, self.spoilt) = (before.transcoder, before.spoilt);
                 (self.lent, self.causal) = (before.lent, before.causal);
                 self.statements.begin_after(&before.statements);
                 self.multi = before.multi;

@@ -70,6 +70,7 @@ impl Pooled {
     }
 
     fn pin_by(&mut self, pin: Pin) {
+        self.spoilt |= pin.outlasts_reset();
         match pin {
             Pin::NextTransaction if self.next_transaction.is_none() => {
                 self.next_transaction = Some(false);
@@ -121,7 +122,7 @@ impl Pooled {
     pub(super) fn may_be_shared(&self) -> Option<()> {
         let place = self.place.as_ref()?;
         let fits = !place.bare || place.state.schema().is_empty();
-        (place.tells && fits).then_some(())
+        (place.tells && fits && !self.spoilt).then_some(())
     }
 }
 

@@ -20,7 +20,7 @@ use std::{collections::HashMap, mem, sync::Arc};
 use bytes::BytesMut;
 use rustc_hash::FxBuildHasher;
 use wiremesh::{
-    DecodeError, Limits, Peer,
+    DecodeError, Failure, Limits, Peer,
     correlation::{Access, Attachment, Cancel, Cancelled, Hold, Ready, SessionMachine},
 };
 
@@ -38,8 +38,14 @@ use super::{
     transcode::{Renumber, Transcoder},
 };
 use crate::{
-    Capabilities, Command, Mysql, MysqlFrame, StatusFlags, classify::Diagnostics,
-    collation::Collations, frame::What, identity::Identity, session::Transaction, wire::Scanner,
+    Capabilities, Command, Mysql, MysqlFrame, StatusFlags,
+    classify::Diagnostics,
+    collation::Collations,
+    error::{self, Refusal},
+    frame::What,
+    identity::Identity,
+    session::Transaction,
+    wire::Scanner,
 };
 
 /// What MySQL's sessions have after `COM_RESET_CONNECTION`, unless the server is configured otherwise: `utf8mb4_0900_ai_ci`.
@@ -88,6 +94,8 @@ pub struct Pooled {
     answer: Option<BytesMut>,
     /// The connection is to be reset before others get it.
     reset: bool,
+    /// No reset would make the connection as good as new.
+    spoilt: bool,
     /// Of the session nothing is left that could be on it.
     ended: bool,
     /// There is no client: it is a reset that is followed.
@@ -163,6 +171,7 @@ impl Pooled {
             problem: None,
             answer: None,
             reset: false,
+            spoilt: false,
             ended: false,
             resets: false,
             server: Collations::Mysql8,
@@ -312,7 +321,7 @@ impl SessionMachine<Mysql> for Pooled {
 
     fn detach(&mut self) -> Place {
         (self.past, self.insert) = (Diagnostics::NONE, 0);
-        (self.reset, self.ended, self.characteristics) = (false, false, false);
+        (self.reset, self.spoilt, self.ended, self.characteristics) = (false, false, false, false);
         (self.transaction, self.next_transaction) = (None, None);
         self.place.take().unwrap_or_default()
     }
@@ -344,8 +353,23 @@ impl SessionMachine<Mysql> for Pooled {
         Some(reply(self.killed(cancel, outcome)))
     }
 
+    fn leave(&mut self, _: &Mysql) -> Hold<Mysql> {
+        self.reset |= self.must_hold();
+        self.released()
+    }
+
     fn answer(&mut self) -> Option<MysqlFrame> {
         self.answer.take().map(reply)
+    }
+
+    fn farewell(&mut self, _: &Mysql, failure: &Failure) -> Option<MysqlFrame> {
+        let answers = self.place.is_some() && !self.transcoder.is_done();
+        let says = self.sending != Sending::Nothing || self.entrance.is_some();
+        if answers || says || self.resets {
+            return None;
+        }
+        // It takes this for the answer to its next command.
+        Some(reply(error::refusal(Refusal::Idle, 1, failure)))
     }
 }
 

@@ -181,7 +181,7 @@ impl Pooled {
     pub(super) fn look(&mut self, bytes: &mut BytesMut, error: bool) {
         match &mut self.step {
             Step::Schema | Step::Set | Step::Multi | Step::Id if error => {
-                self.problem = Some(bytes.clone())
+                self.problem = Some(bytes.clone());
             }
             Step::Statement(seen @ None) => {
                 let Some(place) = &mut self.place else { return };

@@ -18,7 +18,7 @@ use crate::{
         transcode::{Renumber, Told},
     },
     session::{Change, Changes},
-    wire::HEAD,
+    wire::{HEAD, Head},
 };
 
 type Taken = Result<Option<MysqlFrame>, DecodeError>;
@@ -29,6 +29,10 @@ const INSERT: u8 = 5;
 impl Pooled {
     pub(super) fn take_upstream(&mut self, mysql: &Mysql, input: &mut BytesMut) -> Taken {
         if self.transcoder.is_done() {
+            return Err(DecodeError::Malformed { what: "packet: nobody has asked for it" });
+        }
+        // With number 0 servers begin what nobody has asked for: that an idle connection is closed, say (4031).
+        if !self.transcoder.has_begun() && Head::read(input).is_some_and(|head| head.seq == 0) {
             return Err(DecodeError::Malformed { what: "packet: nobody has asked for it" });
         }
         let before = self.transcoder.outcome().rows;

@@ -1,6 +1,6 @@
 use bytes::BytesMut;
 use wiremesh::{
-    Limits, Peer,
+    Failure, Limits, Peer, Reason,
     correlation::{Attachment, Hold, Ready, SessionMachine},
 };
 
@@ -130,7 +130,7 @@ fn what_leaves_nothing_behind_is_released() {
 
 #[test]
 fn what_nobody_explains_holds_until_it_is_reset() {
-    for text in ["set @a = 1", "call p()", "select f()"] {
+    for (text, resets) in [("set @a = 1", true), ("call p()", false), ("set role r", false)] {
         let mut talk = Talk::new(b"");
         assert!(matches!(talk.asks(text, &ok(0, 0, CHANGED)), Hold::Held), "{text}");
         assert!(talk.machine.pin().is_some());
@@ -139,7 +139,11 @@ fn what_nobody_explains_holds_until_it_is_reset() {
         assert_eq!(attachment, Attachment::Reset);
         assert_eq!(talk.machine.answer().expect("an OK").bytes()[4], 0);
         let hold = talk.machine.let_go(&talk.mysql);
-        assert_eq!(reset_in(hold), Some(Command::ResetConnection));
+        match resets {
+            true => assert_eq!(reset_in(hold), Some(Command::ResetConnection)),
+            // Servers keep roles over a reset.
+            false => assert!(matches!(hold, Hold::Close), "{text}"),
+        }
         talk.machine.detach();
         assert_eq!(talk.machine.pin(), None);
         assert_eq!(reset_in(talk.asks("delete from a", &ok(0, 0, b""))), None);
@@ -218,6 +222,49 @@ fn transactions_hold() {
 }
 
 #[test]
+fn what_a_client_that_leaves_has_on_its_connection_is_reset() {
+    let mut begun = ok(0, 0, b"");
+    begun[3] |= 1;
+    let reset = Some(Command::ResetConnection);
+    for (text, answer, expected) in [
+        ("begin", begun, reset),
+        ("set @a = 1", ok(0, 0, CHANGED), reset),
+        ("delete from a", error(1146), reset),
+        // It lingers, and there is nothing on it.
+        ("insert into a values ()", ok(7, 0, b""), None),
+    ] {
+        let mut talk = Talk::new(b"");
+        talk.asks(text, &answer);
+        assert_eq!(reset_in(talk.machine.leave(&talk.mysql)), expected, "{text}");
+    }
+    for text in ["set role r", "set @a = 1; execute p", "select 1; set resource group g"] {
+        let mut talk = Talk::new(b"");
+        talk.asks(text, &ok(0, 0, CHANGED));
+        assert!(matches!(talk.machine.leave(&talk.mysql), Hold::Close), "{text}");
+    }
+}
+
+#[test]
+fn a_client_is_told_why_it_is_closed_while_it_waits_for_nothing() {
+    let idle = Failure::new(Reason::Timeout, "nothing was asked");
+    let mut talk = Talk::new(b"");
+    let told = |talk: &mut Talk| {
+        let packet = talk.machine.farewell(&talk.mysql, &idle)?;
+        assert_eq!(packet.bytes()[3], 1, "as the answer to the next");
+        Some(ErrPacket::parse(&packet.bytes()[4..]).expect("it is an error").number)
+    };
+    assert_eq!(told(&mut talk), Some(4031));
+    let (_, mut frame) = talk.says(Command::Query, b"select 1");
+    talk.lend(true);
+    assert_eq!(talk.first(&mut frame), None);
+    assert_eq!(told(&mut talk), None, "it waits for an answer");
+    talk.hears(&ok(0, 0, b""));
+    assert_eq!(told(&mut talk), Some(4031));
+    talk.machine.detach();
+    assert_eq!(told(&mut talk), Some(4031));
+}
+
+#[test]
 fn a_connection_for_sessions_without_a_schema_that_has_one_is_for_nobody() {
     let mut talk = Talk::new(b"");
     let lane = talk.machine.lane();
@@ -264,6 +311,18 @@ fn what_the_server_does_not_say_comes_with_the_last_that_it_says() {
     put_packet(&mut eof, 3, &[0xfe, 0, 0, 2, 0]);
     assert!(frame.bytes().ends_with(&eof), "{frame:?}");
     assert_eq!(reset_in(talk.machine.on_reply(mysql, &frame)), None);
+}
+
+#[test]
+fn what_an_idle_connection_was_told_is_no_answer() {
+    let mut talk = Talk::new(b"");
+    let (_, mut frame) = talk.says(Command::Query, b"delete from a");
+    talk.lend(true);
+    assert_eq!(talk.first(&mut frame), None);
+    let mut input = BytesMut::new();
+    put_packet(&mut input, 0, &error(4031));
+    let (limits, mysql) = (Limits::default(), &talk.mysql);
+    assert!(talk.machine.take(mysql, Peer::Upstream, &mut (), &limits, &mut input).is_err());
 }
 
 #[test]

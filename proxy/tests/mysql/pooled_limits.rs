@@ -1,0 +1,174 @@
+//! Pooled mode: nobody waits for ever, nobody holds a connection for ever, and who leaves or is sent away leaves nothing
+//! behind.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use wiremesh_mysql::Command;
+use wiremesh_proxy::server::Handle;
+
+use crate::{
+    common::{NAME, block_on, eventually, millis, process::http, secs, start},
+    pooled::{Client, Server, pooled},
+};
+
+/// What `/clusters` says.
+fn clusters(proxy: &Handle) -> Value {
+    let (_, text) = http(proxy.admin().expect("pages"), "GET", "/clusters").expect("there");
+    serde_json::from_str(&text).expect("it is JSON")
+}
+
+#[test]
+fn who_waits_for_a_connection_is_told_when_there_is_none() {
+    let server = Server::start();
+    let mut config = pooled(&server, 1);
+    config.clusters[0].pending_timeout = secs(1);
+    let proxy = start(config);
+    block_on(async {
+        let (mut one, mut other) = (Client::connect(&proxy).await, Client::connect(&proxy).await);
+        assert_eq!(one.ask("begin").await, Ok(1));
+        assert_eq!(other.ask("delete from a").await, Err(1203));
+        assert_eq!(one.ask("commit").await, Ok(1));
+        // Of another lane, so that it would have to be made.
+        assert_eq!(one.ask("use one").await, Ok(1));
+        assert_eq!(one.ask("begin").await, Ok(2));
+        assert_eq!(other.ask("delete from b").await, Err(1203));
+        assert_eq!(one.ask("commit").await, Ok(2));
+    });
+    assert!(!server.said().iter().any(|said| said.ends_with("from a") || said.ends_with("from b")));
+}
+
+#[test]
+fn another_lanes_connection_is_waited_for() {
+    let server = Server::start();
+    let mut config = pooled(&server, 1);
+    config.clusters[0].pending_timeout = secs(60);
+    config.clusters[0].connect_timeout = millis(500);
+    config.admin = Some("127.0.0.1:0".parse().expect("an address"));
+    let proxy = start(config);
+    block_on(async {
+        let (mut one, mut other) = (Client::connect(&proxy).await, Client::connect(&proxy).await);
+        assert_eq!(one.ask("use one").await, Ok(1));
+        assert_eq!(one.ask("begin").await, Ok(2));
+        let waits = tokio::task::spawn_local(async move { other.ask("delete from a").await });
+        let waiting = || clusters(&proxy)[0]["pending"]["used"] == 1;
+        eventually("it waits", waiting).await;
+        // For longer than the making of a connection may take.
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        assert!(waiting());
+        assert_eq!(one.ask("commit").await, Ok(2));
+        assert_eq!(waits.await.expect("it was served"), Ok(3));
+    });
+}
+
+#[test]
+fn who_holds_a_connection_and_asks_nothing_is_told_and_closed() {
+    let server = Server::start();
+    let mut config = pooled(&server, 1);
+    config.clusters[0].hold_idle_timeout = millis(200);
+    config.clusters[0].pending_timeout = secs(60);
+    let proxy = start(config);
+    block_on(async {
+        let (mut one, mut other) = (Client::connect(&proxy).await, Client::connect(&proxy).await);
+        assert_eq!(one.ask("set @a = 1").await, Ok(1));
+        assert_eq!(other.ask("delete from a").await, Ok(1));
+        one.told(4031, "#HY000wiremesh UT").await;
+        let listeners = proxy.metrics().snapshot();
+        assert_eq!(listeners.listener(NAME).map(|totals| totals.hold_timeouts), Some(1));
+        // Who holds nothing may be quiet.
+        assert_eq!(other.ask("delete from b").await, Ok(1));
+    });
+    assert_eq!(server.said()[..2], ["1 COM_QUERY set @a = 1", "1 COM_RESET_CONNECTION "]);
+}
+
+#[test]
+fn who_leaves_in_the_middle_of_an_answer_takes_the_connection_along() {
+    let server = Server::start();
+    let mut config = pooled(&server, 1);
+    // For so long a client that sends no more may still read.
+    config.listeners[0].stall_timeout = millis(200);
+    let proxy = start(config);
+    block_on(async {
+        let (mut one, mut other) = (Client::connect(&proxy).await, Client::connect(&proxy).await);
+        assert_eq!(one.ask("begin").await, Ok(1));
+        one.0.send(0, b"\x03never").await.expect("connected");
+        eventually("it is asked", || server.said().len() == 2).await;
+        drop(one);
+        assert_eq!(other.ask("delete from a").await, Ok(2));
+    });
+    assert!(!server.said().iter().any(|said| said.contains("RESET")));
+}
+
+#[test]
+fn a_role_is_not_passed_on_by_whoever_leaves_or_resets() {
+    let server = Server::start();
+    let proxy = start(pooled(&server, 1));
+    block_on(async {
+        let (mut one, mut other) = (Client::connect(&proxy).await, Client::connect(&proxy).await);
+        assert_eq!(one.ask("set role boss").await, Ok(1));
+        assert_eq!(one.command(Command::ResetConnection, "").await, Ok(0));
+        assert_eq!(one.ask("set role boss").await, Ok(2));
+        drop(one);
+        assert_eq!(other.ask("delete from a").await, Ok(3));
+    });
+}
+
+#[test]
+fn a_drain_tells_the_idle_and_waits_for_transactions() {
+    let server = Server::start();
+    let mut config = pooled(&server, 4);
+    config.drain_timeout = secs(60);
+    let proxy = start(config);
+    block_on(async {
+        let mut idle = Client::connect(&proxy).await;
+        assert_eq!(idle.ask("delete from a").await, Ok(1));
+        let mut holder = Client::connect(&proxy).await;
+        assert_eq!(holder.ask("begin").await, Ok(1));
+        proxy.drain();
+        idle.told(1053, "#08S01wiremesh DR").await;
+        assert_eq!(holder.ask("delete from b").await, Ok(1));
+        assert_eq!(holder.ask("commit").await, Ok(1));
+        holder.told(1053, "#08S01wiremesh DR").await;
+    });
+    proxy.join();
+}
+
+#[test]
+fn after_the_drains_deadline_whatever_is_in_progress_is_answered() {
+    let server = Server::start();
+    let mut config = pooled(&server, 4);
+    config.drain_timeout = millis(300);
+    let proxy = start(config);
+    block_on(async {
+        let mut asks = Client::connect(&proxy).await;
+        asks.0.send(0, b"\x03never").await.expect("connected");
+        let mut holder = Client::connect(&proxy).await;
+        assert_eq!(holder.ask("begin").await, Ok(2));
+        proxy.drain();
+        let (seq, answer) = asks.0.receive().await.expect("an answer");
+        assert_eq!((seq, &answer[..3]), (1, &b"\xff\x1d\x04"[..]));
+        asks.told(1053, "#08S01wiremesh DR").await;
+        holder.told(1053, "#08S01wiremesh DR").await;
+    });
+    proxy.join();
+}
+
+#[test]
+fn a_listener_that_is_gone_lets_transactions_end() {
+    let server = Server::start();
+    let config = pooled(&server, 4);
+    let mut reloaded = config.clone();
+    reloaded.listeners[0].name = "other".into();
+    let proxy = start(config);
+    block_on(async {
+        let mut idle = Client::connect(&proxy).await;
+        let mut holder = Client::connect(&proxy).await;
+        assert_eq!(holder.ask("begin").await, Ok(1));
+        std::thread::scope(|s| s.spawn(|| proxy.reload(reloaded)).join().expect("joined"))
+            .expect("reloads");
+        idle.told(1053, "#08S01wiremesh DR").await;
+        assert_eq!(holder.ask("delete from a").await, Ok(1));
+        assert_eq!(holder.ask("commit").await, Ok(1));
+        holder.told(1053, "#08S01wiremesh DR").await;
+    });
+}
