@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use wiremesh::{
     Failure, Frame, Kind, Protocol, Reason, Retry, Status,
-    correlation::{Hold, SessionMachine, Sessioned},
+    correlation::{Attachment, Hold, SessionMachine, Sessioned},
 };
 
 use super::{
@@ -403,12 +403,18 @@ impl<P: Sessioned> Sessions<P> {
             return Some(ticket);
         }
         let request = replay.request.clone();
+        let mut session = client.session.borrow_mut();
+        session.machine.on_failed(&self.protocol);
+        let again = session.machine.on_request(&self.protocol, &request);
+        if !matches!(again, Attachment::Upstream | Attachment::UpstreamNoReply) {
+            // Only the connection that was lost could have answered it.
+            session.machine.answer();
+            drop(session);
+            return Some(ticket);
+        }
         ticket.passage.series.retries.inc();
         (ticket.status, ticket.partial, ticket.error) = (Status::Ok, false, None);
-        let mut session = client.session.borrow_mut();
         session.pending = Pending::Paused;
-        session.machine.on_failed(&self.protocol);
-        session.machine.on_request(&self.protocol, &request);
         let (sessions, client) = (self.clone(), client.clone());
         tokio::task::spawn_local(async move {
             tokio::time::sleep(backoff).await;

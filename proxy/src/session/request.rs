@@ -152,6 +152,7 @@ impl<P: Sessioned> Sessions<P> {
         }
         let session = client.session.borrow();
         let (upstream, tied) = (session.upstream.clone(), session.tied);
+        let begun = session.machine.is_open();
         if matches!(session.pending, Pending::Cancelled) {
             drop(session);
             cluster.release_request();
@@ -161,8 +162,8 @@ impl<P: Sessioned> Sessions<P> {
         ticket.attempts += 1;
         if let (Some(retry), 1) = (&route.retry, ticket.attempts) {
             retry.budget().on_request(now);
-            // What is part of a session cannot be tried elsewhere.
-            if !tied && ticket.replies {
+            // What is part of a session cannot be tried elsewhere, nor what has not come whole.
+            if !tied && ticket.replies && !begun {
                 ticket.replay = Replay::keep(&request, &self.kept);
             }
         }

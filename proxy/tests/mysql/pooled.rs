@@ -29,7 +29,8 @@ const CAPS: u64 = Capabilities::PROTOCOL_41.0
     | Capabilities::DEPRECATE_EOF.0;
 
 /// A server that answers everything by OK, with the connection's number as the rows that were changed, and tells what
-/// changes: `use X`, and whatever begins with `set @`. `insert` makes an id. The schema `gone` costs the connection. To
+/// changes: `use X`, and whatever begins with `set @`. `insert` makes an id. The schema `gone` costs the connection, and so does what
+/// ends with `from gone` on the first one. To
 /// `never` there is no answer. There is a transaction from `begin` on, until anything else that is one word.
 pub struct Server {
     pub thread: ServerThread,
@@ -93,7 +94,8 @@ async fn serve(
         Command::InitDb => Some(&*text),
         _ => text.strip_prefix("use "),
     };
-    if command == Command::Quit || schema == Some("gone") {
+    let gone = schema == Some("gone") || (text.ends_with("from gone") && number == 1);
+    if command == Command::Quit || gone {
         return None;
     }
     if !text.starts_with("SET NAMES") {
@@ -291,4 +293,21 @@ fn a_connection_that_is_lost_before_the_request_was_sent_is_told_of() {
         let totals = || proxy.metrics().snapshot();
         eventually("it is counted", || totals().status(wiremesh::Status::Unavailable) == 1).await;
     });
+}
+
+#[test]
+fn what_only_a_lost_connection_knew_is_not_tried_on_another() {
+    let server = Server::start();
+    let mut config = pooled(&server, 2);
+    let retry = "{ attempts: 3, on: [reset], idempotent: true }";
+    config.listeners[0].routes[0].retry = Some(serde_saphyr::from_str(retry).expect("a policy"));
+    let proxy = start(config);
+    block_on(async {
+        let mut client = Client::connect(&proxy).await;
+        assert_eq!(client.ask("insert into a values ()").await, Ok(1));
+        let lost = client.ask("select last_insert_id() from gone").await;
+        assert!(matches!(lost, Err(1105 | 1158)), "{lost:?}");
+        assert_eq!(client.ask("delete from a").await, Ok(2));
+    });
+    assert_eq!(server.said(), ["1 COM_QUERY insert into a values ()", "2 COM_QUERY delete from a"]);
 }

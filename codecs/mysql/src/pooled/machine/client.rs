@@ -252,6 +252,22 @@ impl Pooled {
         Some(Problem::released(name))
     }
 
+    /// A connection was lent for the request in progress, which may have been meant for another that is lost: this one knows
+    /// nothing of the session's past.
+    pub(super) fn asks_a_stranger(&mut self) {
+        let executes = matches!(
+            self.doing.command,
+            Some(Command::Query | Command::StmtExecute | Command::StmtBulkExecute)
+        );
+        if !executes {
+            return;
+        }
+        self.doing.forgets_id |= self.doing.traits.asks_made_id;
+        if let Some(refusal) = self.unanswerable(&self.doing.traits) {
+            self.problem = Some(refusal.packet(1));
+        }
+    }
+
     fn on_reset(&mut self) -> Attachment {
         if self.resets {
             self.step = Step::Reset;

@@ -317,6 +317,7 @@ impl SessionMachine<Mysql> for Pooled {
         self.meets(Collations::of(&place.version));
         self.place = Some(place);
         self.lent = self.access;
+        self.asks_a_stranger();
     }
 
     fn detach(&mut self) -> Place {

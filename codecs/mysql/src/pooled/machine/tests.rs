@@ -326,6 +326,20 @@ fn what_an_idle_connection_was_told_is_no_answer() {
 }
 
 #[test]
+fn what_only_a_lost_connection_knew_no_other_is_asked() {
+    let mut talk = Talk::new(b"");
+    assert!(matches!(talk.asks("insert into a values ()", &ok(7, 0, b"")), Hold::Linger));
+    let (attachment, mut frame) = talk.says(Command::Query, b"select last_insert_id()");
+    assert_eq!(attachment, Attachment::Upstream, "the connection is there");
+    talk.machine.detach();
+    talk.lend(true);
+    let Ready::Answer(Some(answer)) = talk.machine.prepare(&talk.mysql, &mut frame) else {
+        panic!("it is asked")
+    };
+    assert_eq!(answer.error().map(|error| error.number), Some(1105));
+}
+
+#[test]
 fn what_cannot_be_is_refused() {
     let mut talk = Talk::new(b"");
     for (command, body, number) in [
