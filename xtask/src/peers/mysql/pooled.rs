@@ -148,10 +148,9 @@ pub(super) fn left_out(client: &str, server: Kind, step: &str) -> bool {
 }
 
 /// An answer without what is another on every connection of the proxy's: the host that a user comes from, whose name is
-/// not looked up, the cipher that its server's leg has, and the function of the server's that does not know a statement.
+/// not looked up, and the cipher that its server's leg has.
 pub(super) fn plain(answer: &str) -> String {
     answer
         .replace("'@'localhost'", "'@'127.0.0.1'")
         .replace("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384")
-        .replace("given to mysql_stmt_precheck", "given to mysqld_stmt_execute")
 }
