@@ -356,7 +356,20 @@ class Client:
         self.library.drop(c)
         here = "select count(*) from information_schema.processlist where id = %s"
         until(lambda: self.one(self.c, here, (number,)) == 0, "the connection has ended")
-        return self.run(self.c, "insert into py_t values (60)")
+        # Its transaction may end later than that, and once MariaDB did not wake who waited for its lock: it is asked for again.
+        self.run(self.c, "set innodb_lock_wait_timeout = 1")
+        seen = []
+
+        def inserted():
+            try:
+                seen.append(self.run(self.c, "insert into py_t values (60)"))
+            except self.error as e:
+                equal(1205, e.args[0])
+            return bool(seen)
+
+        until(inserted, "its lock is gone")
+        self.run(self.c, "set innodb_lock_wait_timeout = 50")
+        return seen
 
     def left_among_rows(self):
         c = self.open()
