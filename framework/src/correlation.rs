@@ -5,6 +5,7 @@
 //! cannot be asked for.
 
 mod cancel;
+mod compare;
 mod session;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use std::fmt;
 use bytes::BytesMut;
 
 pub use self::cancel::{Cancel, Cancelled, Extent};
+pub use self::compare::{AnswerDigest, Digester};
 pub use self::session::{
     Arrival, Attachment, Departure, Hold, Legs, Ready, SessionMachine, Sessioned,
 };

@@ -84,6 +84,12 @@ pub trait Protocol: Clone + Sized + 'static {
     /// The response by which the proxy answers `request` itself; `None` where the protocol has no way to say it.
     fn reply(&self, request: &Self::Head, failure: &Failure) -> Option<Self::Frame>;
 
+    /// What a client is told that has just connected, has said nothing, and is closed: there is no place for one more.
+    /// `None`: it is closed without a word.
+    fn turn_away(&self, _failure: &Failure) -> Option<Self::Frame> {
+        None
+    }
+
     /// The [method](Frame::method) of the request that this was remembered of. Needed where the protocol itself answers
     /// requests, for these to be counted by their method.
     fn method_of<'a>(&self, _request: &'a Self::Head) -> Option<Cow<'a, str>> {

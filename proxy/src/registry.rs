@@ -2,15 +2,16 @@
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, rc::Rc, sync::Arc, time::Instant};
 
+use bytes::Bytes;
 use wiremesh::{
-    Detection, Protocol, User,
+    Detection, Failure, Protocol, User, WriteBuf,
     correlation::{ById, InOrder, Multiplexed, Pipelined, Purpose, Session, Sessioned},
     topology::{TopologyError, TopologyOptions},
 };
 
 use crate::{
     cluster::discover::Learner,
-    config::ProtocolInfo,
+    config::{Copies, ProtocolInfo},
     exchange::Mesh,
     net::Dial,
     session::{self, SessionAsker, Sessions},
@@ -74,11 +75,14 @@ pub trait Entry: Send + Sync {
     /// [`Protocol::detect`].
     fn detect(&self, prefix: &[u8]) -> Detection;
 
+    /// [`Protocol::turn_away`], as bytes; empty where nothing can be said.
+    fn turn_away(&self, options: &Options, failure: &Failure) -> Bytes;
+
     /// Its connections on one worker. Options must have been checked, and users; those that fail are left out.
     fn driver(&self, worker: Rc<Worker>, options: &Options, users: &[User]) -> Rc<dyn Driver>;
 
     /// Connects, and finds out whether the endpoint is well: by a handshake, or a heartbeat, where the protocol has one.
-    fn probe(&self, options: &Options, dial: Dial) -> Probe;
+    fn probe(&self, options: &Options, users: &[User], dial: Dial) -> Probe;
 
     /// Has the protocol ask the endpoint of this cluster about itself; `None`: it has nothing to ask.
     fn inquiry(&self, options: &Options, cluster: &str, dial: Dial) -> Option<Probe>;
@@ -155,6 +159,11 @@ pub trait Drive<P: Protocol> {
     fn end_to_end(_protocol: &P) -> bool {
         false
     }
+
+    /// Of which requests there can be copies for another cluster.
+    fn copies() -> Copies {
+        Copies::All
+    }
 }
 
 impl<P: Multiplexed> Drive<P> for ById {
@@ -202,6 +211,10 @@ impl<P: Sessioned> Drive<P> for Session {
         protocol.end_to_end()
     }
 
+    fn copies() -> Copies {
+        if P::COPIES { Copies::Reads } else { Copies::None }
+    }
+
     fn probe(protocol: P, dial: Dial) -> Probe {
         Box::pin(session::probe(protocol, dial))
     }
@@ -228,6 +241,16 @@ impl<P: Protocol> Registered<P> {
         }
         protocol
     }
+
+    fn with_users(&self, options: &Options, users: &[User]) -> P {
+        let mut protocol = self.with_options(options);
+        if !users.is_empty()
+            && let Err(error) = protocol.set_users(users)
+        {
+            tracing::error!(protocol = P::NAME, %error, "users left out");
+        }
+        protocol
+    }
 }
 
 impl<P> Entry for Registered<P>
@@ -248,6 +271,7 @@ where
                 options.iter().for_each(|(name, value)| drop(protocol.set_option(name, value)));
                 <P::Correlation as Drive<P>>::end_to_end(&protocol)
             }),
+            copies: <P::Correlation as Drive<P>>::copies(),
             stateful: <P::Correlation as Drive<P>>::stateful(),
             check_topology: Arc::new(move |kind, options| {
                 <P::Correlation as Drive<P>>::learner(protocol.clone(), kind, options).map(drop)
@@ -260,18 +284,20 @@ where
         P::detect(prefix)
     }
 
-    fn driver(&self, worker: Rc<Worker>, options: &Options, users: &[User]) -> Rc<dyn Driver> {
-        let mut protocol = self.with_options(options);
-        if !users.is_empty()
-            && let Err(error) = protocol.set_users(users)
-        {
-            tracing::error!(protocol = P::NAME, %error, "users left out");
+    fn turn_away(&self, options: &Options, failure: &Failure) -> Bytes {
+        let (protocol, mut out) = (self.with_options(options), WriteBuf::default());
+        if let Some(frame) = protocol.turn_away(failure) {
+            protocol.encode(frame, &mut out);
         }
-        <P::Correlation as Drive<P>>::driver(worker, protocol)
+        out.to_bytes().freeze()
     }
 
-    fn probe(&self, options: &Options, dial: Dial) -> Probe {
-        <P::Correlation as Drive<P>>::probe(self.with_options(options), dial)
+    fn driver(&self, worker: Rc<Worker>, options: &Options, users: &[User]) -> Rc<dyn Driver> {
+        <P::Correlation as Drive<P>>::driver(worker, self.with_users(options, users))
+    }
+
+    fn probe(&self, options: &Options, users: &[User], dial: Dial) -> Probe {
+        <P::Correlation as Drive<P>>::probe(self.with_users(options, users), dial)
     }
 
     fn inquiry(&self, options: &Options, cluster: &str, dial: Dial) -> Option<Probe> {

@@ -7,7 +7,8 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use wiremesh::{Failure, Limits, User};
+use bytes::Bytes;
+use wiremesh::{Failure, Limits, Reason, User};
 
 use crate::{
     cluster::Shared,
@@ -54,6 +55,8 @@ pub struct ListenerPlan {
     pub routes: Arc<RouteTable>,
     /// The user's own, in order.
     pub filters: Filters,
+    /// What clients beyond `max_connections` are told, if they can be told.
+    pub full: Bytes,
 }
 
 /// Who may log in, as the listener's protocols take them.
@@ -69,6 +72,16 @@ fn users(listener: &config::Listener, registry: &Registry) -> anyhow::Result<Vec
         }
     }
     Ok(users)
+}
+
+/// What clients are told for whom there is no place, in a protocol in which they wait for a word.
+fn full(listener: &config::Listener, registry: &Registry) -> Bytes {
+    let [name] = &listener.protocols[..] else { return Bytes::new() };
+    let Some(protocol) = registry.get(name) else { return Bytes::new() };
+    let max = listener.max_connections;
+    let why = format!("listener {} has all the {max} connections it may have", listener.name);
+    let options = listener.options.get(name).cloned().unwrap_or_default();
+    protocol.turn_away(&options, &Failure::new(Reason::Overloaded, why))
 }
 
 impl ListenerPlan {
@@ -150,6 +163,7 @@ impl Snapshot {
                 users(listener, registry).with_context(|| format!("listener {}", listener.name))?;
             listeners.push(Arc::new(ListenerPlan {
                 users: users.into(),
+                full: full(listener, registry),
                 tls: tls.with_context(|| format!("listener {}", listener.name))?,
                 name: listener.name.as_str().into(),
                 limits: listener.limits.to_decoder(),

@@ -155,14 +155,15 @@ impl Worker {
         decision
     }
 
-    /// A request that follows others on a connection of its client's own: what its route says to those was said.
+    /// A request that follows others on a connection of its client's own, or goes nowhere and has no answer: what its route
+    /// says to others was said, or cannot be.
     pub fn follow<P: Protocol>(
         &self,
         protocol: &P,
         listener: &Rc<ListenerView>,
         request: &P::Frame,
         route: Option<&Rc<LocalRoute>>,
-        held: &Rc<LocalCluster>,
+        held: Option<&Rc<LocalCluster>>,
     ) -> Decision {
         let now = self.now();
         let route = route.or_else(|| listener.route(request)).cloned();
@@ -170,11 +171,11 @@ impl Worker {
             listener: listener.clone(),
             series: self.request_series(
                 listener,
-                Some(held),
+                held.map(|held| &**held),
                 request.service().as_deref().unwrap_or_default(),
                 request.method().as_deref().unwrap_or_default(),
             ),
-            cluster: Some(held.clone()),
+            cluster: held.cloned(),
             started: now,
             deadline: route.as_ref().and_then(|route| route.deadline(request, now)),
             route,

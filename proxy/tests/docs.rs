@@ -56,7 +56,9 @@ fn every_metric_is_described_and_no_other() {
     worker.firewall_series("l", "r");
     let endpoint: Address = "127.0.0.1:1".parse().unwrap();
     let config = Cluster::new("c", vec![endpoint.into()]);
-    let status = cluster::Shared::new(Arc::new(config)).describe(Instant::now());
+    let cluster = cluster::Shared::new(Arc::new(config));
+    let _occupancy = cluster.occupancy();
+    let status = cluster.describe(Instant::now());
     let text = metrics.encode(Format::Classic, &[status]);
     let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
     let there: BTreeSet<&str> = families.collect();

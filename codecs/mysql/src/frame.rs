@@ -4,12 +4,14 @@ use bytes::BytesMut;
 use wiremesh::{Digested, Frame, HeaderView, Kind, Status};
 
 use crate::{
-    Command,
+    Command, QueryAttributes, Value,
     classify::{ROUTE, Reading, classify},
     digest::{Dialect, digest},
     error,
     identity::Identity,
+    pooled::statements::attributes,
     reply::{ErrPacket, Shape},
+    wire::{HEAD, Reader},
 };
 
 /// What can be passed on at once: a packet, the beginning or the rest of one, or all that is there of a reply.
@@ -25,11 +27,16 @@ pub struct MysqlFrame {
     pub(crate) layer_seq: Option<u8>,
     /// Of a request: which statement it is about.
     pub(crate) statement: Statement,
+    /// Of an execution that is all there and may have attributes: how many parameters its statement has.
+    pub(crate) executed: Option<u16>,
     /// Of a reply: the error that it has ended with.
     pub(crate) error: Option<ErrPacket>,
     /// Of a reply: how many rows end in it.
     pub(crate) rows: u64,
 }
+
+/// Where what follows a command's code begins.
+pub(crate) const BODY: usize = HEAD + 1;
 
 /// The statement that a request is about.
 #[derive(Clone, Debug, Default)]
@@ -120,6 +127,7 @@ impl MysqlFrame {
             reply_seq: None,
             layer_seq: None,
             statement: Statement::None,
+            executed: None,
             error: None,
             rows: 0,
         }
@@ -140,11 +148,50 @@ impl MysqlFrame {
         self.statement.digest(&self.bytes, out)
     }
 
-    /// Where its statement says that it is to go.
-    fn route(&self) -> Option<&str> {
-        let Statement::Text { at, dialect, .. } = &self.statement else { return None };
-        let text = self.bytes.get(at.clone())?;
+    /// Its statement, as far as it is there.
+    pub(crate) fn text(&self) -> &[u8] {
+        match &self.statement {
+            Statement::Text { at, .. } => self.bytes.get(at.clone()).unwrap_or_default(),
+            Statement::None | Statement::Unknown | Statement::Known(_) => &[],
+        }
+    }
+
+    /// What the client says with a request beside the statement, as far as it is known.
+    pub fn attributes(&self) -> QueryAttributes<'_> {
+        let body = self.bytes.get(BODY..).unwrap_or_default();
+        let found = match (self.what, &self.statement, self.executed) {
+            (What::Command(Some(Command::Query)), Statement::Text { at, .. }, _)
+                if at.start > BODY =>
+            {
+                QueryAttributes::take(&mut Reader::new(body)).ok()
+            }
+            (_, _, Some(parameters)) => attributes(body, parameters),
+            _ => None,
+        };
+        found.unwrap_or_else(QueryAttributes::none)
+    }
+
+    /// Where an attribute says that it is to go.
+    pub(crate) fn asked_route(&self) -> Option<Cow<'_, str>> {
+        let is_route = |name: &[u8]| name.eq_ignore_ascii_case(ROUTE.as_bytes());
+        self.attributes().find(|(name, _)| is_route(name)).and_then(|(_, value)| value.text())
+    }
+
+    /// Where a comment in its statement says that it is to go.
+    fn hinted_route(&self) -> Option<&str> {
+        let Statement::Text { dialect, .. } = &self.statement else { return None };
+        let text = self.text();
         classify(text, Reading { dialect: *dialect, ..Reading::default() }).route(text)
+    }
+
+    /// What it says itself, whoever has sent it.
+    fn said(&self, name: &str) -> Option<Cow<'_, str>> {
+        match name {
+            // Who that is no request says.
+            "user" | "schema" => None,
+            ROUTE => self.asked_route().or_else(|| self.hinted_route().map(Cow::Borrowed)),
+            name => self.attributes().get(name).and_then(Value::text),
+        }
     }
 
     /// Who sent it, if it is a request.
@@ -160,22 +207,24 @@ impl MysqlFrame {
 
 impl HeaderView for MysqlFrame {
     fn header(&self, name: &str) -> Option<Cow<'_, str>> {
-        if name == ROUTE
-            && let Some(route) = self.route()
-        {
-            return Some(Cow::Borrowed(route));
-        }
-        self.identity.as_ref()?.header(name)
+        self.said(name).or_else(|| self.identity.as_ref()?.header(name))
     }
 
     fn for_each_header(&self, each: &mut dyn FnMut(&str, &str)) {
-        let route = self.route();
-        if let Some(route) = route {
+        let route = self.said(ROUTE);
+        if let Some(route) = &route {
             each(ROUTE, route);
+        }
+        for (name, value) in self.attributes() {
+            let name = String::from_utf8_lossy(name);
+            let other = name.eq_ignore_ascii_case(ROUTE) || matches!(&*name, "user" | "schema");
+            if let Some(value) = value.text().filter(|_| !other) {
+                each(&name, &value);
+            }
         }
         if let Some(identity) = &self.identity {
             identity.for_each_header(&mut |name, value| {
-                if route.is_none() || name != ROUTE {
+                if self.said(name).is_none() {
                     each(name, value);
                 }
             });
@@ -244,6 +293,7 @@ pub(crate) fn method(what: What) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{handshake::Attributes, wire::put_lenenc_bytes};
 
     #[test]
     fn the_hint_is_a_header() {
@@ -260,5 +310,51 @@ mod tests {
         hinted.for_each_header(&mut |name, value| all.push(format!("{name}={value}")));
         assert_eq!(all, ["route=archive"]);
         assert_eq!(frame(b"select 1").header("route"), None);
+    }
+
+    fn query(attributes: &[(&str, &str)], text: &str) -> MysqlFrame {
+        let mut bytes = BytesMut::from(&[0, 0, 0, 0, 3, attributes.len() as u8, 1][..]);
+        if !attributes.is_empty() {
+            bytes.extend_from_slice(&[0, 1]);
+        }
+        for (name, _) in attributes {
+            bytes.extend_from_slice(b"\xfe\0");
+            put_lenenc_bytes(&mut bytes, name.as_bytes());
+        }
+        for (_, value) in attributes {
+            put_lenenc_bytes(&mut bytes, value.as_bytes());
+        }
+        let start = bytes.len();
+        bytes.extend_from_slice(text.as_bytes());
+        let dialect = Dialect::default();
+        let statement = Statement::Text { at: start..bytes.len(), whole: true, dialect };
+        let login = Attributes::of([("program_name", "shop"), ("route", "own"), ("_os", "Linux")]);
+        let identity = Identity { user: "ada".into(), attributes: login, ..Identity::default() };
+        let what = What::Command(Some(Command::Query));
+        MysqlFrame { statement, identity: Some(identity.into()), ..MysqlFrame::new(what, bytes) }
+    }
+
+    #[test]
+    fn attributes_are_headers() {
+        let asked = [("Route", "archive"), ("program_name", "batch"), ("user", "root"), ("a", "1")];
+        let frame = query(&asked, "/* wiremesh: route=primary */ select 1");
+        let header = |name| frame.header(name);
+        assert_eq!(header("route").as_deref(), Some("archive"));
+        assert_eq!(header("program_name").as_deref(), Some("batch"));
+        assert_eq!(header("a").as_deref(), Some("1"));
+        assert_eq!(header("user").as_deref(), Some("ada"));
+        assert_eq!(header("schema"), None);
+        let mut all = Vec::new();
+        frame.for_each_header(&mut |name, value| all.push(format!("{name}={value}")));
+        assert_eq!(all, ["route=archive", "program_name=batch", "a=1", "user=ada", "_os=Linux"]);
+    }
+
+    #[test]
+    fn the_hint_counts_where_no_attribute_says_otherwise() {
+        let text = "/* wiremesh: route=primary */ select 1";
+        assert_eq!(query(&[("a", "1")], text).header("route").as_deref(), Some("primary"));
+        assert_eq!(query(&[], text).header("route").as_deref(), Some("primary"));
+        assert_eq!(query(&[], "select 1").header("route").as_deref(), Some("own"));
+        assert_eq!(query(&[], "select 1").header("a"), None);
     }
 }

@@ -16,6 +16,7 @@
     )
 )]
 
+mod attributes;
 pub mod auth;
 mod capability;
 pub mod classify;
@@ -37,6 +38,7 @@ mod topology;
 mod transparent;
 pub mod wire;
 
+pub use attributes::{QueryAttributes, Value};
 pub use capability::Capabilities;
 pub use command::Command;
 pub use frame::{MysqlFrame, What};

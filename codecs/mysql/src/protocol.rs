@@ -5,8 +5,8 @@ use wiremesh::{
     Bearing, DecodeError, Detection, Digested, Failure, Frame, HeaderSupport, Limits, OptionError,
     Peer, Protocol, Status, Summary, User, Wanted, WriteBuf,
     correlation::{
-        Access, Arrival, Attachment, Cancel, Cancelled, Departure, Handshake, Hold, Legs, Progress,
-        Ready, Session, SessionMachine, Sessioned,
+        Access, Arrival, Attachment, Cancel, Cancelled, Departure, Digester, Handshake, Hold, Legs,
+        Progress, Ready, Session, SessionMachine, Sessioned,
     },
     topology::{Topology, TopologyError, TopologyOptions},
 };
@@ -18,7 +18,7 @@ use crate::{
     error::{self, Refusal, refusal},
     frame::{What, method},
     handshake::{Greeting, Login, is_ssl_request},
-    pooled::{Accounts, Entrance, Lane, Place, Pooled, Tracking, UpstreamLogin},
+    pooled::{Accounts, Entrance, Lane, Place, Pooled, Tracking, Upstream, UpstreamLogin, packet},
     reply::{ErrPacket, Shape},
     topology,
     transparent::Transparent,
@@ -37,6 +37,9 @@ pub struct Mysql {
     /// Clients that are lent connections read on a copy what they have written themselves: for so long it is waited for there before
     /// they read on the primary instead. `None`: nothing is waited for. The option `causal_reads`.
     pub causal_reads: Option<Duration>,
+    /// For which of the users health checks log in, and ask whether a server is well; `None`: they wait for its greeting. The
+    /// option `health_user`.
+    pub health_user: Option<String>,
 }
 
 /// Which server clients take the proxy for unless the configuration says otherwise: what they do not dare to do with older ones
@@ -151,6 +154,10 @@ impl Protocol for Mysql {
         }
     }
 
+    fn turn_away(&self, failure: &Failure) -> Option<MysqlFrame> {
+        Some(refused(Refusal::Greeting, 0, None, failure))
+    }
+
     /// That of a query, and of what is done with a prepared statement.
     fn digest(&self, request: &MysqlFrame, out: &mut Vec<u8>) -> Digested {
         request.digest(out)
@@ -229,8 +236,11 @@ impl Protocol for Mysql {
                 })?;
                 self.causal_reads = Some(time).filter(|time| !time.is_zero());
             }
+            ("health_user", user) => self.health_user = Some(user.into()),
             _ => {
-                return Err(OptionError::Unknown("there are `mode`, `version` and `causal_reads`"));
+                return Err(OptionError::Unknown(
+                    "there are `mode`, `version`, `causal_reads` and `health_user`",
+                ));
             }
         }
         Ok(())
@@ -243,7 +253,13 @@ impl Protocol for Mysql {
             ));
         }
         self.accounts = Arc::new(Accounts::new(users)?);
-        Ok(())
+        match &self.health_user {
+            Some(user) if self.health_login().is_none() => {
+                let why = format!("`health_user` is {user:?}, who is none of them");
+                Err(OptionError::Value(why.into()))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -279,6 +295,11 @@ fn stored(packet: BytesMut, layer_seq: Option<u8>) -> BytesMut {
 }
 
 impl Mysql {
+    /// As whom health checks log in, if they do.
+    fn health_login(&self) -> Option<&Upstream> {
+        self.accounts.upstream_of(self.health_user.as_ref()?.as_bytes())
+    }
+
     pub(crate) fn version(&self) -> &str {
         self.version.as_deref().unwrap_or(VERSION)
     }
@@ -289,6 +310,9 @@ impl Sessioned for Mysql {
     type ClientHandshake = Entrance;
     type UpstreamHandshake = Hail;
     type Place = Place;
+
+    const COPIES: bool = true;
+    const SPEAKS_UNASKED: bool = false;
 
     fn machine(&self) -> Machine {
         match self.mode {
@@ -330,8 +354,22 @@ impl Sessioned for Mysql {
         place.kill(number, cancel)
     }
 
-    fn probe_handshake(&self, _: Departure) -> Hail {
-        Hail::Greeting
+    fn probe_handshake(&self, departure: Departure) -> Hail {
+        match self.health_login() {
+            Some(Upstream { user, password }) => {
+                let login = UpstreamLogin::plain(user, password, &departure);
+                Hail::Login(Box::new(login), Lane::default())
+            }
+            None => Hail::Greeting,
+        }
+    }
+
+    fn probe_question(&self) -> Option<MysqlFrame> {
+        self.health_login().map(|_| packet(Command::Ping, b""))
+    }
+
+    fn goodbye(&self) -> Option<MysqlFrame> {
+        Some(packet(Command::Quit, b""))
     }
 
     fn topology(
@@ -468,6 +506,25 @@ impl SessionMachine<Mysql> for Machine {
 
     fn access(&mut self, mysql: &Mysql, request: &MysqlFrame) -> Access {
         either!(self, machine => machine.access(mysql, request))
+    }
+
+    fn shadow(&mut self, mysql: &Mysql, request: &MysqlFrame) -> Option<Self> {
+        match self {
+            Self::Transparent(_) => None,
+            Self::Pooled(machine) => Some(Self::Pooled(Box::new(machine.shadow(mysql, request)?))),
+        }
+    }
+
+    fn digester(&self, request: &MysqlFrame) -> Option<Box<dyn Digester<Mysql>>> {
+        either!(self, machine => SessionMachine::<Mysql>::digester(&**machine, request))
+    }
+
+    fn needs_same(&self) -> bool {
+        either!(self, machine => machine.needs_same())
+    }
+
+    fn begins_to_hold(&self) -> bool {
+        either!(self, machine => machine.begins_to_hold())
     }
 
     fn prepare(&mut self, mysql: &Mysql, request: &mut MysqlFrame) -> Ready<Mysql> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    Capabilities,
+    Capabilities, QueryAttributes,
     frame::Known,
     wire::{Reader, Short},
 };
@@ -14,9 +14,6 @@ const MAX_PREPARED: usize = 1024;
 /// By this id MariaDB's clients mean the statement that was prepared last.
 const LAST: u32 = u32::MAX;
 
-/// More attributes than that nobody gives a query.
-const MAX_ATTRIBUTES: u64 = 4096;
-
 /// Where the text begins in what follows the code of a `COM_QUERY`: behind the query's attributes, where there are any.
 ///
 /// # Errors
@@ -26,55 +23,8 @@ pub fn text_offset(body: &[u8], capabilities: Capabilities) -> Result<usize, Sho
         return Ok(0);
     }
     let mut rest = Reader::new(body);
-    let count = rest.lenenc_int()?;
-    // How many sets of values follow: always one.
-    rest.lenenc_int()?;
-    if count > 0 {
-        skip_attributes(&mut rest, count)?;
-    }
+    QueryAttributes::take(&mut rest)?;
     Ok(body.len().saturating_sub(rest.rest().len()))
-}
-
-fn skip_attributes(rest: &mut Reader<'_>, count: u64) -> Result<(), Short> {
-    if count > MAX_ATTRIBUTES {
-        return Err(Short);
-    }
-    let count = usize::try_from(count).map_err(|_| Short)?;
-    let nulls = rest.take(count.div_ceil(8))?;
-    if rest.u8()? != 1 {
-        return Err(Short);
-    }
-    let mut types = Vec::with_capacity(count);
-    for _ in 0..count {
-        let [kind, _sign] = rest.u16()?.to_le_bytes();
-        rest.lenenc_bytes()?;
-        types.push(kind);
-    }
-    for (n, kind) in types.into_iter().enumerate() {
-        let null = nulls.get(n / 8).is_some_and(|byte| byte >> (n % 8) & 1 == 1);
-        if !null {
-            skip_value(rest, kind)?;
-        }
-    }
-    Ok(())
-}
-
-/// Values as in executions of prepared statements.
-fn skip_value(rest: &mut Reader<'_>, kind: u8) -> Result<(), Short> {
-    let len = match kind {
-        // NULL.
-        0x06 => 0,
-        // TINY; SHORT and YEAR; LONG, FLOAT and INT24; DOUBLE and LONGLONG.
-        0x01 => 1,
-        0x02 | 0x0d => 2,
-        0x03 | 0x04 | 0x09 => 4,
-        0x05 | 0x08 => 8,
-        // TIMESTAMP, DATE, TIME and DATETIME tell their length.
-        0x07 | 0x0a..=0x0c => rest.u8()?.into(),
-        // All others are strings.
-        _ => return rest.lenenc_bytes().map(drop),
-    };
-    rest.take(len).map(drop)
 }
 
 /// The schema that a statement makes the session's, if it is nothing but a `USE`.
@@ -140,15 +90,8 @@ mod tests {
     fn the_text_is_behind_the_attributes() {
         assert_eq!(text_offset(b"select 1", Capabilities(0)), Ok(0));
         assert_eq!(text_offset(b"\0\x01select 1", ATTRIBUTES), Ok(2));
-        // A string, a NULL, an eight-byte number, and a date.
-        let mut body = b"\x04\x01\x02\x01\xfe\0\x01a\x03\0\x01b\x08\x80\x01c\x0a\0\0".to_vec();
-        body.extend(b"\x02hi\x01\0\0\0\0\0\0\0\x04\xea\x07\x0b\x15select 1");
-        let offset = text_offset(&body, ATTRIBUTES).unwrap();
-        assert_eq!(&body[offset..], b"select 1");
-        for len in 0..offset {
-            assert_eq!(text_offset(&body[..len], ATTRIBUTES), Err(Short), "{len} bytes");
-        }
-        assert_eq!(text_offset(b"\xfd\xff\xff\xff\x01", ATTRIBUTES), Err(Short));
+        assert_eq!(text_offset(b"\x01\x01\0\x01\xfe\0\x01a\x02hiselect 1", ATTRIBUTES), Ok(11));
+        assert_eq!(text_offset(b"\x01\x01\0\x01\xfe\0\x01a\x02h", ATTRIBUTES), Err(Short));
     }
 
     #[test]

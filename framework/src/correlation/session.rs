@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use super::{Access, Cancel, Cancelled, Handshake, Session};
+use super::{Access, Cancel, Cancelled, Digester, Handshake, Session};
 use crate::{
     DecodeError, Failure, Limits, Peer, Protocol, Wanted,
     topology::{Topology, TopologyError, TopologyOptions},
@@ -49,6 +49,12 @@ pub trait Sessioned: Protocol<Correlation = Session> {
     /// What is known of one upstream connection, whoever has it: what was agreed on, what of a session's state is on it.
     type Place: Default + 'static;
 
+    /// Whether its machines have [shadows](SessionMachine::shadow), but for those of sessions [end to end](Self::end_to_end).
+    const COPIES: bool = false;
+    /// Whether upstreams may say something on a connection that nobody has: heartbeats, pushes. Where not, the first byte ends
+    /// the connection, and not the first frame: the rest might come when somebody has it.
+    const SPEAKS_UNASKED: bool = true;
+
     /// A machine for a client that has just connected, or for a reset.
     fn machine(&self) -> Self::Machine;
     /// The proxy's part of the handshake with a client.
@@ -82,6 +88,16 @@ pub trait Sessioned: Protocol<Correlation = Session> {
     /// What is spoken with an upstream to see whether it is well.
     fn probe_handshake(&self, departure: Departure) -> Self::UpstreamHandshake {
         self.upstream_handshake(0, departure)
+    }
+
+    /// What an upstream is asked then, and has to answer in one frame that is no error. `None`: the handshake is enough.
+    fn probe_question(&self) -> Option<Self::Frame> {
+        None
+    }
+
+    /// What an upstream whose handshake is done is told before its connection is closed, with nothing in progress.
+    fn goodbye(&self) -> Option<Self::Frame> {
+        None
     }
 
     /// Learns the topology of this kind, as the configuration names it. (`static` is the proxy's own.)
@@ -173,7 +189,8 @@ pub trait SessionMachine<P: Sessioned> {
     /// exchange, or anything at all where nobody looks into it any more. It is taken at once then, and is to be
     /// [`Attachment::Continue`]. Asked after every frame, of either side.
     ///
-    /// A request that the proxy refuses while this is so ends the session: the rest of it cannot be told from the next.
+    /// A request that the proxy refuses while this is so ends the session [end to end](Sessioned::end_to_end): the rest of it
+    /// cannot be told from the next. Else the rest, [`Attachment::Continue`], is dropped.
     fn is_open(&self) -> bool {
         false
     }
@@ -196,6 +213,35 @@ pub trait SessionMachine<P: Sessioned> {
     /// only this connection knows is one. A connection that is held is kept for either.
     fn access(&mut self, _protocol: &P, _request: &P::Frame) -> Access {
         Access::Write
+    }
+
+    /// A machine for a copy of this request, which another cluster is to get: in a session like this one, with no connection,
+    /// of which nothing is left when that request is answered. Asked after [`on_request`](Self::on_request), which the copy is
+    /// then shown to, and before [`prepare`](Self::prepare). `None`: the request may change something, or is about what
+    /// only this session has. Not [end to end](Sessioned::end_to_end).
+    fn shadow(&mut self, _protocol: &P, _request: &P::Frame) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
+    /// What sums up the answer to a request that has a [shadow](Self::shadow), and the answer to that one.
+    fn digester(&self, _request: &P::Frame) -> Option<Box<dyn Digester<P>>> {
+        None
+    }
+
+    /// Whether the request that was just taken asks for what only the connection that [lingers](Hold::Linger) knows. Where it does
+    /// not, and others have been waiting for long enough, they go first: the request is shown to
+    /// [`on_request`](Self::on_request) again, after [`on_failed`](Self::on_failed).
+    fn needs_same(&self) -> bool {
+        true
+    }
+
+    /// Whether the request that was just taken will certainly leave its connection [held](Hold::Held): it opens a transaction,
+    /// say. Not [end to end](Sessioned::end_to_end).
+    fn begins_to_hold(&self) -> bool {
+        false
     }
 
     /// The client is lent a connection. Not [end to end](Sessioned::end_to_end).
@@ -226,7 +272,8 @@ pub trait SessionMachine<P: Sessioned> {
         Hold::Close
     }
 
-    /// The answer to what was [`Attachment::Answered`], where one is due.
+    /// The answer to what was [`Attachment::Answered`], where one is due. Asked when the request has passed the stations,
+    /// and what it changes is changed then; else there is [`on_failed`](Self::on_failed).
     fn answer(&mut self) -> Option<P::Frame> {
         None
     }
@@ -279,7 +326,8 @@ pub enum Attachment {
     /// It is a request to the proxy, which is to end what another client of the listener's does. It is
     /// [answered](SessionMachine::cancelled) when that has been done. Not [end to end](Sessioned::end_to_end).
     Cancel(Cancel),
-    /// The machine has the [answer](SessionMachine::answer): it goes nowhere.
+    /// The machine has the [answer](SessionMachine::answer): it goes nowhere. Where the session [is
+    /// open](SessionMachine::is_open) then, what comes next is a part of it.
     Answered,
     /// As [`Answered`](Self::Answered), and the upstream that is held, if one is, is to be [let
     /// go](SessionMachine::let_go).

@@ -45,6 +45,10 @@ pub(super) fn to_text(clusters: &[ClusterStatus], counts: &Snapshot) -> String {
         for (name, BoundStatus { used, max, refused }) in bounds {
             let _ = writeln!(text, "  {name:<12} {used} of {max}, {refused} refused");
         }
+        if let Some(sessions) = &cluster.sessions {
+            let each = sessions.each().map(|(what, count)| format!("{count} {what}"));
+            let _ = writeln!(text, "  sessions     {}", each.join(", "));
+        }
         if !cluster.unresolved.is_empty() {
             let _ = writeln!(text, "  unresolved   {}", cluster.unresolved.join(", "));
         }
@@ -133,6 +137,7 @@ mod tests {
             requests: bound,
             connections: bound,
             pending: bound,
+            sessions: None,
             unresolved: vec!["hello.svc.local:1".into()],
             endpoints: vec![
                 endpoint("127.0.0.1:12200", EndpointState::Available, None),

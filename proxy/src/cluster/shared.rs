@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64,
-    Ordering::{Acquire, Release},
+    Ordering::{Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
@@ -16,6 +16,8 @@ use super::address::Address;
 use super::balance::Table;
 use super::endpoint::Endpoint;
 use super::gauge::{Gauge, Tally};
+use super::held::Held;
+use super::occupancy::{Occupancy, Occupied};
 use super::resolve::{Name, names};
 use super::shards::{Learnt, LearntShard, Members, ShardTable};
 use crate::config;
@@ -35,7 +37,11 @@ pub struct Shared {
     connections: Gauge,
     pending: Gauge,
     starving: AtomicU32,
+    held: Held,
+    /// One of their connections is asked for.
+    asked_for: AtomicBool,
     in_flight: Mutex<Vec<Weak<Tally>>>,
+    occupied: Mutex<Vec<Weak<Occupancy>>>,
     /// Held while an endpoint is ejected, so that two at once don't exceed the share that may be.
     ejecting: Mutex<()>,
     /// Locked while the endpoints change.
@@ -72,7 +78,10 @@ impl Shared {
             connections: Gauge::new(bound(config.max_connections)),
             pending: Gauge::new(bound(config.max_pending)),
             starving: AtomicU32::new(0),
+            held: Held::default(),
+            asked_for: AtomicBool::new(false),
             in_flight: Mutex::default(),
+            occupied: Mutex::default(),
             ejecting: Mutex::default(),
             known: Mutex::default(),
             stale: Notify::new(),
@@ -180,9 +189,26 @@ impl Shared {
         &self.pending
     }
 
+    /// The bound on connections that are held.
+    pub fn held(&self) -> &Held {
+        &self.held
+    }
+
     /// How many are waiting for one of the connections to be closed, so that they can make theirs.
     pub fn starving(&self) -> &AtomicU32 {
         &self.starving
+    }
+
+    /// Somebody who is starving asks others for one connection.
+    pub fn ask_for_one(&self) {
+        self.asked_for.store(true, Relaxed);
+    }
+
+    /// Whether the connection that is free now is to be given up for those who are starving: one for each time that they have
+    /// [asked](Self::ask_for_one), since it is made anew for somebody else. With all that become free before the first is made
+    /// there would be more logins than requests.
+    pub fn gives_way(&self) -> bool {
+        self.starving().load(Relaxed) > 0 && self.asked_for.swap(false, Relaxed)
     }
 
     /// Requests without an answer, of all workers.
@@ -309,6 +335,22 @@ impl Shared {
         tallies.retain(|other| other.strong_count() > 0);
         tallies.push(Arc::downgrade(&tally));
         tally
+    }
+
+    /// For the count of one pool of connections that clients are lent.
+    pub fn occupancy(&self) -> Arc<Occupancy> {
+        let own = Arc::new(Occupancy::default());
+        let mut all = lock(&self.occupied);
+        all.retain(|other| other.strong_count() > 0);
+        all.push(Arc::downgrade(&own));
+        own
+    }
+
+    /// What the connections are for that clients are lent, of all workers; `None`: there are no such.
+    pub fn occupied(&self) -> Option<Occupied> {
+        let all = lock(&self.occupied);
+        let counts = all.iter().filter_map(Weak::upgrade).map(|own| own.get());
+        counts.reduce(Occupied::plus)
     }
 
     /// Computes the endpoints from settings, answers and topology. Workers hear of it if it changes anything, or if

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::endpoint::Endpoint;
 use super::gauge::Gauge;
+use super::occupancy::Occupied;
 use super::shared::Shared;
 use crate::config::Balance;
 
@@ -24,6 +25,9 @@ pub struct ClusterStatus {
     pub connections: BoundStatus,
     /// Requests that wait for a connection.
     pub pending: BoundStatus,
+    /// What the connections are for that clients are lent; none in protocols without such.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<Occupied>,
     /// Names that could not be resolved yet.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unresolved: Vec<String>,
@@ -144,6 +148,7 @@ impl Shared {
             requests: BoundStatus { used: self.in_flight(), ..self.requests().status() },
             connections: self.connections().status(),
             pending: self.pending().status(),
+            sessions: self.occupied(),
             unresolved: self.unresolved(),
             topology,
             endpoints: set

@@ -14,7 +14,7 @@ mod value;
 mod watch;
 
 pub use model::*;
-pub use protocol::{DigestOf, EndToEnd, OptionCheck, ProtocolInfo, TopologyCheck};
+pub use protocol::{Copies, DigestOf, EndToEnd, OptionCheck, ProtocolInfo, TopologyCheck};
 pub use report::{Mistake, Report};
 pub use secret::Secret;
 pub use users::check_users;

@@ -23,6 +23,8 @@ pub struct ProtocolInfo {
     pub starts_tls: bool,
     /// Whether clients, with these options, are connected to a server before anything is known of their requests.
     pub end_to_end: EndToEnd,
+    /// Of which requests there can be copies for another cluster.
+    pub copies: Copies,
     /// Whether the protocol takes an option (name, value), and if not, why.
     pub check_option: OptionCheck,
     /// Whether the protocol, with these options, takes these users, and if not, why.
@@ -33,6 +35,17 @@ pub struct ProtocolInfo {
     pub stateful: bool,
     /// Whether the protocol can learn a topology (kind, options), and if not, why.
     pub check_topology: TopologyCheck,
+}
+
+/// Of which requests there can be copies for another cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copies {
+    /// Of none.
+    None,
+    /// Of those that are known to change nothing.
+    Reads,
+    /// Of all.
+    All,
 }
 
 /// Whether a protocol's clients, with these options, are connected to a server before anything is known of their requests.
@@ -63,6 +76,10 @@ impl ProtocolInfo {
             server_first: P::SERVER_FIRST,
             starts_tls: P::STARTS_TLS,
             end_to_end: Arc::new(|_| false),
+            copies: match TypeId::of::<P::Correlation>() == TypeId::of::<Session>() {
+                true => Copies::None,
+                false => Copies::All,
+            },
             check_option: {
                 let protocol = protocol.clone();
                 Arc::new(move |name, value| protocol.clone().set_option(name, value))

@@ -46,9 +46,13 @@ where
         let held = client.own(own);
         // What limits and faults would do to half of a transaction, say, cannot be told to its client.
         let Decision { passage, refused, .. } = match &held {
-            Some(upstream) => {
-                self.worker.follow(&self.protocol, &listener, &request, route, &upstream.cluster)
-            }
+            Some(upstream) => self.worker.follow(
+                &self.protocol,
+                &listener,
+                &request,
+                route,
+                Some(&upstream.cluster),
+            ),
             None => {
                 let known = Known { route, cluster: None };
                 self.worker.pass(&self.protocol, &listener, &mut request, known)

@@ -1,6 +1,7 @@
 //! Accepting, on the control thread.
 
 use std::{
+    cell::Cell,
     rc::Rc,
     sync::{
         Arc,
@@ -10,7 +11,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::{io::AsyncWriteExt, sync::Notify, task::JoinHandle};
 
 use super::workers::Workers;
 use crate::{
@@ -22,6 +23,12 @@ use crate::{
 
 /// How long accepting pauses when the process has no file descriptors left.
 const NO_DESCRIPTORS: Duration = Duration::from_millis(100);
+
+/// So many clients that are told that there is no place for them are waited for at a time; others are closed at once.
+const TURNED_AWAY: usize = 64;
+
+/// Within this time they are told.
+const WRITTEN: Duration = Duration::from_secs(1);
 
 /// One listening socket and its task.
 pub(super) struct Acceptor {
@@ -76,6 +83,7 @@ async fn accept(
     stop: Rc<Notify>,
 ) {
     let active = Arc::new(AtomicUsize::new(0));
+    let turned_away = Rc::new(Cell::new(0));
     loop {
         let accepted = tokio::select! {
             biased;
@@ -95,6 +103,7 @@ async fn accept(
         if active.load(Ordering::Relaxed) >= plan.config.max_connections {
             tracing::debug!(listener = %plan.name, "at max_connections, closing a new one");
             series.refused_full.inc();
+            turn_away(stream, &plan, &turned_away);
         } else if let Err(why) = admit(&plan, &stream, &series) {
             tracing::info!(listener = %plan.name, %why, "connection refused");
         } else {
@@ -102,6 +111,24 @@ async fn accept(
             workers.hand_over(stream, &plan.name, &active);
         }
     }
+}
+
+/// Tells a client that there is no place for it, where that can be said, and closes it.
+fn turn_away(stream: RawStream, plan: &ListenerPlan, count: &Rc<Cell<usize>>) {
+    if plan.full.is_empty() || count.get() >= TURNED_AWAY {
+        return;
+    }
+    let Ok(mut stream) = stream.into_stream() else { return };
+    count.set(count.get() + 1);
+    let (count, full) = (count.clone(), plan.full.clone());
+    tokio::task::spawn_local(async move {
+        // It fits where nothing was written yet.
+        let written = tokio::time::timeout(WRITTEN, stream.write_all(&full)).await;
+        if matches!(written, Ok(Ok(()))) {
+            stream.linger(false).await;
+        }
+        count.set(count.get() - 1);
+    });
 }
 
 /// Whether the peer may connect at all.

@@ -3,6 +3,7 @@
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use tokio::task::AbortHandle;
+use wiremesh::User;
 
 use crate::{
     cluster::{
@@ -78,7 +79,7 @@ pub(super) async fn find_endpoints(
 }
 
 /// How the endpoints of a cluster are talked to: in the protocol of the first listener that sends to it.
-type Asked = Option<Rc<(Arc<dyn Entry>, Options)>>;
+type Asked = Option<Rc<(Arc<dyn Entry>, Options, Arc<[User]>)>>;
 
 fn asked(snapshot: &Snapshot, registry: &Registry, shared: &Shared) -> Asked {
     let plan = snapshot.listeners.iter().find(|plan| {
@@ -86,13 +87,13 @@ fn asked(snapshot: &Snapshot, registry: &Registry, shared: &Shared) -> Asked {
     })?;
     let name = plan.config.protocols.first()?;
     let options = plan.config.options.get(name).cloned().unwrap_or_default();
-    Some(Rc::new((registry.get(name)?.clone(), options)))
+    Some(Rc::new((registry.get(name)?.clone(), options, plan.users.clone())))
 }
 
 /// How to ask an endpoint whether it is well.
 fn prober(asked: Asked, shared: Arc<Shared>) -> impl Fn(Address) -> Probe + 'static {
     move |address| match &asked {
-        Some(asked) => asked.0.probe(&asked.1, shared.dial(&address)),
+        Some(asked) => asked.0.probe(&asked.1, &asked.2, shared.dial(&address)),
         None => Box::pin(health::connect(shared.dial(&address))),
     }
 }
@@ -101,7 +102,7 @@ fn prober(asked: Asked, shared: Arc<Shared>) -> impl Fn(Address) -> Probe + 'sta
 fn inquirer(asked: Asked, shared: &Arc<Shared>) -> impl Fn(Address) -> Option<Probe> + 'static {
     let shared = shared.clone();
     move |address| {
-        let (entry, options) = asked.as_deref()?;
+        let (entry, options, _) = asked.as_deref()?;
         entry.inquiry(options, shared.name(), shared.dial(&address))
     }
 }
@@ -111,7 +112,7 @@ fn learner(
     asked: Asked,
 ) -> impl Fn(&config::Cluster) -> Result<Box<dyn Learner>, String> + 'static {
     move |config| {
-        let (entry, options) = asked.as_deref().ok_or("no listener sends to this cluster")?;
+        let (entry, options, _) = asked.as_deref().ok_or("no listener sends to this cluster")?;
         let learner = entry.learner(options, &config.topology, &config.topology_options);
         learner.map_err(|error| error.to_string())
     }

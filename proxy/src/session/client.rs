@@ -22,8 +22,13 @@ use wiremesh::{
 };
 
 pub use self::task::ClientTask;
-use super::{Sessions, ticket::Pending, upstream::Upstream};
+use super::{
+    Sessions,
+    ticket::{Pending, Ticket},
+    upstream::Upstream,
+};
 use crate::{
+    cluster::HeldPermit,
     net::{Addresses, Stream, tls},
     telemetry::ListenerSeries,
     worker::{ListenerView, OWED_HIGH, OWED_LOW, Overdue, Pace},
@@ -45,6 +50,8 @@ pub struct Client<P: Sessioned> {
     out: RefCell<WriteBuf>,
     waker: RefCell<Option<Waker>>,
     state: Cell<State>,
+    /// What it is owed waits for [`flush`](Self::flush).
+    corked: Cell<bool>,
     /// It could send more if its upstream took it.
     clogged: Cell<bool>,
     /// TLS begins with what it sends next.
@@ -58,6 +65,10 @@ pub struct Client<P: Sessioned> {
 pub struct Session<P: Sessioned> {
     pub machine: P::Machine,
     pub pending: Pending<P>,
+    /// The request in progress, of which more is to come, is the machine's to answer.
+    pub alone: Option<Box<Ticket<P>>>,
+    /// The request that came last goes nowhere, and so does what is still to come of it.
+    pub refused: bool,
     /// What that request, if it waits for a connection, is to be lent one for.
     pub access: Access,
     /// When the request in progress waits for a connection no longer, in all tries.
@@ -66,6 +77,8 @@ pub struct Session<P: Sessioned> {
     pub upstream: Option<Rc<Upstream<P>>>,
     /// The machine said to hold it: a transaction is open, say.
     pub holds: bool,
+    /// It counts as held, or will.
+    pub held: Option<HeldPermit>,
     /// State of the session's is on it: without it the session cannot go on.
     pub tied: bool,
     /// It is kept for what the client may still ask about its last request, until then.
@@ -99,6 +112,7 @@ impl<P: Sessioned> Session<P> {
 
     /// Takes the upstream that is the client's away.
     pub fn part(&mut self) -> Option<Rc<Upstream<P>>> {
+        self.held = None;
         let upstream = self.upstream.take()?;
         upstream.place.replace(self.machine.detach());
         Some(upstream)
@@ -115,34 +129,59 @@ impl<P: Sessioned> Client<P> {
         protocol: &P,
         now: Instant,
     ) -> Self {
-        let pace = Pace::new(now);
+        let client =
+            Self::with((id, next_number()), peer, listener, series, protocol.machine(), now);
         // The handshake is to be done in the time of a frame.
-        pace.partial_since.set(Some(now));
+        client.pace.partial_since.set(Some(now));
+        Self { told, stream: RefCell::new(Some(stream)), ..client }
+    }
+
+    /// One without a socket, in whose name a copy of a request is sent: it is gone as far as replies go.
+    pub fn shadow(&self, id: u64, machine: P::Machine, now: Instant) -> Self {
+        let (peer, listener) = (self.peer.clone(), self.listener.borrow().clone());
+        let shadow =
+            Self::with((id, self.number), peer, listener, self.series.clone(), machine, now);
+        shadow.state.set(State::Closed);
+        shadow
+    }
+
+    fn with(
+        (id, number): (u64, u64),
+        peer: String,
+        listener: Rc<ListenerView>,
+        series: Arc<ListenerSeries>,
+        machine: P::Machine,
+        now: Instant,
+    ) -> Self {
         Self {
             id,
-            number: next_number(),
+            number,
             peer,
-            told,
+            told: None,
             series,
             listener: RefCell::new(listener),
             session: RefCell::new(Session {
-                machine: protocol.machine(),
+                machine,
                 pending: Pending::None,
+                alone: None,
+                refused: false,
                 waits_until: None,
                 access: Access::Write,
                 upstream: None,
                 holds: false,
+                held: None,
                 tied: false,
                 lingers: None,
             }),
-            stream: RefCell::new(Some(stream)),
+            stream: RefCell::default(),
             out: RefCell::default(),
             waker: RefCell::default(),
             state: Cell::new(State::Open),
             clogged: Cell::new(false),
+            corked: Cell::new(false),
             securing: Cell::new(false),
             waits: Cell::new(true),
-            pace,
+            pace: Pace::new(now),
         }
     }
 
@@ -188,7 +227,22 @@ impl<P: Sessioned> Client<P> {
         let mut out = self.out.borrow_mut();
         sessions.worker.buffers.to_clients.lend(&mut out);
         write(&mut out);
+        let owed = out.len();
         drop(out);
+        if !self.corked.get() || owed > OWED_HIGH {
+            self.flush(sessions);
+        }
+    }
+
+    /// What it is owed from here on is written by [`flush`](Self::flush), or when it has become much: the parts of one reply, say, in
+    /// one write.
+    pub fn cork(&self) {
+        self.corked.set(true);
+    }
+
+    /// Writes what the socket takes of what is owed, which is corked no longer.
+    pub fn flush(&self, sessions: &Sessions<P>) {
+        self.corked.set(false);
         if let Poll::Ready(Ok(())) =
             self.poll_write(sessions, &mut Context::from_waker(Waker::noop()))
         {
@@ -227,6 +281,15 @@ impl<P: Sessioned> Client<P> {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
+    }
+
+    /// Ready as soon as no request is in progress. For one without a task.
+    pub fn poll_idle(&self, cx: &Context<'_>) -> Poll<()> {
+        if !self.is_busy() {
+            return Poll::Ready(());
+        }
+        self.waker.replace(Some(cx.waker().clone()));
+        Poll::Pending
     }
 
     /// The client may send, or end, where it could not before.
@@ -270,8 +333,8 @@ impl<P: Sessioned> Client<P> {
     pub fn close(&self) {
         if self.is_open() {
             self.state.set(State::Closing);
-            self.wake();
         }
+        self.wake();
     }
 
     /// Closes at once; replies still to come are dropped.

@@ -209,8 +209,21 @@ impl<P: Sessioned> UpstreamTask<P> {
         }
     }
 
-    /// Takes frames until bytes are wanted, or the client must be waited for.
+    /// Takes frames until bytes are wanted, or the client must be waited for. It is given what they are in one write: a reply
+    /// in parts would wake it for each.
     fn take_frames(&mut self, input: &mut BytesMut) -> Result<(), Ended> {
+        let client = self.upstream.client();
+        if let Some(client) = &client {
+            client.cork();
+        }
+        let taken = self.take_each(input);
+        if let Some(client) = &client {
+            client.flush(&self.sessions);
+        }
+        taken
+    }
+
+    fn take_each(&mut self, input: &mut BytesMut) -> Result<(), Ended> {
         while !input.is_empty() && !self.is_held_back() {
             let limits = &self.listener.limits;
             let (protocol, decoder) = (&self.sessions.protocol, &mut self.decoder);
@@ -223,6 +236,9 @@ impl<P: Sessioned> UpstreamTask<P> {
                     machine.take(protocol, Peer::Upstream, decoder, limits, input)
                 }
                 Role::Gone => return Ok(()),
+                Role::Clean if !P::SPEAKS_UNASKED => {
+                    return Err((Reason::BadReply, "it speaks, and nobody has asked".into()));
+                }
                 Role::Opening | Role::Clean => {
                     protocol.decode(Peer::Upstream, decoder, limits, input)
                 }

@@ -108,7 +108,7 @@ impl<P: Sessioned> Sessions<P> {
 
     /// The connection is the client's until it leaves.
     pub(super) fn attached(&self, client: &Rc<Client<P>>, upstream: &Rc<Upstream<P>>) {
-        upstream.lend(client);
+        upstream.lend(client, self.worker.now());
         let mut session = client.session.borrow_mut();
         session.tied = true;
         if P::STARTS_TLS {

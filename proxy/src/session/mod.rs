@@ -6,10 +6,12 @@
 //! state is reset, and has answered that, before anybody else gets it; one whose client left, or did not get its
 //! answer in time, is closed.
 
+mod alone;
 mod cancel;
 mod client;
 mod driver;
 mod end_to_end;
+mod mirror;
 mod pool;
 mod probe;
 mod reply;
@@ -33,6 +35,7 @@ use wiremesh::{
 pub use self::probe::{SessionAsker, probe};
 use self::{
     client::{Client, ClientTask},
+    mirror::Shadows,
     pool::Pool,
 };
 use crate::{
@@ -53,6 +56,8 @@ pub struct Sessions<P: Sessioned> {
     /// [`Sessioned::end_to_end`].
     end_to_end: bool,
     clients: RefCell<FxHashMap<u64, Rc<Client<P>>>>,
+    /// In whose names copies are sent.
+    shadows: Shadows<P>,
     next_client: Cell<u64>,
     /// Bytes of requests that are kept for retries.
     kept: Rc<Cell<usize>>,
@@ -69,6 +74,7 @@ impl<P: Sessioned> Sessions<P> {
             end_to_end: protocol.end_to_end(),
             protocol,
             clients: RefCell::default(),
+            shadows: Shadows::default(),
             next_client: Cell::new(1),
             kept: Rc::default(),
             pools: RefCell::default(),
@@ -77,7 +83,12 @@ impl<P: Sessioned> Sessions<P> {
     }
 
     fn client(&self, id: u64) -> Option<Rc<Client<P>>> {
-        self.clients.borrow().get(&id).cloned()
+        let client = self.clients.borrow().get(&id).cloned();
+        client.or_else(|| self.shadows.get(id))
+    }
+
+    fn next_id(&self) -> u64 {
+        self.next_client.replace(self.next_client.get() + 1)
     }
 
     fn all_clients(&self) -> Vec<Rc<Client<P>>> {
@@ -87,7 +98,7 @@ impl<P: Sessioned> Sessions<P> {
 
 impl<P: Sessioned> Driver for Sessions<P> {
     fn serve(self: Rc<Self>, accepted: Accepted) {
-        let id = self.next_client.replace(self.next_client.get() + 1);
+        let id = self.next_id();
         let Accepted { stream, prefix, peer, told, listener, series, slot } = accepted;
         let now = self.worker.tick();
         let from = (peer, told);

@@ -6,7 +6,7 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
-    sync::atomic::Ordering::Relaxed,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -20,10 +20,10 @@ use super::{
     Sessions,
     client::Client,
     ticket::{Pending, Ticket},
-    upstream::Upstream,
+    upstream::{Role, Upstream},
 };
 use crate::{
-    cluster::{LocalCluster, LocalEndpoint},
+    cluster::{LocalCluster, LocalEndpoint, Occupancy, Occupied},
     worker::{ListenerView, Phase, Worker},
 };
 
@@ -50,6 +50,8 @@ pub struct Pool<P: Sessioned> {
     failed: RefCell<Vec<u64>>,
     /// The cluster is gone from the configuration, or is another one of the same name.
     stale: Cell<bool>,
+    /// What its connections were for when it was last looked.
+    occupancy: Arc<Occupancy>,
 }
 
 impl<P: Sessioned> Pool<P> {
@@ -62,6 +64,7 @@ impl<P: Sessioned> Pool<P> {
         let (connections, waiters) = bounds(worker, &cluster);
         Self {
             version: Cell::new(cluster.shared().version()),
+            occupancy: cluster.shared().occupancy(),
             cluster,
             lane,
             access,
@@ -134,6 +137,32 @@ impl<P: Sessioned> Pool<P> {
         }
     }
 
+    /// Whether it could not be connected to since one could.
+    pub fn has_failed(&self, endpoint: &LocalEndpoint) -> bool {
+        self.failed.borrow().contains(&endpoint.id())
+    }
+
+    /// Counts what its connections are for now.
+    fn survey(&self) {
+        let mut count = Occupied::default();
+        for upstream in self.upstreams.borrow().iter().flatten() {
+            match &*upstream.role.borrow() {
+                Role::Clean => count.idle += 1,
+                Role::Lent(client) => {
+                    let session = client.session.borrow();
+                    match session.lingers {
+                        _ if session.holds => count.held += 1,
+                        Some(_) => count.lingering += 1,
+                        None => count.busy += 1,
+                    }
+                }
+                Role::Opening | Role::Resetting(_) => count.busy += 1,
+                Role::Gone => {}
+            }
+        }
+        self.occupancy.set(count);
+    }
+
     /// Whether who serves what is being learnt: where there is nobody there may be somebody soon.
     fn may_hope(&self) -> bool {
         !self.stale.get() && !self.cluster.shared().config().is_static()
@@ -193,7 +222,7 @@ impl<P: Sessioned> Sessions<P> {
         let waits = match acquired {
             Acquire::Ready(number) => {
                 if let Some(upstream) = pool.upstream(number) {
-                    upstream.lend(client);
+                    upstream.lend(client, self.worker.now());
                     return self.send(client, &upstream, ticket, request);
                 }
                 false
@@ -252,7 +281,7 @@ impl<P: Sessioned> Sessions<P> {
         if self.attaching(client).is_some() {
             self.attached(client, upstream);
         } else if let Some((ticket, request)) = self.waiting(client) {
-            upstream.lend(client);
+            upstream.lend(client, self.worker.now());
             self.send(client, upstream, ticket, request);
         } else {
             return false;
@@ -435,7 +464,7 @@ impl<P: Sessioned> Sessions<P> {
         let wanted = !upstream.is_retiring()
             && pool.wants(&upstream.endpoint, now)
             && pool.book.borrow().connections() <= share
-            && pool.cluster.shared().starving().load(Relaxed) == 0;
+            && !pool.cluster.shared().gives_way();
         if !wanted {
             return self.discard(upstream);
         }
@@ -460,7 +489,12 @@ impl<P: Sessioned> Sessions<P> {
     /// Closes the connections that nobody is to use any more.
     pub(super) fn sweep_pools(&self, now: Instant) {
         let pools: Vec<_> = self.pools.borrow().values().cloned().collect();
-        pools.iter().for_each(|pool| pool.sweep(now));
+        for pool in pools {
+            pool.sweep(now);
+            if !self.end_to_end {
+                pool.survey();
+            }
+        }
         self.pools.borrow_mut().retain(|_, pool| {
             let book = pool.book.borrow();
             !pool.stale.get() || book.connections() > 0 || book.waiting() > 0

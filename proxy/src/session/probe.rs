@@ -1,6 +1,7 @@
 //! What the control thread asks endpoints of session protocols: whether they are well, and who serves what.
 
 use wiremesh::{
+    Frame, Status,
     correlation::Sessioned,
     topology::{Shards, Topology},
 };
@@ -15,7 +16,16 @@ use crate::{
 pub async fn probe<P: Sessioned>(protocol: P, dial: Dial) -> Result<(), String> {
     let talk = Talk::connect(&protocol, dial).await?;
     let mut handshake = protocol.probe_handshake(talk.departure());
-    talk.greet(&mut handshake).await.map(drop)
+    let mut talk = talk.greet(&mut handshake).await?;
+    let Some(question) = protocol.probe_question() else { return Ok(()) };
+    talk.say([question]).await?;
+    let answer = talk.answer().await?;
+    // Whether it hears that is its own matter.
+    let _ = talk.say(protocol.goodbye()).await;
+    match answer.status() {
+        Status::Ok => Ok(()),
+        _ => Err(answer.error_class().unwrap_or("it answered by an error").into()),
+    }
 }
 
 /// Learns a topology over connections that are made for it.
@@ -33,7 +43,9 @@ impl<P: Sessioned> SessionAsker<P> {
     async fn replies(&self, asked: &str, dial: Dial) -> Result<Vec<P::Frame>, String> {
         let talk = Talk::connect(&self.protocol, dial).await?;
         let departure = talk.departure();
-        let mut talk = match self.topology.hail(&departure) {
+        let hail = self.topology.hail(&departure);
+        let goodbye = self.protocol.goodbye().filter(|_| hail.is_some());
+        let mut talk = match hail {
             Some(mut hail) => talk.greet(&mut *hail).await?,
             None => talk.greet(&mut self.protocol.probe_handshake(departure)).await?,
         };
@@ -45,6 +57,8 @@ impl<P: Sessioned> SessionAsker<P> {
                 replies.push(talk.answer().await?);
             }
         }
+        // Whether it hears that is its own matter.
+        let _ = talk.say(goodbye).await;
         Ok(replies)
     }
 }

@@ -60,6 +60,9 @@ impl<P: Sessioned> Sessions<P> {
                 ticket.error = frame.error_class();
             }
             ticket.items += frame.items();
+            if let Some(mirrored) = &mut ticket.mirrored {
+                mirrored.add(&frame);
+            }
             if !matches!(hold, Hold::Pending) {
                 done = Some(std::mem::replace(&mut session.pending, Pending::None));
             }
@@ -92,13 +95,21 @@ impl<P: Sessioned> Sessions<P> {
                 bytes_out: ticket.bytes_out.saturating_add(len),
                 items: ticket.items,
             };
-            ticket.passage.record(&self.worker, &client.peer, Some(&endpoint), outcome);
+            if let Some(mirrored) = ticket.mirrored.take() {
+                // What is left of a copy is for nobody.
+                let is_copy = mirrored.is_copy();
+                mirrored.answered(ticket.status);
+                if is_copy {
+                    return client.wake();
+                }
+            }
+            self.record(client, &ticket, Some(&endpoint), outcome);
         } else if let Pending::Sent(sent) = &mut client.session.borrow_mut().pending {
             sent.ticket.begun = true;
             sent.ticket.replay = None;
             sent.ticket.bytes_out += len;
         }
-        if frame.kind() == Kind::Response {
+        if frame.kind() == Kind::Response && !client.is_gone() {
             client.listener.borrow().filters.on_response(&mut frame);
         }
         client.owe(self, |out| self.protocol.encode(frame, out));
@@ -123,15 +134,22 @@ impl<P: Sessioned> Sessions<P> {
         let mut session = client.session.borrow_mut();
         match hold {
             Hold::Pending | Hold::Prepared | Hold::Answer(_) => {}
-            Hold::Held => (session.holds, session.tied) = (true, true),
+            Hold::Held => {
+                (session.holds, session.tied) = (true, true);
+                if session.held.is_none() && !self.end_to_end && cluster.config().max_held.is_some()
+                {
+                    session.held = Some(cluster.shared().held().one());
+                }
+            }
             Hold::Linger => {
                 (session.holds, session.tied) = (false, false);
+                session.held = None;
                 session.lingers = Some(self.worker.now() + linger);
                 // It has an end to watch for.
                 client.wake();
             }
             Hold::Release { reset } if dedicated => {
-                session.holds = false;
+                (session.holds, session.held) = (false, None);
                 session.tied |= reset.is_some();
             }
             Hold::Release { reset } => {
@@ -272,6 +290,16 @@ impl<P: Sessioned> Sessions<P> {
         if let Some(ticket) = self.stop_waiting(client) {
             self.conclude_gone(client, &ticket, None);
         }
+        self.give_back(client, busy);
+        self.abandon(client);
+        self.abandon_alone(client);
+        if busy {
+            client.series.abandoned_requests.inc();
+        }
+    }
+
+    /// A client has left: the connection that it had goes on to others, or is closed.
+    pub(super) fn give_back(self: &Rc<Self>, client: &Client<P>, busy: bool) {
         let mut session = client.session.borrow_mut();
         let hold = match &session.upstream {
             Some(upstream) if !busy && self.may_pass_on(upstream) && !session.machine.is_open() => {
@@ -286,10 +314,6 @@ impl<P: Sessioned> Sessions<P> {
             (Some(upstream), Hold::Release { reset }) => self.release(&upstream, reset),
             (Some(upstream), _) => self.discard(&upstream),
             (None, _) => {}
-        }
-        self.abandon(client);
-        if busy {
-            client.series.abandoned_requests.inc();
         }
     }
 
@@ -414,6 +438,7 @@ impl<P: Sessioned> Sessions<P> {
         }
         ticket.passage.series.retries.inc();
         (ticket.status, ticket.partial, ticket.error) = (Status::Ok, false, None);
+        ticket.mirrored = None;
         session.pending = Pending::Paused;
         let (sessions, client) = (self.clone(), client.clone());
         tokio::task::spawn_local(async move {
@@ -440,9 +465,13 @@ impl<P: Sessioned> Sessions<P> {
         let mut goes_on = reply.is_some() || failure.reason == Reason::Direct;
         let mut session = client.session.borrow_mut();
         session.pending = Pending::None;
+        if !session.holds {
+            session.held = None;
+        }
         let follows = goes_on && session.upstream.is_some() && !session.machine.is_open();
         if follows || !self.end_to_end {
             session.machine.on_failed(&self.protocol);
+            session.refused = session.machine.is_open();
         } else {
             goes_on = false;
             reply = self.last_word(&mut session, failure).or(reply);
@@ -466,7 +495,7 @@ impl<P: Sessioned> Sessions<P> {
             items: ticket.items,
         };
         let endpoint = endpoint.map(|endpoint| &**endpoint);
-        ticket.passage.record(&self.worker, &client.peer, endpoint, outcome);
+        self.record(client, &ticket, endpoint, outcome);
     }
 
     /// Records a request whose client has left.
@@ -478,6 +507,19 @@ impl<P: Sessioned> Sessions<P> {
     ) {
         let outcome =
             Outcome { status: Status::Unknown, error: None, reason: None, bytes_out: 0, items: 0 };
-        ticket.passage.record(&self.worker, &client.peer, endpoint, outcome);
+        self.record(client, ticket, endpoint, outcome);
+    }
+
+    /// Counts a request's end, unless it is a copy.
+    pub(super) fn record(
+        &self,
+        client: &Client<P>,
+        ticket: &Ticket<P>,
+        endpoint: Option<&LocalEndpoint>,
+        outcome: Outcome,
+    ) {
+        if !ticket.mirrored.as_ref().is_some_and(|mirrored| mirrored.is_copy()) {
+            ticket.passage.record(&self.worker, &client.peer, endpoint, outcome);
+        }
     }
 }

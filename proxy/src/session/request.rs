@@ -1,6 +1,6 @@
 //! A request's way in: the machine, the stations, an upstream connection.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use wiremesh::{
     Failure, Frame, Reason, Status,
@@ -17,16 +17,22 @@ use super::{
     upstream::Upstream,
 };
 use crate::{
+    cluster::LocalCluster,
     policy::pass_on_timeout,
     stations::{Decision, Known, Left, Look, Outcome, Replay},
 };
+
+/// How often it is looked whether less connections are held.
+const HELD_TICK: Duration = Duration::from_millis(10);
 
 impl<P: Sessioned> Sessions<P> {
     /// Takes what a client sends: a request, where none is in progress.
     pub(super) fn on_request(self: &Rc<Self>, client: &Rc<Client<P>>, mut request: P::Frame) {
         let mut session = client.session.borrow_mut();
         let mut attachment = session.machine.on_request(&self.protocol, &request);
-        if attachment == Attachment::Upstream && self.is_misplaced(&mut session, &request) {
+        if attachment == Attachment::Upstream
+            && (self.is_misplaced(&mut session, &request) || self.is_others_turn(&session))
+        {
             session.machine.on_failed(&self.protocol);
             drop(session);
             self.let_go(client);
@@ -36,22 +42,18 @@ impl<P: Sessioned> Sessions<P> {
         if attachment == Attachment::StartTls {
             return client.securing.set(true);
         }
+        if attachment == Attachment::Continue && session.refused {
+            drop(session);
+            return self.drop_rest(client, &request);
+        }
+        session.refused = false;
         if matches!(attachment, Attachment::Continue | Attachment::Quit) {
             drop(session);
             return self.pass_on(client, request, attachment);
         }
         if matches!(attachment, Attachment::Answered | Attachment::Reset | Attachment::Refused) {
-            let answer = session.machine.answer();
             drop(session);
-            if let Some(answer) = answer {
-                client.owe(self, |out| self.protocol.encode(answer, out));
-            }
-            match attachment {
-                Attachment::Reset => self.let_go(client),
-                Attachment::Refused => client.close(),
-                _ => {}
-            }
-            return;
+            return self.answer_alone(client, request, attachment);
         }
         if !matches!(session.pending, Pending::None) {
             drop(session);
@@ -73,20 +75,7 @@ impl<P: Sessioned> Sessions<P> {
             refused = led_astray(&passage);
         }
         self.worker.look_at(&self.protocol, &passage, &request, Look::ALL);
-        let ticket = Ticket {
-            passage,
-            head,
-            replies: attachment != Attachment::UpstreamNoReply,
-            attempts: 0,
-            cancelled: false,
-            replay: None,
-            begun: false,
-            bytes_out: 0,
-            items: 0,
-            status: Status::Ok,
-            partial: false,
-            error: None,
-        };
+        let ticket = Ticket::new(passage, head, attachment != Attachment::UpstreamNoReply);
         if let (Attachment::Cancel(cancel), None) = (attachment, &refused) {
             return self.ask_to_cancel(client, ticket, cancel);
         }
@@ -109,6 +98,22 @@ impl<P: Sessioned> Sessions<P> {
         let (cluster, now) = (&upstream.pool.cluster, self.worker.now());
         !cluster.serves(&upstream.endpoint, Access::Write, now)
             && session.machine.access(&self.protocol, request) == Access::Write
+    }
+
+    /// Whether the connection lingers for nothing that this request asks for, and has been the client's for long enough while
+    /// others wait: one that makes ids all the time would keep it for ever.
+    fn is_others_turn(&self, session: &Session<P>) -> bool {
+        let Some(upstream) = session.upstream.as_ref().filter(|_| session.lingers.is_some()) else {
+            return false;
+        };
+        let (cluster, kept) = (&upstream.pool.cluster, upstream.since.get());
+        let others = upstream.pool.book.borrow().waiting() > 0
+            || cluster.shared().starving().load(Relaxed) > 0;
+        others
+            && self.worker.now().saturating_duration_since(kept)
+                >= cluster.config().linger_timeout.0
+            && !session.machine.is_open()
+            && !session.machine.needs_same()
     }
 
     fn proceed(
@@ -146,6 +151,9 @@ impl<P: Sessioned> Sessions<P> {
             let message = "the deadline passed before it was sent".into();
             return self.refuse(client, ticket, None, &refused(Reason::Timeout, message));
         }
+        if cluster.config().max_held.is_some() && !self.may_hold(client, &cluster) {
+            return self.wait_to_hold(client, &cluster, ticket, request);
+        }
         if !cluster.try_admit_request() {
             let message = format!("cluster {} has too many requests in flight", cluster.name());
             return self.refuse(client, ticket, None, &refused(Reason::Overloaded, message));
@@ -167,6 +175,8 @@ impl<P: Sessioned> Sessions<P> {
                 ticket.replay = Replay::keep(&request, &self.kept);
             }
         }
+        let mirrors = route.mirror.is_some() && ticket.attempts == 1;
+        let copy = if mirrors { self.copy(client, &mut ticket, &request) } else { None };
         match upstream {
             Some(upstream) => self.send(client, &upstream, ticket, request),
             None if self.end_to_end => {
@@ -182,6 +192,64 @@ impl<P: Sessioned> Sessions<P> {
                 self.lend(client, &cluster, ticket, request);
             }
         }
+        if let Some(copy) = copy {
+            self.send_copy(client, copy);
+        }
+    }
+
+    /// Whether a request may hold its connection, if it certainly will.
+    fn may_hold(&self, client: &Client<P>, cluster: &LocalCluster) -> bool {
+        let mut session = client.session.borrow_mut();
+        let cancelled = matches!(session.pending, Pending::Cancelled);
+        // What is asked about would be gone.
+        let same = session.upstream.is_some() && session.machine.needs_same();
+        let free = cancelled || session.holds || same;
+        if self.end_to_end || free || !session.machine.begins_to_hold() {
+            return true;
+        }
+        let Some(max) = cluster.config().max_held else { return true };
+        session.held = session.held.take().or_else(|| cluster.shared().held().try_one(max));
+        session.held.is_some()
+    }
+
+    /// Attempts a request as soon as it may hold its connection.
+    fn wait_to_hold(
+        self: &Rc<Self>,
+        client: &Rc<Client<P>>,
+        cluster: &Rc<LocalCluster>,
+        ticket: Ticket<P>,
+        request: P::Frame,
+    ) {
+        let overloaded = |message| Failure::new(Reason::Overloaded, message);
+        let name = cluster.name();
+        if !cluster.shared().pending().try_acquire() {
+            let message = format!("cluster {name} has too many requests waiting for a connection");
+            return self.refuse(client, ticket, None, &overloaded(message));
+        }
+        // What lingers is for others meanwhile.
+        self.let_go(client);
+        let timeout = cluster.config().pending_timeout;
+        let message = format!("cluster {name} has as many connections held as it may (max_held)");
+        let late = self.worker.now() + timeout.0;
+        let (sessions, client, cluster) = (self.clone(), client.clone(), cluster.clone());
+        tokio::task::spawn_local(async move {
+            let end = ticket.passage.deadline.map_or(late, |deadline| deadline.min(late));
+            while sessions.worker.tick() < end
+                && !client.is_gone()
+                && !sessions.may_hold(&client, &cluster)
+            {
+                tokio::time::sleep(HELD_TICK).await;
+            }
+            cluster.shared().pending().release();
+            let waits = client.session.borrow().held.is_none();
+            if waits && !client.is_gone() && sessions.worker.now() >= late {
+                sessions.refuse(&client, ticket, None, &overloaded(message));
+            } else {
+                sessions.attempt(&client, ticket, request);
+            }
+            // It has a deadline to watch now.
+            client.wake();
+        });
     }
 
     /// A request cannot be done on the connection that it has got: it is to be done by the server that takes writes.
@@ -217,7 +285,10 @@ impl<P: Sessioned> Sessions<P> {
             outcome.bytes_out = answer.wire_len();
             client.owe(self, |out| self.protocol.encode(answer, out));
         }
-        ticket.passage.record(&self.worker, &client.peer, None, outcome);
+        let mut session = client.session.borrow_mut();
+        session.refused = session.machine.is_open();
+        drop(session);
+        self.record(client, ticket, None, outcome);
         client.wake();
     }
 
@@ -226,7 +297,7 @@ impl<P: Sessioned> Sessions<P> {
         self: &Rc<Self>,
         client: &Rc<Client<P>>,
         upstream: &Rc<Upstream<P>>,
-        ticket: Ticket<P>,
+        mut ticket: Ticket<P>,
         mut request: P::Frame,
     ) {
         if ticket.cancelled {
@@ -273,6 +344,9 @@ impl<P: Sessioned> Sessions<P> {
         }
         let end = upstream.append(self, request);
         let mut session = client.session.borrow_mut();
+        if let Some(mirrored) = &mut ticket.mirrored {
+            mirrored.sent();
+        }
         if ticket.replies {
             let endpoint = endpoint.clone();
             let sent = Sent { ticket, endpoint, at: now, deadline, end };
@@ -287,6 +361,6 @@ impl<P: Sessioned> Sessions<P> {
         ticket.passage.leave(&self.worker, endpoint, now, now, Left::Unheard);
         let outcome =
             Outcome { status: Status::Ok, error: None, reason: None, bytes_out: 0, items: 0 };
-        ticket.passage.record(&self.worker, &client.peer, Some(endpoint), outcome);
+        self.record(client, &ticket, Some(endpoint), outcome);
     }
 }

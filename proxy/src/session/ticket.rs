@@ -2,6 +2,7 @@ use std::{rc::Rc, time::Instant};
 
 use wiremesh::{Protocol, Status};
 
+use super::mirror::Mirrored;
 use crate::{
     cluster::{LocalCluster, LocalEndpoint},
     stations::{Passage, Replay},
@@ -30,6 +31,29 @@ pub struct Ticket<P: Protocol> {
     pub partial: bool,
     /// What the protocol calls it.
     pub error: Option<&'static str>,
+    /// It has a copy, or is one.
+    pub mirrored: Option<Box<Mirrored<P>>>,
+}
+
+impl<P: Protocol> Ticket<P> {
+    /// Of a request that was not sent yet. `replies`: there will be a reply.
+    pub fn new(passage: Passage, head: P::Head, replies: bool) -> Self {
+        Self {
+            passage,
+            head,
+            replies,
+            attempts: 0,
+            cancelled: false,
+            replay: None,
+            begun: false,
+            bytes_out: 0,
+            items: 0,
+            status: Status::Ok,
+            partial: false,
+            error: None,
+            mirrored: None,
+        }
+    }
 }
 
 /// A ticket that was sent.

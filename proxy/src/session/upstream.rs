@@ -122,7 +122,8 @@ impl<P: Sessioned> Upstream<P> {
     }
 
     /// It is this client's now.
-    pub fn lend(self: &Rc<Self>, client: &Rc<Client<P>>) {
+    pub fn lend(self: &Rc<Self>, client: &Rc<Client<P>>, now: Instant) {
+        self.since.set(now);
         self.role.replace(Role::Lent(client.clone()));
         let mut session = client.session.borrow_mut();
         session.machine.attach(self.place.take());
@@ -381,7 +382,13 @@ impl<P: Sessioned> Upstream<P> {
         match self.end() {
             None => {}
             Some(Role::Opening) => {
-                tracing::info!(endpoint = %self.endpoint.label(), %why, "connect failed");
+                let endpoint = self.endpoint.label();
+                // While it cannot be connected to it is tried again and again.
+                if self.pool.has_failed(&self.endpoint) {
+                    tracing::debug!(%endpoint, %why, "connect failed again");
+                } else {
+                    tracing::info!(%endpoint, %why, "connect failed");
+                }
                 match reason {
                     Reason::Overloaded => sessions.not_opened(self, &Failure::new(reason, why)),
                     _ => sessions.connect_failed(self, &failure(Reason::ConnectFailed)),
@@ -432,6 +439,7 @@ impl Permit {
                 if !waits() {
                     return None;
                 }
+                cluster.ask_for_one();
                 tokio::time::sleep(STARVING_TICK).await;
             }
         }

@@ -166,6 +166,11 @@ pub struct MirrorSeries {
     pub equal: Counter,
     /// Answers that were others.
     pub different: Counter,
+    /// Copies that were sent to be compared, and had an error for an answer where the original had none, or no answer at all.
+    /// In protocols with sessions, like the next.
+    pub failed_to_compare: Counter,
+    /// Those that were not sent, or whose original had no whole answer.
+    pub not_compared: Counter,
 }
 
 /// One thread's counts of the requests that one rule of a listener's firewall was for.

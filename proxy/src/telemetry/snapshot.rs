@@ -129,6 +129,8 @@ pub struct MirrorTotals {
     pub dropped: u64,
     pub equal: u64,
     pub different: u64,
+    pub failed_to_compare: u64,
+    pub not_compared: u64,
 }
 
 /// The counts of one rule of a firewall; the fields are those of [`FirewallSeries`].
@@ -316,6 +318,8 @@ impl Snapshot {
         totals.dropped += series.dropped.get();
         totals.equal += series.equal.get();
         totals.different += series.different.get();
+        totals.failed_to_compare += series.failed_to_compare.get();
+        totals.not_compared += series.not_compared.get();
     }
 
     pub(super) fn add_listener(&mut self, name: &str, series: &ListenerSeries) {

@@ -62,7 +62,8 @@ impl RawStream {
         }
     }
 
-    fn into_stream(self) -> io::Result<Stream> {
+    /// For the thread that is to serve it.
+    pub fn into_stream(self) -> io::Result<Stream> {
         Ok(match self {
             Self::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream)?),
             Self::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),

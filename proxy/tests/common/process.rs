@@ -65,6 +65,15 @@ impl Wiremesh {
         this
     }
 
+    /// The most of resident memory that it had, in bytes.
+    pub fn memory(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("it runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak = peak.and_then(|it| it.trim().strip_suffix(" kB")?.parse().ok());
+        peak.map(|kib: usize| kib << 10).expect("a number")
+    }
+
     /// The path of a file in its directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

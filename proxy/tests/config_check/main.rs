@@ -9,7 +9,7 @@ mod users;
 use std::sync::Arc;
 
 use wiremesh::{HeaderSupport, OptionError, topology::TopologyError};
-use wiremesh_proxy::config::{Config, ProtocolInfo};
+use wiremesh_proxy::config::{Config, Copies, ProtocolInfo};
 
 fn protocols() -> [ProtocolInfo; 6] {
     let mut bolt = plain("bolt", HeaderSupport::Edit, false);
@@ -50,6 +50,7 @@ fn store() -> ProtocolInfo {
 fn guarded() -> ProtocolInfo {
     let mut guarded = plain("guarded", HeaderSupport::None, true);
     guarded.check_option = Arc::new(|_, _| Ok(()));
+    guarded.copies = Copies::Reads;
     guarded.end_to_end = Arc::new(|options| !options.contains_key("ask"));
     guarded.check_users = Arc::new(|options, users| {
         let value = |text: String| Err(OptionError::Value(text.into()));
@@ -77,6 +78,7 @@ fn plain(name: &'static str, headers: HeaderSupport, server_first: bool) -> Prot
         server_first,
         starts_tls: false,
         end_to_end: Arc::new(|_| false),
+        copies: Copies::All,
         check_option: Arc::new(|_, _| Err(OptionError::Unknown("this protocol has none"))),
         check_users: Arc::new(|_, users| match users {
             [] => Ok(()),

@@ -76,6 +76,20 @@ fn mirrors() {
 }
 
 #[test]
+fn mirrors_of_sessions() {
+    let of = |options: &str, only: &str| {
+        format!(
+            "listeners: [{{ name: in, address: 127.0.0.1:12220, protocols: [guarded], {options}\nroutes: [{{ name: all, cluster: one, mirror: {{ cluster: two{only} }} }}] }}]\nclusters: [{{ name: one, endpoints: [127.0.0.1:1] }}, {{ name: two, endpoints: [127.0.0.1:2] }}]\n"
+        )
+    };
+    let asks = "options: { guarded: { ask: yes } }, users: [{ name: joe, password: x }],";
+    says(&of(asks, ""), &[]);
+    says(&of(asks, ", only: reads, compare: true"), &[]);
+    says(&of(asks, ", only: writes"), &["2:67: of guarded only reads can be copied; remove this"]);
+    says(&of("", ""), &["2:45: requests of guarded cannot be copied in this mode; remove this"]);
+}
+
+#[test]
 fn retries() {
     route_says(
         "cluster: hello, retry: { on: [connect, reset] }",

@@ -13,7 +13,7 @@ use wiremesh_mysql::{
 
 use crate::{
     common::{address, block_on, start},
-    peers::Talk,
+    peers::{Talk, login},
     pooled::{Server, pooled},
 };
 
@@ -37,14 +37,7 @@ impl Client {
             Algorithm::Zlib => Capabilities::COMPRESS,
             Algorithm::Zstd => Capabilities::ZSTD,
         };
-        let caps = Capabilities::PROTOCOL_41
-            | Capabilities::SECURE_CONNECTION
-            | Capabilities::PLUGIN_AUTH
-            | compression;
-        let mut login = caps.0.to_le_bytes()[..4].to_vec();
-        login.extend([0, 0, 0, 1, 45]);
-        login.extend([0; 23]);
-        login.extend(b"joe\0\0mysql_native_password\0");
+        let mut login = login(compression.0);
         if algorithm == Algorithm::Zstd {
             login.push(3);
         }

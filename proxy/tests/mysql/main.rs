@@ -7,10 +7,15 @@ mod ends;
 mod faults;
 mod firewall;
 mod kill;
+mod mirror;
 mod passes;
 mod peers;
 mod pooled;
+mod pooled_attributes;
+mod pooled_guards;
 mod pooled_limits;
+mod pooled_streams;
+mod pooled_watch;
 mod roles;
 mod watch;
 

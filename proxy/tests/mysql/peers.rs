@@ -12,7 +12,7 @@ use std::{
 use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, ToSocketAddrs},
 };
 use wiremesh_mysql::{
     Capabilities,
@@ -181,9 +181,34 @@ pub struct Talk {
     input: BytesMut,
 }
 
+/// What a client says that logs in as `joe` and asks for this beside the necessary.
+pub fn login(more: u64) -> Vec<u8> {
+    let caps = Capabilities::PROTOCOL_41.0
+        | Capabilities::SECURE_CONNECTION.0
+        | Capabilities::PLUGIN_AUTH.0
+        | more;
+    let mut login = caps.to_le_bytes()[..4].to_vec();
+    login.extend([0, 0, 0, 1, 45]);
+    login.extend([0; 23]);
+    login.extend(b"joe\0\0mysql_native_password\0");
+    login
+}
+
 impl Talk {
     pub fn new(stream: TcpStream) -> Self {
         Self { stream, input: BytesMut::new() }
+    }
+
+    /// A client that has logged in as `joe`.
+    pub async fn logged_in(to: impl ToSocketAddrs, more: u64) -> Self {
+        let stream = TcpStream::connect(to).await.expect("connect");
+        stream.set_nodelay(true).expect("nodelay");
+        let mut talk = Self::new(stream);
+        talk.receive().await.expect("a greeting");
+        talk.send(1, &login(more)).await.expect("connected");
+        let (seq, answer) = talk.receive().await.expect("an answer");
+        assert_eq!((seq, answer[0]), (2, 0), "{answer:?}");
+        talk
     }
 
     pub async fn send(&mut self, seq: u8, body: &[u8]) -> Option<()> {

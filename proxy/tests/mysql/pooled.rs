@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use wiremesh_mysql::{Capabilities, Command};
 use wiremesh_proxy::{config::Config, server::Handle};
 
@@ -31,7 +31,7 @@ const CAPS: u64 = Capabilities::PROTOCOL_41.0
 /// A server that answers everything by OK, with the connection's number as the rows that were changed, and tells what
 /// changes: `use X`, and whatever begins with `set @`. `insert` makes an id. The schema `gone` costs the connection, and so does what
 /// ends with `from gone` on the first one. To
-/// `never` there is no answer. There is a transaction from `begin` on, until anything else that is one word.
+/// `never` there is no answer, and `error` is one. There is a transaction from `begin` on, until anything else that is one word.
 pub struct Server {
     pub thread: ServerThread,
     /// What was asked, after the connection's number.
@@ -71,14 +71,21 @@ async fn accept(listener: TcpListener, said: Arc<Mutex<Vec<String>>>) {
 }
 
 pub async fn greet(talk: &mut Talk) -> Option<()> {
-    let caps = CAPS.to_le_bytes();
+    greet_with(talk, Capabilities(0)).await.map(drop)
+}
+
+/// Offers these, too. What was agreed on.
+pub async fn greet_with(talk: &mut Talk, more: Capabilities) -> Option<Capabilities> {
+    let caps = (CAPS | more.0).to_le_bytes();
     let mut greeting = b"\x0a8.0.33\0\x07\0\0\0saltsalt\0".to_vec();
     greeting.extend([caps[0], caps[1], 45, 2, 0, caps[2], caps[3], 21]);
     greeting.extend([0; 10]);
     greeting.extend(b"moresaltmore\0mysql_native_password\0");
     talk.send(0, &greeting).await?;
-    let (seq, _) = talk.receive().await?;
-    talk.send(seq + 1, &[0, 0, 0, 2, 0, 0, 0]).await
+    let (seq, login) = talk.receive().await?;
+    talk.send(seq + 1, &[0, 0, 0, 2, 0, 0, 0]).await?;
+    let wanted = u32::from_le_bytes(*login.first_chunk()?);
+    Some(Capabilities(u64::from(wanted) & (CAPS | more.0)))
 }
 
 async fn serve(
@@ -94,14 +101,27 @@ async fn serve(
         Command::InitDb => Some(&*text),
         _ => text.strip_prefix("use "),
     };
+    if command == Command::Quit || command == Command::Ping {
+        said.lock().expect("not poisoned").push(format!("{number} {} ", command.name()));
+    }
     let gone = schema == Some("gone") || (text.ends_with("from gone") && number == 1);
     if command == Command::Quit || gone {
         return None;
     }
-    if !text.starts_with("SET NAMES") {
+    if !text.starts_with("SET NAMES") && command != Command::Ping {
         said.lock().expect("not poisoned").push(format!("{number} {} {text}", command.name()));
     }
     if text == "never" {
+        return Some(());
+    }
+    if text.starts_with("error") {
+        return talk.error(1, 1146, "42S02").await;
+    }
+    if command == Command::StmtPrepare {
+        // Statement 9, without parameters and columns to tell of.
+        return talk.send(1, &[0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).await;
+    }
+    if matches!(command, Command::StmtClose | Command::StmtSendLongData) {
         return Some(());
     }
     *begun = text == "begin" || *begun && text.contains(' ');
@@ -128,21 +148,16 @@ pub struct Client(pub Talk);
 
 impl Client {
     pub async fn connect(proxy: &Handle) -> Self {
-        let stream = TcpStream::connect(address(proxy)).await.expect("connect");
-        stream.set_nodelay(true).expect("nodelay");
-        let mut talk = Talk::new(stream);
-        talk.receive().await.expect("a greeting");
-        let caps = Capabilities::PROTOCOL_41.0
-            | Capabilities::SECURE_CONNECTION.0
-            | Capabilities::PLUGIN_AUTH.0;
-        let mut login = caps.to_le_bytes()[..4].to_vec();
-        login.extend([0, 0, 0, 1, 45]);
-        login.extend([0; 23]);
-        login.extend(b"joe\0\0mysql_native_password\0");
-        talk.send(1, &login).await.expect("connected");
-        let (seq, answer) = talk.receive().await.expect("an answer");
-        assert_eq!((seq, answer[0]), (2, 0), "{answer:?}");
-        Self(talk)
+        Self::connect_to(address(proxy), Capabilities(0)).await
+    }
+
+    /// One that asks for these, too.
+    pub async fn connect_with(proxy: &Handle, more: Capabilities) -> Self {
+        Self::connect_to(address(proxy), more).await
+    }
+
+    pub async fn connect_to(address: SocketAddr, more: Capabilities) -> Self {
+        Self(Talk::logged_in(address, more.0).await)
     }
 
     /// Is told this without having asked anything, as the answer to its next command, and closed.
@@ -161,7 +176,12 @@ impl Client {
     }
 
     pub async fn command(&mut self, command: Command, text: &str) -> Result<u8, u16> {
-        let said = [&[command as u8], text.as_bytes()].concat();
+        self.say(command, text.as_bytes()).await
+    }
+
+    /// A command with this behind its code.
+    pub async fn say(&mut self, command: Command, body: &[u8]) -> Result<u8, u16> {
+        let said = [&[command as u8], body].concat();
         self.0.send(0, &said).await.expect("connected");
         let (seq, answer) = self.0.receive().await.expect("an answer");
         assert_eq!(seq, 1);

@@ -62,6 +62,62 @@ fn another_lanes_connection_is_waited_for() {
 }
 
 #[test]
+fn what_may_not_be_held_is_left_for_others() {
+    let server = Server::start();
+    let mut config = pooled(&server, 2);
+    config.clusters[0].max_held = Some(1);
+    config.clusters[0].pending_timeout = secs(1);
+    config.admin = Some("127.0.0.1:0".parse().expect("an address"));
+    let proxy = start(config);
+    block_on(async {
+        let (mut one, mut other) = (Client::connect(&proxy).await, Client::connect(&proxy).await);
+        assert_eq!(one.ask("begin").await, Ok(1));
+        // In what it holds it may do as it likes.
+        assert_eq!(one.ask("set @a = 1").await, Ok(1));
+        for text in ["begin", "start transaction", "set @a = 1"] {
+            assert_eq!(other.ask(text).await, Err(1203), "{text}");
+        }
+        assert_eq!(other.ask("delete from a").await, Ok(2));
+        assert_eq!(one.ask("commit").await, Ok(1));
+        let waits = tokio::task::spawn_local(async move {
+            let said = other.ask("begin").await;
+            (other, said)
+        });
+        let waiting = || clusters(&proxy)[0]["pending"]["used"] == 1;
+        // What it has set is on it still.
+        eventually("it waits", waiting).await;
+        drop(one);
+        let (mut other, said) = waits.await.expect("it was served");
+        assert!(said.is_ok());
+        assert!(other.ask("commit").await.is_ok());
+        // Nobody holds anything, so that there is room for one.
+        let mut third = Client::connect(&proxy).await;
+        assert!(third.ask("begin").await.is_ok());
+    });
+    assert!(server.said().iter().filter(|said| said.ends_with("begin")).count() == 3);
+}
+
+#[test]
+fn who_makes_ids_all_the_time_lets_others_go_first() {
+    let server = Server::start();
+    let mut config = pooled(&server, 1);
+    config.clusters[0].linger_timeout = millis(50);
+    config.clusters[0].pending_timeout = secs(10);
+    let proxy = start(config);
+    block_on(async {
+        let (mut one, mut other) = (Client::connect(&proxy).await, Client::connect(&proxy).await);
+        assert_eq!(one.ask("insert into a values ()").await, Ok(1));
+        let waits = tokio::task::spawn_local(async move { other.ask("delete from a").await });
+        while !waits.is_finished() {
+            assert_eq!(one.ask("insert into a values ()").await, Ok(1));
+            // What was made last is known all the same.
+            assert_eq!(one.ask("select last_insert_id()").await, Ok(1));
+        }
+        assert_eq!(waits.await.expect("it was served"), Ok(1));
+    });
+}
+
+#[test]
 fn who_holds_a_connection_and_asks_nothing_is_told_and_closed() {
     let server = Server::start();
     let mut config = pooled(&server, 1);

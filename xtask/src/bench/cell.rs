@@ -50,7 +50,7 @@ pub(super) struct Sample {
 }
 
 /// How long a program may take to be ready, and an ended load to print its figures.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(40);
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

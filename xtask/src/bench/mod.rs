@@ -4,6 +4,7 @@ mod cell;
 mod mysql;
 mod peer;
 mod redis;
+mod shardingsphere;
 mod subject;
 mod table;
 
@@ -51,6 +52,9 @@ pub(crate) struct BenchArgs {
     /// One round of one second with small bodies: to see that it works
     #[arg(long)]
     quick: bool,
+    /// Everything is built and installed, and the network a loopback of its own
+    #[arg(long, hide = true)]
+    isolated: bool,
     /// Put the tables into docs/performance.md
     #[arg(long)]
     write: bool,
@@ -68,10 +72,23 @@ pub(crate) async fn run_all(mut args: BenchArgs) -> anyhow::Result<bool> {
     if args.protocols.is_empty() {
         args.protocols.extend(Subject::names().map(str::to_owned));
     }
-    build().await?;
+    let subjects = args.protocols.iter().map(|name| Subject::named(name));
+    let subjects: Option<Vec<_>> = subjects.collect();
+    let subjects = subjects.context("no such protocol")?;
+    if !args.isolated {
+        build().await?;
+        let mut isolate = false;
+        for subject in &subjects {
+            let peers = peers(subject, &args);
+            peer::install(subject, &peers).await?;
+            isolate |= peers.contains(&Peer::ShardingSphere);
+        }
+        if isolate {
+            return shardingsphere::isolated().await;
+        }
+    }
     let mut faults = 0;
-    for protocol in &args.protocols {
-        let subject = Subject::named(protocol).context("no such protocol")?;
+    for subject in subjects {
         faults += measure(subject, &args).await?;
     }
     Ok(faults == 0)
@@ -80,10 +97,8 @@ pub(crate) async fn run_all(mut args: BenchArgs) -> anyhow::Result<bool> {
 /// Measures one protocol; returns how many answers were wrong or missing.
 async fn measure(subject: &'static Subject, args: &BenchArgs) -> anyhow::Result<u64> {
     let cases = cases(subject, args);
-    let wanted = |peer: &Peer| args.peers.is_empty() || args.peers.contains(peer);
-    let peers: Vec<Peer> = subject.peers.iter().copied().filter(wanted).collect();
+    let peers = peers(subject, args);
     ensure!(!cases.is_empty() && !peers.is_empty() && args.rounds > 0, "nothing to measure");
-    peer::install(subject, &peers).await?;
     let setting = setting(subject, &peers, args).await?;
     println!("{setting}\n");
     let server = match subject.tool {
@@ -120,6 +135,11 @@ async fn measure(subject: &'static Subject, args: &BenchArgs) -> anyhow::Result<
         write(subject.protocol, &tables)?;
     }
     Ok(results.faults())
+}
+
+fn peers(subject: &Subject, args: &BenchArgs) -> Vec<Peer> {
+    let wanted = |peer: &Peer| args.peers.is_empty() || args.peers.contains(peer);
+    subject.peers.iter().copied().filter(wanted).collect()
 }
 
 fn cases(subject: &Subject, args: &BenchArgs) -> Vec<Case> {

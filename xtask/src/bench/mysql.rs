@@ -23,7 +23,7 @@ pub(super) const PROGRAMS: [(&str, &str); 4] = [
 
 const TEST: &str = "oltp_point_select";
 /// An account of the server's.
-const ACCOUNT: (&str, &str) = ("nat", "natpw");
+pub(super) const ACCOUNT: (&str, &str) = ("nat", "natpw");
 const TABLES: usize = 4;
 /// Rows of each.
 const ROWS: usize = 20_000;
@@ -66,7 +66,7 @@ pub(super) async fn load(
         kind => bail!("sysbench cannot do {kind}"),
     };
     let client = Client { cpus: cell.load_cpus, request: cell.case.request, threads };
-    client.run(target, cell.seconds / 3.0, None).await.context("warm-up")?;
+    client.run(target, cell.peer.warm_up(cell.seconds), None).await.context("warm-up")?;
 
     let before = executed(server, cell.case.request).await?;
     let (report, cpu) = client.run(target, cell.seconds, watch).await?;

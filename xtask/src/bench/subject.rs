@@ -48,6 +48,8 @@ pub(super) const VALUE: usize = 32;
 
 /// A bound on a figure of wiremesh's as a multiple of a peer's.
 pub(super) struct Goal {
+    /// Whose figure: wiremesh in one of its modes.
+    pub(super) of: Peer,
     pub(super) load: (usize, usize),
     pub(super) figure: Figure,
     pub(super) to: Peer,
@@ -109,21 +111,34 @@ const SUBJECTS: [Subject; 3] = [
     Subject {
         protocol: "mysql",
         tool: Tool::Sysbench,
-        peers: &[Peer::Direct, Peer::Wiremesh, Peer::Haproxy],
+        peers: &[Peer::Direct, Peer::Wiremesh, Peer::Pooled, Peer::Haproxy, Peer::ShardingSphere],
         loads: &[(1, 1), (16, 1), (128, 1)],
         only_named: &[(512, 1)],
         idle: false,
-        baselines: &[Peer::Haproxy],
-        goals: &[cpu((16, 1), Peer::Haproxy, 1.1), cpu((128, 1), Peer::Haproxy, 1.1)],
+        baselines: &[Peer::Haproxy, Peer::ShardingSphere],
+        goals: &[
+            cpu((16, 1), Peer::Haproxy, 1.1),
+            cpu((128, 1), Peer::Haproxy, 1.1),
+            pooled((16, 1), Peer::Haproxy, 1.4),
+            pooled((128, 1), Peer::Haproxy, 1.4),
+            pooled((16, 1), Peer::ShardingSphere, 0.25),
+            pooled((128, 1), Peer::ShardingSphere, 0.25),
+            Goal { figure: Figure::P99, ..pooled((16, 1), Peer::ShardingSphere, 1.0) },
+            Goal { figure: Figure::P99, ..pooled((128, 1), Peer::ShardingSphere, 1.0) },
+        ],
     },
 ];
 
 const fn cpu(load: (usize, usize), to: Peer, at_most: f64) -> Goal {
-    Goal { load, figure: Figure::Cpu, to, at_most }
+    Goal { of: Peer::Wiremesh, load, figure: Figure::Cpu, to, at_most }
+}
+
+const fn pooled(load: (usize, usize), to: Peer, at_most: f64) -> Goal {
+    Goal { of: Peer::Pooled, ..cpu(load, to, at_most) }
 }
 
 const fn p99(load: (usize, usize), to: Peer) -> Goal {
-    Goal { load, figure: Figure::P99, to, at_most: 1.0 }
+    Goal { of: Peer::Wiremesh, load, figure: Figure::P99, to, at_most: 1.0 }
 }
 
 /// The bound on memory per idle connection and side, in KiB.

@@ -151,12 +151,13 @@ impl Results {
         for case in &self.cases {
             match case.kind {
                 Kind::Load { connections, depth } => {
-                    let of = |goal: &&Goal| goal.load == (connections, depth);
-                    for Goal { figure, to, at_most, .. } in self.subject.goals.iter().filter(of) {
-                        let ratio = self.ratio(*case, Peer::Wiremesh, *to, figure.name());
+                    let here = |goal: &&Goal| goal.load == (connections, depth);
+                    for goal in self.subject.goals.iter().filter(here) {
+                        let Goal { of, figure, to, at_most, .. } = goal;
+                        let ratio = self.ratio(*case, *of, *to, figure.name());
                         let Some(ratio) = ratio else { continue };
                         let what = format!(
-                            "{connections} x {depth}, {}: {}, to {to}'s",
+                            "{connections} x {depth}, {}: {} of {of}, to {to}'s",
                             case.request,
                             figure.words()
                         );
@@ -254,11 +255,9 @@ mod tests {
         }
         let ratio = results.ratio(case, Peer::Wiremesh, Peer::Haproxy, "cpu_us").unwrap();
         assert_eq!(ratio, Spread { median: 0.5, min: 0.5, max: 0.9 });
-        assert!(
-            results
-                .to_string()
-                .contains("| 50 x 1, 128 B: CPU per request, to haproxy's | 0.65 | 0.50 | met |")
-        );
+        assert!(results.to_string().contains(
+            "| 50 x 1, 128 B: CPU per request of wiremesh, to haproxy's | 0.65 | 0.50 | met |"
+        ));
         assert_eq!(results.faults(), 0);
     }
 
@@ -275,9 +274,9 @@ mod tests {
         let text = results.to_string();
         for line in [
             "| connections x depth | proxy | requests/s | p50 us | p95 us | p99 us | proxy CPU us per request | \
-             to haproxy | requests/s to haproxy | RSS MiB |",
-            "| 16 x 1 | wiremesh | 9 | 1 | 2 | 3 | 12.00 | **1.20** | **1.00** | 2.0 |",
-            "| 16 x 1, text: CPU per request, to haproxy's | 1.10 | 1.20 | missed by 9 % |",
+             to haproxy | to ShardingSphere | requests/s to haproxy | RSS MiB |",
+            "| 16 x 1 | wiremesh | 9 | 1 | 2 | 3 | 12.00 | **1.20** |  | **1.00** | 2.0 |",
+            "| 16 x 1, text: CPU per request of wiremesh, to haproxy's | 1.10 | 1.20 | missed by 9 % |",
         ] {
             assert!(text.contains(line), "{line}\nis not in\n{text}");
         }

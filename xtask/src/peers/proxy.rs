@@ -4,10 +4,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Child;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::process::{command, log};
 use crate::target;
@@ -59,9 +60,14 @@ impl Proxy {
         Ok(proxy)
     }
 
+    /// Its process.
+    pub(super) fn id(&self) -> anyhow::Result<u32> {
+        self.child.id().context("it has ended")
+    }
+
     /// Its resident memory, in MiB.
     pub(super) fn memory(&self) -> anyhow::Result<usize> {
-        let id = self.child.id().context("it has ended")?;
+        let id = self.id()?;
         let statm = std::fs::read_to_string(format!("/proc/{id}/statm"))?;
         let pages: usize = statm.split(' ').nth(1).context("no second number")?.parse()?;
         Ok((pages * 4096) >> 20)
@@ -83,4 +89,20 @@ impl Proxy {
 /// A loopback address that nothing listens on.
 pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+/// A page of the proxy's.
+pub(super) async fn page(admin: SocketAddr, path: &str) -> anyhow::Result<String> {
+    let asked = async {
+        let mut socket = TcpStream::connect(admin).await?;
+        let head = format!("GET {path} HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n");
+        socket.write_all(head.as_bytes()).await?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await?;
+        anyhow::Ok(answer)
+    };
+    let answer = timeout(START, asked).await.context("the page does not come")??;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no answer of HTTP")?;
+    ensure!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
+    Ok(body.to_owned())
 }

@@ -130,6 +130,8 @@ pub struct Traits {
     /// It is one statement that begins with `SELECT`, `TABLE`, `VALUES` or `SHOW`, and nothing in it is known to write, to lock or to
     /// leave something behind. What it calls or selects from may do so.
     pub looks: bool,
+    /// It opens a transaction.
+    pub begins: bool,
     /// There is more than one statement.
     pub multi: bool,
     /// Where in the text it is what the client tells the proxy, in bytes.

@@ -8,6 +8,19 @@ fn traits(sql: &str) -> Traits {
 
 /// They leave nothing behind, and are not explained.
 #[test]
+fn what_opens_a_transaction() {
+    let begins = |text: &str| classify(text.as_bytes(), Reading::default()).begins;
+    for text in ["begin", "BEGIN WORK", "/* a */ start transaction read only", "do 1; Begin"] {
+        assert!(begins(text), "{text}");
+    }
+    for text in
+        ["commit", "start replica", "start", "select 'begin'", "start slave; do 1", "a begin"]
+    {
+        assert!(!begins(text), "{text}");
+    }
+}
+
+#[test]
 fn what_leaves_nothing_behind() {
     for sql in [
         "",

@@ -348,6 +348,7 @@ impl<'a> Walk<'a> {
             Verb::Get => self.asks(Diagnostics::WARNINGS),
             Verb::Show => statement.looks = true,
             Verb::Kill => self.traits.kills = true,
+            Verb::Begin => self.traits.begins = true,
             Verb::Select => {
                 statement.selects = true;
                 // What follows a list of `WITH` may as well write.
@@ -367,6 +368,7 @@ impl<'a> Walk<'a> {
         let second = self.statement.words == 2;
         match verb {
             Verb::Begin if second && !is_one_of(word, &["work"]) => self.traits.pin(Pin::Routine),
+            Verb::Start if second => self.traits.begins |= is_one_of(word, &["transaction"]),
             Verb::Lock if second => self.traits.pin(if is_one_of(word, &["instance"]) {
                 Pin::Backup
             } else {

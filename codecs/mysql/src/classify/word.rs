@@ -23,6 +23,7 @@ pub(super) enum Verb {
     Lock,
     Set,
     Show,
+    Start,
     Use,
     /// It leaves nothing behind by itself.
     Plain,
@@ -42,6 +43,7 @@ impl Verb {
             b"SET" => Self::Set,
             b"USE" => Self::Use,
             b"SHOW" => Self::Show,
+            b"START" => Self::Start,
             b"BEGIN" => Self::Begin,
             b"CREATE" | b"ALTER" => Self::Define,
             b"DROP" | b"GRANT" | b"RENAME" | b"REVOKE" | b"TRUNCATE" => Self::Bare,
@@ -53,8 +55,8 @@ impl Verb {
             b"ANALYZE" | b"CACHE" | b"CHANGE" | b"CHECK" | b"CHECKSUM" | b"CLONE" | b"COMMIT"
             | b"DESC" | b"DESCRIBE" | b"DO" | b"EXPLAIN" | b"HELP" | b"IMPORT" | b"INSTALL"
             | b"OPTIMIZE" | b"PURGE" | b"RELEASE" | b"REPAIR" | b"RESET" | b"RESTART"
-            | b"ROLLBACK" | b"SAVEPOINT" | b"SHUTDOWN" | b"SIGNAL" | b"START" | b"STOP"
-            | b"UNINSTALL" | b"UNLOCK" => Self::Plain,
+            | b"ROLLBACK" | b"SAVEPOINT" | b"SHUTDOWN" | b"SIGNAL" | b"STOP" | b"UNINSTALL"
+            | b"UNLOCK" => Self::Plain,
             b"CALL" => Self::Pin(Pin::Routine),
             b"PREPARE" | b"EXECUTE" | b"DEALLOCATE" => Self::Pin(Pin::Prepare),
             b"HANDLER" => Self::Pin(Pin::Handler),

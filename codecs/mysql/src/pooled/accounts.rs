@@ -141,6 +141,11 @@ impl Accounts {
         self.key.as_ref()
     }
 
+    /// As whom the proxy logs in for the user of this name.
+    pub fn upstream_of(&self, name: &[u8]) -> Option<&Upstream> {
+        self.account(*self.by_name.get(name)?).map(|account| &account.upstream)
+    }
+
     /// Whose name this is, and how to check that; `None`: nobody's, and the check cannot be passed.
     pub fn look_up(&self, name: &[u8]) -> (Option<usize>, Verifier) {
         let index = self.by_name.get(name).copied();

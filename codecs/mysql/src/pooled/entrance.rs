@@ -25,7 +25,7 @@ use crate::{
 
 /// What clients are offered: what the proxy can hold to, whichever server a statement of theirs will go to.
 ///
-/// Not offered are MariaDB's own (the first flag says that we are MySQL, and then there are none), several factors, result sets without metadata, attributes of queries, expired passwords (ours do not expire), and the refusal of
+/// Not offered are MariaDB's own (the first flag says that we are MySQL, and then there are none), several factors, result sets without metadata, expired passwords (ours do not expire), and the refusal of
 /// `schema.table.column`, which is old.
 pub const OFFERED: Capabilities = Capabilities(
     Capabilities::CLIENT_MYSQL.0
@@ -50,7 +50,8 @@ pub const OFFERED: Capabilities = Capabilities(
         | Capabilities::SESSION_TRACK.0
         | Capabilities::DEPRECATE_EOF.0
         | Capabilities::COMPRESS.0
-        | Capabilities::ZSTD.0,
+        | Capabilities::ZSTD.0
+        | Capabilities::QUERY_ATTRIBUTES.0,
 );
 
 /// A client's login at the proxy, or its `COM_CHANGE_USER`.

@@ -13,13 +13,15 @@ impl Lane {
     const SCHEMA: u64 = 1 << Self::FLAGS.len();
 
     /// The capabilities of a client that its lane has, too.
-    const FLAGS: [Capabilities; 5] = [
+    const FLAGS: [Capabilities; 6] = [
         Capabilities::FOUND_ROWS,
         Capabilities::MULTI_STATEMENTS,
         Capabilities::LOCAL_FILES,
         // Without them a `CALL` fails that would have more than one result, or has none of its OUT parameters.
         Capabilities::MULTI_RESULTS,
         Capabilities::PS_MULTI_RESULTS,
+        // Requests of a client that has them are laid out otherwise: as they come they are passed on.
+        Capabilities::QUERY_ATTRIBUTES,
     ];
 
     /// The lane of clients that agreed on these capabilities, and for whom the proxy logs in [so](super::Upstream::key).

@@ -1,6 +1,5 @@
 //! The proxy logs in at servers.
 
-use bytes::BytesMut;
 use wiremesh::{
     Password,
     correlation::{Departure, Handshake, Progress},
@@ -9,6 +8,7 @@ use wiremesh::{
 use super::{
     Accounts, Lane,
     entrance::{OVER, class, whole},
+    packet,
     state::{LOGIN_COLLATION, setup},
 };
 use crate::{
@@ -18,12 +18,14 @@ use crate::{
     handshake::{
         Attributes, ClientConfig, ClientHandshake, ClientStep, Established, HandshakeError, TlsWish,
     },
-    wire::put_packet,
 };
 
 /// What is asked for beside what lanes have.
 const WANTED: Capabilities =
     Capabilities(Capabilities::SESSION_TRACK.0 | Capabilities::DEPRECATE_EOF.0);
+
+/// What stands before a statement that has no attributes, where it might have some: none, in one set.
+const NO_ATTRIBUTES: &[u8] = &[0, 1];
 
 /// The proxy's login at a server, for clients of one [`Lane`]: the handshake, and the [statement](setup) that has the server
 /// tell of the session's state.
@@ -99,7 +101,7 @@ impl UpstreamLogin {
             }
             Ok(ClientStep::Done(established)) => {
                 self.number = Some(established.greeting.connection.into());
-                let set = query(setup(&established.greeting.version));
+                let set = query(setup(&established.greeting.version), established.agreed);
                 let tells = established.agreed.has(Capabilities::SESSION_TRACK);
                 let tracking = Tracking::Nothing;
                 self.logged_in = Some(Box::new(LoggedIn { established: *established, tracking }));
@@ -186,11 +188,10 @@ fn config(
     }
 }
 
-/// A statement.
-pub(crate) fn query(text: &str) -> MysqlFrame {
-    let mut bytes = BytesMut::new();
-    put_packet(&mut bytes, 0, &[&[Command::Query as u8], text.as_bytes()].concat());
-    MysqlFrame::new(What::Command(Some(Command::Query)), bytes)
+/// A statement, on a connection on which these capabilities were agreed on.
+pub(crate) fn query(text: &str, agreed: Capabilities) -> MysqlFrame {
+    let attributes = if agreed.has(Capabilities::QUERY_ATTRIBUTES) { NO_ATTRIBUTES } else { b"" };
+    packet(Command::Query, &[attributes, text.as_bytes()].concat())
 }
 
 /// Why a login has failed, for logs.

@@ -16,4 +16,5 @@ pub use lane::Lane;
 pub(crate) use login::query;
 pub use login::{LoggedIn, Tracking, UpstreamLogin};
 pub use machine::Pooled;
+pub(crate) use machine::packet;
 pub use place::Place;

@@ -65,7 +65,7 @@ impl Place {
             Extent::Request => "QUERY",
             Extent::Connection => "CONNECTION",
         };
-        Some(query(&format!("KILL{soft} {what} {number}")))
+        Some(query(&format!("KILL{soft} {what} {number}"), self.capabilities))
     }
 }
 

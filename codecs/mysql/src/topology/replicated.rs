@@ -8,7 +8,7 @@ use wiremesh::{
 
 use super::answer::{self, Answer, Row};
 use crate::{
-    Mysql, MysqlFrame,
+    Capabilities, Mysql, MysqlFrame,
     pooled::{UpstreamLogin, query},
 };
 
@@ -64,7 +64,8 @@ impl Replicated {
 
 impl Topology<Mysql> for Replicated {
     fn questions(&self, _asked: &str) -> Vec<MysqlFrame> {
-        [ROLE].iter().chain(&REPLICATION).map(|text| query(text)).collect()
+        // As plain as the login.
+        [ROLE].iter().chain(&REPLICATION).map(|text| query(text, Capabilities(0))).collect()
     }
 
     fn is_answered(&self, frames: &[MysqlFrame]) -> bool {

@@ -7,7 +7,7 @@ use bytes::{BufMut, BytesMut};
 use wiremesh::Password;
 use wiremesh_mysql::auth::{Channel, KeySource};
 use wiremesh_mysql::handshake::{Attributes, ClientConfig, ClientHandshake, Established, TlsWish};
-use wiremesh_mysql::wire::{Reader, put_lenenc_bytes, put_packet};
+use wiremesh_mysql::wire::{Reader, put_lenenc_bytes, put_lenenc_int, put_packet};
 use wiremesh_mysql::{Capabilities, Command, StatusFlags};
 
 use crate::client::converse;
@@ -76,6 +76,10 @@ pub(crate) enum Parameter<'a> {
     Long,
 }
 
+/// What is said beside every other statement, and with executions that tell types, where query attributes were agreed on: one
+/// of the values is NULL.
+const ATTRIBUTES: [(&str, Option<&str>); 2] = [("who", Some("wm")), ("nobody", None)];
+
 pub(crate) struct Conn {
     link: Link,
     established: Box<Established>,
@@ -120,12 +124,23 @@ impl Conn {
 
     /// A statement as text; its results, one after the other.
     pub(crate) fn query(&mut self, text: &str) -> anyhow::Result<Reply> {
-        let mut body = Vec::new();
-        if self.agreed.has(Capabilities::QUERY_ATTRIBUTES) {
+        let mut body = BytesMut::new();
+        match (self.agreed.has(Capabilities::QUERY_ATTRIBUTES), text.len() % 2) {
+            (false, _) => {}
             // None, in one set.
-            body.extend([0, 1]);
+            (true, 0) => body.put_slice(&[0, 1]),
+            (true, _) => {
+                // The second is NULL, and types are told.
+                body.put_slice(&[2, 1, 2, 1]);
+                for (name, _) in ATTRIBUTES {
+                    put_attribute(&mut body, name);
+                }
+                for value in ATTRIBUTES.iter().filter_map(|attribute| attribute.1) {
+                    put_lenenc_bytes(&mut body, value.as_bytes());
+                }
+            }
         }
-        body.extend(text.as_bytes());
+        body.put_slice(text.as_bytes());
         self.send(Command::Query, &body)?;
         self.results(false)
     }
@@ -211,15 +226,23 @@ impl Conn {
         let count = what.parameters.len();
         let mut body = BytesMut::new();
         body.put_u32_le(what.id);
-        let attributes = self.agreed.has(Capabilities::QUERY_ATTRIBUTES);
-        // With attributes the count may be told, which servers want where there are none.
-        body.put_u8(u8::from(what.cursor));
+        let named = self.agreed.has(Capabilities::QUERY_ATTRIBUTES);
+        let attributes = if named && what.types { &ATTRIBUTES[..] } else { &[] };
+        // The count is told, also where there is nothing to count.
+        body.put_u8(u8::from(what.cursor) | if named { 8 } else { 0 });
         body.put_u32_le(1);
+        let own = count;
+        let count = own + attributes.len();
+        if named {
+            put_lenenc_int(&mut body, count as u64);
+        }
         if count > 0 {
-            ensure!(!attributes, "attributes of executions are not written here");
             let mut nulls = vec![0_u8; count.div_ceil(8)];
             for (at, parameter) in what.parameters.iter().enumerate() {
                 nulls[at / 8] |= u8::from(matches!(parameter, Parameter::Null)) << (at % 8);
+            }
+            for (at, (_, value)) in attributes.iter().enumerate() {
+                nulls[(own + at) / 8] |= u8::from(value.is_none()) << ((own + at) % 8);
             }
             body.put_slice(&nulls);
             body.put_u8(u8::from(what.types));
@@ -229,6 +252,12 @@ impl Conn {
                     Parameter::Long => 252,
                     Parameter::Null | Parameter::Text(_) => 253,
                 });
+                if named {
+                    put_lenenc_bytes(&mut body, b"");
+                }
+            }
+            for (name, _) in attributes {
+                put_attribute(&mut body, name);
             }
             for parameter in what.parameters {
                 match parameter {
@@ -236,6 +265,9 @@ impl Conn {
                     Parameter::Number(number) => body.put_i64_le(*number),
                     Parameter::Null | Parameter::Long => {}
                 }
+            }
+            for value in attributes.iter().filter_map(|attribute| attribute.1) {
+                put_lenenc_bytes(&mut body, value.as_bytes());
             }
         }
         self.send(Command::StmtExecute, &body)?;
@@ -366,4 +398,10 @@ impl Conn {
         }
         Ok(body)
     }
+}
+
+/// A string's type, and its name.
+fn put_attribute(body: &mut BytesMut, name: &str) {
+    body.put_u16_le(254);
+    put_lenenc_bytes(body, name.as_bytes());
 }

@@ -171,7 +171,9 @@ pub(crate) fn log_in(address: SocketAddr, server: Server) -> anyhow::Result<()> 
                 ensure!(done.tracking == Tracking::State, "{name}: it does not tell");
                 ensure!(agreed.has(Capabilities::DEPRECATE_EOF), "{name}: {agreed:?}");
                 ensure!(agreed.has(Capabilities::FOUND_ROWS) == (flags == OFFERED), "{agreed:?}");
-                let rows = link.query("select connection_id()")?;
+                // No attributes, and one set of them.
+                let none = if agreed.has(Capabilities::QUERY_ATTRIBUTES) { "\0\x01" } else { "" };
+                let rows = link.query(&format!("{none}select connection_id()"))?;
                 let number = String::from_utf8_lossy(&rows[0][1..]).into_owned();
                 let greeted = done.established.greeting.connection.to_string();
                 ensure!(number == greeted, "{name}: it is {number}, and was greeted as {greeted}");

@@ -1,8 +1,8 @@
-//! A primary and its replica change places while clients write through the proxy.
+//! A primary and its replica change places while clients write through the proxy; then the primary is killed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 
 use crate::conn::{Conn, Login};
-use crate::reply::Answer;
+use crate::node::Node;
+use crate::reply::{Answer, Failure};
 
 #[derive(clap::Args, Clone)]
 pub(crate) struct Options {
@@ -20,6 +21,8 @@ pub(crate) struct Options {
     source: SocketAddr,
     /// The server that follows it
     replica: SocketAddr,
+    /// The process of the server that takes writes at first, which is killed in the end
+    process: u32,
     /// How many clients write
     #[arg(long, default_value_t = 8)]
     clients: u32,
@@ -28,8 +31,8 @@ pub(crate) struct Options {
     seconds: u64,
 }
 
-/// How long servers may take to catch up, and clients to be served again.
-const LONGEST: Duration = Duration::from_secs(30);
+/// What a client may be told: that the server is read-only, and that it was lost.
+const KNOWN: [&str; 3] = ["1290 HY000", "1836 HY000", "the proxy's 1158 08S01"];
 
 /// A write is one row, or two of a transaction; nothing but their count tells one that was done twice.
 const TABLE: &str = "create table if not exists test.written \
@@ -43,8 +46,9 @@ struct Written {
     /// Whether they were done nobody has said.
     unknown: HashSet<u32>,
     /// How often which error was the answer.
-    errors: BTreeMap<u16, usize>,
-    lost: usize,
+    errors: BTreeMap<String, usize>,
+    /// Why connections ended.
+    lost: Vec<String>,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
@@ -60,7 +64,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         let clients: Vec<_> = (0..options.clients)
             .map(|number| scope.spawn(move || write(options.proxy, number, stop)))
             .collect();
-        let changes = change(&mut a, &mut b, options.seconds);
+        let changes = change(&mut a, &mut b, options);
         stop.store(true, Ordering::Relaxed);
         let written: Result<Vec<_>, _> =
             clients.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
@@ -68,20 +72,21 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     });
     let Ok(written) = written else { bail!("a client panicked") };
     let changes = changes?;
-    let mut problems = judge(&mut a, &written)?;
-    for (place, change) in changes.iter().enumerate() {
+    let mut problems = judge(&mut b, &written)?;
+    for change in &changes {
         let after = |written: &Written| {
             let next = written.acknowledged.iter().find(|(_, at)| *at >= change.done);
             next.map(|(_, at)| at.duration_since(change.done))
         };
         let served: Vec<_> = written.iter().map(after).collect();
         let Some(slowest) = served.iter().copied().collect::<Option<Vec<_>>>() else {
-            problems.push(format!("change {place}: not all clients were served after it"));
+            problems.push(format!("{}: not all clients were served after it", change.what));
             continue;
         };
         let slowest = slowest.into_iter().max().unwrap_or_default();
         println!(
-            "ok change {place}: {} ms without a primary, all clients served {} ms after it",
+            "ok {}: {} ms without a primary, all clients served {} ms after it",
+            change.what,
             change.done.duration_since(change.begun).as_millis(),
             slowest.as_millis()
         );
@@ -97,26 +102,47 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 
 /// When there was no primary.
 struct Change {
+    what: &'static str,
     begun: Instant,
     done: Instant,
 }
 
-/// There, and back.
-fn change(a: &mut Node, b: &mut Node, seconds: u64) -> anyhow::Result<Vec<Change>> {
+/// There, and back; then the first is killed, and the other takes its place.
+fn change(a: &mut Node, b: &mut Node, options: &Options) -> anyhow::Result<Vec<Change>> {
     let mut changes = Vec::new();
-    for there in [true, false] {
-        sleep(Duration::from_secs(seconds));
-        let (old, new) = if there { (&mut *a, &mut *b) } else { (&mut *b, &mut *a) };
+    let load = || sleep(Duration::from_secs(options.seconds));
+    for what in ["change there", "change back"] {
+        load();
+        let (old, new) = if changes.is_empty() { (&mut *a, &mut *b) } else { (&mut *b, &mut *a) };
         let begun = Instant::now();
         old.read_only(true)?;
         new.has_all_of(old)?;
         new.stop()?;
         new.read_only(false)?;
-        changes.push(Change { begun, done: Instant::now() });
+        changes.push(Change { what, begun, done: Instant::now() });
         old.follow(new, false)?;
     }
-    sleep(Duration::from_secs(seconds));
+    a.waits_for(b)?;
+    let [before, alone] = a.acknowledged()?;
+    load();
+    let [after, alone_since] = a.acknowledged()?;
+    ensure!(after > before, "the replica has acknowledged nothing");
+    ensure!(alone == alone_since, "the primary has written without its replica");
+    let begun = Instant::now();
+    kill(options.process)?;
+    b.has_all_received()?;
+    b.stop()?;
+    b.read_only(false)?;
+    changes.push(Change { what: "kill", begun, done: Instant::now() });
+    load();
     Ok(changes)
+}
+
+/// At once, in the middle of whatever it does.
+fn kill(process: u32) -> anyhow::Result<()> {
+    let status = Command::new("kill").args(["-KILL", &process.to_string()]).status()?;
+    ensure!(status.success(), "kill {process}: {status}");
+    Ok(())
 }
 
 /// Rows by themselves, and two in a transaction, by turns.
@@ -133,15 +159,15 @@ fn write(proxy: SocketAddr, client: u32, stop: &AtomicBool) -> Written {
         number += 1;
         match insert(open, client, number) {
             Ok(Outcome::Done) => written.acknowledged.push((number, Instant::now())),
-            Ok(Outcome::Refused(error, certain)) => {
-                *written.errors.entry(error).or_default() += 1;
+            Ok(Outcome::Refused(failure, certain)) => {
+                *written.errors.entry(kind(&failure)).or_default() += 1;
                 if !certain {
                     written.unknown.insert(number);
                 }
                 sleep(Duration::from_millis(5));
             }
-            Err(_) => {
-                written.lost += 1;
+            Err(error) => {
+                written.lost.push(format!("{error:#}"));
                 written.unknown.insert(number);
                 conn = None;
             }
@@ -153,7 +179,7 @@ fn write(proxy: SocketAddr, client: u32, stop: &AtomicBool) -> Written {
 enum Outcome {
     Done,
     /// By this error; whether that means that nothing was done.
-    Refused(u16, bool),
+    Refused(Failure, bool),
 }
 
 fn insert(conn: &mut Conn, client: u32, number: u32) -> anyhow::Result<Outcome> {
@@ -170,18 +196,23 @@ fn insert(conn: &mut Conn, client: u32, number: u32) -> anyhow::Result<Outcome> 
         if statements.len() > 1
             && let Answer::Error(failure) = conn.statement("rollback")?
         {
-            bail!("rollback: error {}", failure.number);
+            bail!("rollback: {failure}");
         }
-        return Ok(Outcome::Refused(failure.number, certain));
+        return Ok(Outcome::Refused(failure, certain));
     }
     Ok(Outcome::Done)
 }
 
+/// An error without what differs from time to time.
+fn kind(failure: &Failure) -> String {
+    let whose = if failure.text.starts_with("wiremesh ") { "the proxy's " } else { "" };
+    format!("{whose}{} {}", failure.number, failure.state)
+}
+
 /// What is there has to be what was acknowledged, each once, and of the rest only what nobody knows of.
 fn judge(primary: &mut Node, written: &[Written]) -> anyhow::Result<Vec<String>> {
-    let Answer::Rows(table) = primary
-        .conn
-        .statement("select client, n, count(*) from test.written group by client, n")?
+    let Answer::Rows(table) =
+        primary.answer("select client, n, count(*) from test.written group by client, n")?
     else {
         bail!("no rows");
     };
@@ -213,93 +244,19 @@ fn judge(primary: &mut Node, written: &[Written]) -> anyhow::Result<Vec<String>>
         }
     }
     problems.extend(there.keys().map(|(client, n)| format!("{client}/{n}: it was refused")));
-    let mut errors: BTreeMap<u16, usize> = BTreeMap::new();
+    let mut errors: BTreeMap<&str, usize> = BTreeMap::new();
     for (error, count) in written.iter().flat_map(|it| &it.errors) {
-        *errors.entry(*error).or_default() += count;
+        *errors.entry(error).or_default() += count;
     }
-    let lost: usize = written.iter().map(|it| it.lost).sum();
+    let known = |error: &&&str| KNOWN.contains(error);
+    problems.extend(errors.keys().filter(|it| !known(it)).map(|it| format!("error {it}")));
+    let lost: Vec<_> = written.iter().flat_map(|it| &it.lost).collect();
+    if lost.len() > written.len() {
+        problems.push(format!("connections were lost without need: {lost:?}"));
+    }
     println!(
-        "ok writes: {acknowledged} acknowledged, each there once; {unknown} in doubt, of which {done} were done; errors {errors:?}, {lost} connections lost"
+        "ok writes: {acknowledged} acknowledged, each there once; {unknown} in doubt, of which {done} were done; errors {errors:?}, {} connections lost",
+        lost.len()
     );
     Ok(problems)
-}
-
-/// One of the two servers.
-struct Node {
-    address: SocketAddr,
-    conn: Conn,
-    mariadb: bool,
-}
-
-impl Node {
-    fn new(address: SocketAddr) -> anyhow::Result<Self> {
-        let conn = Conn::login(address, &Login::new("nat", "natpw"))?;
-        let mariadb = conn.version().contains("MariaDB");
-        Ok(Self { address, conn, mariadb })
-    }
-
-    fn statement(&mut self, text: &str) -> anyhow::Result<()> {
-        match self.conn.statement(text)? {
-            Answer::Error(failure) => bail!("{}: {text}: {}", self.address, failure.text),
-            _ => Ok(()),
-        }
-    }
-
-    fn value(&mut self, text: &str) -> anyhow::Result<String> {
-        self.conn.statement(text)?.value()?.context("it is NULL")
-    }
-
-    fn read_only(&mut self, on: bool) -> anyhow::Result<()> {
-        // Of MySQL's two the stronger one sets the other, and the weaker one clears it.
-        let name = if on && !self.mariadb { "super_read_only" } else { "read_only" };
-        self.statement(&format!("set global {name} = {}", u8::from(on)))
-    }
-
-    /// What it has executed.
-    fn position(&mut self) -> anyhow::Result<String> {
-        let name = if self.mariadb { "gtid_current_pos" } else { "gtid_executed" };
-        Ok(self.value(&format!("select @@global.{name}"))?.replace('\n', ""))
-    }
-
-    fn stop(&mut self) -> anyhow::Result<()> {
-        self.statement("stop replica")?;
-        self.statement("reset replica all")
-    }
-
-    /// Is a replica from now on; `anew`: whatever it had of its own is forgotten.
-    fn follow(&mut self, source: &mut Self, anew: bool) -> anyhow::Result<()> {
-        let port = source.address.port();
-        // One that has taken writes itself goes on from where it was; what the other has written since is still to come.
-        let position = if anew { source.position()? } else { self.position()? };
-        let to = match self.mariadb {
-            true => format!(
-                "change master to master_host='127.0.0.1', master_port={port}, master_user='nat', \
-                 master_password='natpw', master_use_gtid=slave_pos"
-            ),
-            false => format!(
-                "change replication source to source_host='127.0.0.1', source_port={port}, \
-                 source_user='nat', source_password='natpw', source_auto_position=1"
-            ),
-        };
-        if anew {
-            self.statement("reset master")?;
-            if !self.mariadb {
-                self.statement(&format!("set global gtid_purged='{position}'"))?;
-            }
-        }
-        if self.mariadb {
-            self.statement(&format!("set global gtid_slave_pos='{position}'"))?;
-        }
-        self.statement(&to)?;
-        self.statement("start replica")?;
-        self.read_only(true)
-    }
-
-    fn has_all_of(&mut self, source: &mut Self) -> anyhow::Result<()> {
-        let (position, seconds) = (source.position()?, LONGEST.as_secs());
-        let wait = if self.mariadb { "master_gtid_wait" } else { "wait_for_executed_gtid_set" };
-        let done = self.value(&format!("select {wait}('{position}', {seconds})"))?;
-        ensure!(done == "0", "{}: it has not got {position}", self.address);
-        Ok(())
-    }
 }

@@ -1,5 +1,6 @@
 //! The codec's handshakes and compression with real servers, and with real clients.
 
+mod causal;
 mod client;
 mod conn;
 mod differ;
@@ -9,6 +10,7 @@ mod idle;
 mod leak;
 mod link;
 mod naive;
+mod node;
 mod reply;
 mod server;
 mod state;
@@ -59,12 +61,15 @@ enum Command {
     /// The same statements at a server and through a proxy: prints `ok CLIENT: counts` or `FAIL CLIENT: counts`, then
     /// `PASS n ok, 0 failed`
     Differ(differ::Options),
-    /// Very many clients that log in and say one statement each, and of which a few go on: prints `ok` lines, how many
-    /// connections the server has, and `PASS n ok, 0 failed`
+    /// Very many clients that log in and say one statement each, of which a few go on, and then all: prints `ok` lines, with how
+    /// many connections the server had and how much memory the proxy needed, and `PASS n ok, 0 failed`
     Idle(idle::Options),
-    /// Clients write through a proxy while two servers behind it change places, and back: what was acknowledged has to be there
-    /// once. Prints `ok` lines and `PASS n ok, 0 failed`
+    /// Clients write through a proxy while two servers behind it change places, and back, and one is killed: what was
+    /// acknowledged has to be there once. Prints `ok` lines and `PASS n ok, 0 failed`
     Failover(failover::Options),
+    /// Clients write and read through a proxy that has a replica which is behind: prints `ok` lines, who has answered, and
+    /// `PASS n ok, 0 failed`
+    Causal(causal::Options),
     /// Prints the kinds of state that `leak` knows of every server, a line each
     Kinds,
     /// Shares connections of a server without care, so that `leak` has to fail; prints `ready ADDRESS` when it listens
@@ -74,6 +79,7 @@ enum Command {
 fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Client { address, server } => Ok(client::run(address, server)),
+        Command::Causal(options) => causal::run(&options),
         Command::Leak(options) => leak::run(options),
         Command::Differ(options) => differ::run(options),
         Command::Failover(options) => failover::run(&options),

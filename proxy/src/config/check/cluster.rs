@@ -37,6 +37,15 @@ impl<'a> Check<'a> {
             );
             self.tell(at.field("connections"), message);
         }
+        if let Some(max) = cluster.max_held
+            && max as usize > cluster.max_connections
+        {
+            let message = format!(
+                "{max} connections are to be held at most; say 1 to max_connections ({})",
+                cluster.max_connections
+            );
+            self.tell(at.field("max_held"), message);
+        }
         if let Some(keepalive) = cluster.keepalive {
             let at = at.field("keepalive");
             self.over_zero(at, "interval", keepalive.interval);

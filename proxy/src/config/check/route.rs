@@ -2,8 +2,8 @@ use wiremesh::HeaderSupport;
 
 use super::{At, Check};
 use crate::config::{
-    model::{Cluster, Limit, Listener, Mirror, Retry, RetryOn, Route},
-    protocol::ProtocolInfo,
+    model::{Cluster, Limit, Listener, Mirror, MirrorOnly, Retry, RetryOn, Route},
+    protocol::{Copies, ProtocolInfo},
     report::hint,
     value::Address,
 };
@@ -27,7 +27,8 @@ impl<'a> Check<'a> {
             self.fault_and_limit(at, route);
             if let Some(mirror) = &route.mirror {
                 let own = (!listener_at.field("address").mended()).then_some(&listener.address);
-                self.mirror(at.field("mirror"), own, route, mirror, protocols);
+                self.mirror(at.field("mirror"), own, route, mirror);
+                self.copies(at.field("mirror"), listener, mirror, protocols);
             }
             self.reachable(list, i, listener);
         }
@@ -133,7 +134,6 @@ impl<'a> Check<'a> {
         own: Option<&'a Address>,
         route: &'a Route,
         mirror: &'a Mirror,
-        protocols: &[ProtocolInfo],
     ) {
         if at.mended() {
             return;
@@ -146,11 +146,32 @@ impl<'a> Check<'a> {
             );
             self.tell(name_at, message);
         }
+    }
+
+    /// Tells of requests that cannot be copied.
+    fn copies(
+        &mut self,
+        at: At<'a>,
+        listener: &'a Listener,
+        mirror: &'a Mirror,
+        protocols: &[ProtocolInfo],
+    ) {
+        if at.mended() {
+            return;
+        }
+        let none = Default::default();
         for protocol in protocols {
             let name = protocol.name;
-            if protocol.correlation == "session" {
-                let message = format!("requests of {name} cannot be copied; remove this");
+            let options = listener.options.get(name).unwrap_or(&none);
+            if protocol.copies == Copies::None || (protocol.end_to_end)(options) {
+                let mode = if protocol.copies == Copies::None { "" } else { " in this mode" };
+                let message = format!("requests of {name} cannot be copied{mode}; remove this");
                 self.tell(at, message);
+            } else if protocol.copies == Copies::Reads {
+                if mirror.only == Some(MirrorOnly::Writes) {
+                    let message = format!("of {name} only reads can be copied; remove this");
+                    self.tell(at.field("only"), message);
+                }
             } else if mirror.only.is_some() && !protocol.stateful {
                 let message = format!("{name} does not tell reads from writes; remove this");
                 self.tell(at.field("only"), message);

@@ -69,6 +69,12 @@ pub struct Cluster {
     /// for themselves. Then it is answered as overloaded.
     #[serde(default = "default_pending_timeout")]
     pub pending_timeout: Duration,
+    /// The most connections that clients hold for their sessions' state (an open transaction, say), so that others are left for
+    /// requests that leave nothing behind. A request that will certainly hold one waits for `pending_timeout` until fewer are
+    /// held; what is only known to hold when it is answered counts, and is not kept from it. Unless given, any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u32", range(min = 1))]
+    pub max_held: Option<u32>,
     /// A client that holds an upstream connection for its session's state (an open transaction, say) and asks nothing is
     /// closed after this, and the connection reset for others.
     #[serde(default = "default_hold_idle_timeout")]
@@ -123,6 +129,7 @@ impl Cluster {
             max_connections: default_max_connections(),
             max_pending: default_max_pending(),
             pending_timeout: default_pending_timeout(),
+            max_held: None,
             hold_idle_timeout: default_hold_idle_timeout(),
             linger_timeout: default_linger_timeout(),
             max_in_flight: default_max_in_flight(),

@@ -372,7 +372,8 @@ pub struct Mirror {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "MirrorOnly")]
     pub only: Option<MirrorOnly>,
-    /// Whether the answers of both clusters are compared, byte by byte, and counted as equal or different.
+    /// Whether the answers of both clusters are compared, byte by byte or as the protocol says, and counted as equal or
+    /// different.
     #[serde(default)]
     pub compare: bool,
 }

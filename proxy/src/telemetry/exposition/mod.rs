@@ -225,6 +225,7 @@ mod tests {
             requests: bound,
             connections: bound,
             pending: bound,
+            sessions: Some(crate::cluster::Occupied { held: 1, ..Default::default() }),
             unresolved: Vec::new(),
             endpoints: vec![endpoint],
         };

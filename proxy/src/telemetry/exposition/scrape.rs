@@ -5,7 +5,7 @@ use wiremesh::{Reason, Status};
 
 use super::Families;
 use crate::{
-    cluster::{BoundStatus, ClusterStatus, EndpointState},
+    cluster::{BoundStatus, ClusterStatus, EndpointState, Occupied},
     telemetry::{
         EndpointTotals, ListenerTotals, Metrics, MirrorTotals, RequestTotals, Snapshot,
         metrics::RequestLabels, process::Process,
@@ -232,6 +232,17 @@ impl Scrape {
             bounds(|bound| bound.refused),
         )?;
         out.gauge(
+            "wiremesh_cluster_session_connections",
+            "Connections that clients are lent, by what they are for now",
+            None,
+            self.clusters.iter().flat_map(|cluster| {
+                let each = cluster.sessions.iter().flat_map(Occupied::each);
+                each.map(|(state, count)| {
+                    ([("cluster", &*cluster.name), ("state", state)], u64::from(count))
+                })
+            }),
+        )?;
+        out.gauge(
             "wiremesh_endpoint_available",
             "Whether the endpoint gets requests",
             None,
@@ -378,7 +389,14 @@ impl Scrape {
             "wiremesh_mirror_compared",
             "Answers to copies that were compared with those that clients got",
             None,
-            rows("result", |m| vec![("equal", m.equal), ("different", m.different)]),
+            rows("result", |m| {
+                vec![
+                    ("equal", m.equal),
+                    ("different", m.different),
+                    ("failed", m.failed_to_compare),
+                    ("skipped", m.not_compared),
+                ]
+            }),
         )
     }
 

@@ -1,7 +1,6 @@
 //! A client that says what it is told to, and may be killed anywhere in it.
 
 use bytes::BytesMut;
-use tokio::net::TcpStream;
 use wiremesh_mysql::{
     Capabilities, Command,
     reply::{Shape, Tracker},
@@ -68,18 +67,8 @@ const CAPS: u64 = Capabilities::PROTOCOL_41.0
 impl Client {
     /// Logs in, with or without `DEPRECATE_EOF`.
     pub async fn connect(proxy: &Handle, eof: bool) -> Self {
-        let stream = TcpStream::connect(address(proxy)).await.expect("connect");
-        stream.set_nodelay(true).expect("nodelay");
         let caps = if eof { CAPS } else { CAPS | Capabilities::DEPRECATE_EOF.0 };
-        let mut talk = Talk::new(stream);
-        talk.receive().await.expect("a greeting");
-        let mut login = caps.to_le_bytes()[..4].to_vec();
-        login.extend([0, 0, 0, 1, 45]);
-        login.extend([0; 23]);
-        login.extend(b"joe\0\0mysql_native_password\0");
-        talk.send(1, &login).await.expect("connected");
-        let (seq, answer) = talk.receive().await.expect("an answer");
-        assert_eq!((seq, answer[0]), (2, 0), "{answer:?}");
+        let talk = Talk::logged_in(address(proxy), caps).await;
         Self { talk, caps, left: None, lengths: Vec::new(), statement: 0, parameters: 0 }
     }
 

@@ -2,8 +2,8 @@
 //! every kind of reply and in what the proxy itself says before and after. The client gets the right answer, an error in
 //! its place, or nothing more; whoever comes next sees nothing of it.
 
-mod client;
-mod server;
+pub mod client;
+pub mod server;
 
 use wiremesh_mysql::Command;
 use wiremesh_proxy::{server::Handle, telemetry::EndpointTotals};

@@ -1,4 +1,4 @@
-//! A primary and its replica change places under load, as it is done with care.
+//! A primary and its replica change places under load, as it is done with care; then the primary is killed.
 
 use std::time::Duration;
 
@@ -48,17 +48,17 @@ impl Cell {
                    endpoints: [\"{one}\", \"{other}\"]\n  \
                    topology: replicated\n  \
                    topology_options: {{ user: nat, password: natpw }}\n  \
-                   max_connections: 8\n"
+                   max_connections: 16\n"
             )
         })
         .await?;
         let mut program = check();
         let servers = [proxy.address, one, other].map(|address| address.to_string());
-        program.arg("failover").args(servers);
+        program.arg("failover").args(servers).arg(source.id()?.to_string());
         let said = Said::by(&self.name(), program, LONGEST).await?;
         proxy.check()?;
         let detail = said.answers.join("; ");
-        let outcome = said.outcome("a pair that changes places twice");
+        let outcome = said.outcome("a pair that changes places, and is left with one");
         Ok(if outcome.failed == 0 { Outcome { detail, ..outcome } } else { outcome })
     }
 }

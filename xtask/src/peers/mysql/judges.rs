@@ -11,6 +11,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::client::Bench;
+use super::pooled::version;
 use super::server::Kind;
 use crate::peers::proxy::Proxy;
 use crate::peers::said::Said;
@@ -56,12 +57,7 @@ impl Mode {
 
 /// With so many connections, for 64 clients four; whoever waits does so for as long as the judges do.
 fn pooled(address: SocketAddr, server: SocketAddr, kind: Kind, many: usize) -> String {
-    // As is to be configured: clients, and errors of the proxy's own, go by it.
-    let version = match kind {
-        Kind::Mysql => "8.0.33",
-        Kind::Maria10 => "5.5.5-10.11.19-MariaDB",
-        Kind::Maria11 => "11.4.5-MariaDB",
-    };
+    let version = version(kind);
     format!(
         "listeners:\n\
          - name: mysql\n  \

@@ -7,36 +7,57 @@ use anyhow::{Context, bail, ensure};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::time::{sleep, timeout};
 
-use super::client::{Bench, go};
-use super::server::Kind;
+use super::client::{Bench, Flavour, cli, go};
+use super::pooled;
+use super::server::{Kind, Server};
+use crate::peers::proxy::Proxy;
 use crate::process::{finish, log};
 use crate::report::Outcome;
 
-pub(super) const NAMES: [&str; 3] =
-    ["mysql-load-mysql8", "mysql-load-mariadb10", "mysql-slow-reader"];
+pub(super) const NAMES: [&str; 7] = [
+    "mysql-load-mysql8",
+    "mysql-load-mysql8-pooled",
+    "mysql-load-mariadb10",
+    "mysql-load-mariadb10-pooled",
+    "mysql-load-mariadb11-pooled",
+    "mysql-slow-reader",
+    "mysql-slow-reader-pooled",
+];
 
 /// What its programs are written in.
 pub(super) const LANGUAGE: &str = "go";
 
 const LONGEST: Duration = Duration::from_secs(120);
 
+/// In pooled mode, for 24 clients.
+const CONNECTIONS: usize = 8;
+
 /// A result of so much, of which the reader takes three rows of 1 MiB.
-const RESULT_MIB: usize = 512;
+const RESULT_MIB: usize = 1024;
 
 /// How much memory the proxy may need for it, beside what it had before, in MiB.
 const MEMORY_MIB: usize = 48;
 
 pub(super) async fn run(name: &str, bench: &mut Bench, direct: bool) -> anyhow::Result<Outcome> {
-    match name {
-        "mysql-load-mysql8" => load(name, bench, Kind::Mysql, direct).await,
-        "mysql-load-mariadb10" => load(name, bench, Kind::Maria10, direct).await,
-        _ => slow(bench, direct).await,
+    let pooled = name.ends_with("-pooled");
+    if direct && (pooled || name == "mysql-slow-reader") {
+        return Ok(Outcome { passed: 0, failed: 0, detail: "needs the proxy".into() });
+    }
+    let kind = Kind::ALL.into_iter().find(|kind| name.contains(kind.name()));
+    let (server, proxy) = bench.at(kind.unwrap_or(Kind::Mysql), direct).await?;
+    let mut own = match pooled {
+        true => Some(pooled::over(CONNECTIONS, server).await?),
+        false => None,
+    };
+    let proxy = own.as_mut().or(proxy);
+    match (kind, proxy) {
+        (None, Some(proxy)) => slow(name, proxy).await,
+        (_, proxy) => load(name, server, proxy).await,
     }
 }
 
 /// Clients move money between accounts: what was acknowledged is there once, and nobody gets another's answer.
-async fn load(name: &str, bench: &mut Bench, kind: Kind, direct: bool) -> anyhow::Result<Outcome> {
-    let (server, proxy) = bench.at(kind, direct).await?;
+async fn load(name: &str, server: &Server, proxy: Option<&mut Proxy>) -> anyhow::Result<Outcome> {
     let address = proxy.as_ref().map_or(server.address, |proxy| proxy.address);
     let mut program = go();
     program.args(["load", &address.to_string(), "-clients", "24", "-seconds", "8"]);
@@ -51,14 +72,10 @@ async fn load(name: &str, bench: &mut Bench, kind: Kind, direct: bool) -> anyhow
     Ok(Outcome::pass(verdict))
 }
 
-/// The proxy holds as little of a large result as its buffers do.
-async fn slow(bench: &mut Bench, direct: bool) -> anyhow::Result<Outcome> {
-    let (_, proxy) = bench.at(Kind::Mysql, direct).await?;
-    let Some(proxy) = proxy else {
-        return Ok(Outcome { passed: 0, failed: 0, detail: "needs the proxy".into() });
-    };
+/// The proxy holds as little of a large result as its buffers do, and others are answered meanwhile.
+async fn slow(name: &str, proxy: &mut Proxy) -> anyhow::Result<Outcome> {
     let before = proxy.memory()?;
-    let (errors, path) = log("mysql-slow-reader")?;
+    let (errors, path) = log(name)?;
     let mut program = go();
     program.args(["slow", &proxy.address.to_string(), "-mib", &RESULT_MIB.to_string()]);
     program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
@@ -69,6 +86,7 @@ async fn slow(bench: &mut Bench, direct: bool) -> anyhow::Result<Outcome> {
         let (mut most, mut verdict) = (0, String::new());
         while let Some(line) = lines.next_line().await? {
             if line == "await" {
+                answered(proxy).await?;
                 // Long enough for everything that has room to flow.
                 for _ in 0..20 {
                     sleep(Duration::from_millis(100)).await;
@@ -92,4 +110,13 @@ async fn slow(bench: &mut Bench, direct: bool) -> anyhow::Result<Outcome> {
         "{needed} MiB of memory for a slow reader ({before}, then {most})"
     );
     Ok(Outcome::pass(format!("{RESULT_MIB} MiB through {needed} MiB of memory ({most} in all)")))
+}
+
+/// Somebody else has an answer.
+async fn answered(proxy: &Proxy) -> anyhow::Result<()> {
+    let mut client = cli(Flavour::Mariadb, proxy.address);
+    client.args(["-unat", "-pnatpw", "--batch", "--skip-column-names", "-e", "select 17 * 3"]);
+    let output = timeout(LONGEST, client.output()).await.context("nobody else is answered")??;
+    ensure!(output.stdout == b"51\n", "{}: {output:?}", output.status);
+    Ok(())
 }

@@ -1,15 +1,19 @@
 //! MySQL and MariaDB: other projects' clients and servers.
 
+mod causal;
 mod client;
 mod failover;
+mod idle;
 mod install;
 mod judges;
 mod load;
 mod login;
+mod mirror;
 mod pooled;
 mod proxied;
 mod record;
 mod server;
+mod sysbench;
 mod tools;
 
 use crate::report::Report;
@@ -33,9 +37,15 @@ pub(super) async fn run_all(report: &mut Report, direct: bool, times: usize) {
     judges.retain(|cell| report.wants(&cell.name()));
     let mut failovers = failover::Cell::all();
     failovers.retain(|cell| report.wants(&cell.name()));
-    let proxied = report.wants(proxied::NAME);
+    let mut causals = causal::Cell::all();
+    causals.retain(|cell| report.wants(&cell.name()));
+    let mut sysbenches = sysbench::Cell::all();
+    sysbenches.retain(|cell| report.wants(&cell.name()));
+    let mirrors = report.wants(mirror::NAME);
+    let (proxied, idle) = (report.wants(proxied::NAME), report.wants(idle::NAME));
     let none = cells.is_empty() && tools.is_empty() && others.is_empty() && logins.is_empty();
-    if none && judges.is_empty() && failovers.is_empty() && !proxied {
+    let none = none && judges.is_empty() && failovers.is_empty() && causals.is_empty();
+    if none && sysbenches.is_empty() && !proxied && !idle && !mirrors {
         return;
     }
     let mut languages: Vec<_> = cells.iter().map(Cell::language).collect();
@@ -68,8 +78,20 @@ pub(super) async fn run_all(report: &mut Report, direct: bool, times: usize) {
     for cell in failovers {
         report.check(&cell.name(), cell.run(direct)).await;
     }
+    for cell in causals {
+        report.check(&cell.name(), cell.run(direct)).await;
+    }
     if proxied {
         report.check(proxied::NAME, proxied::run(direct)).await;
+    }
+    if mirrors {
+        report.check(mirror::NAME, mirror::run(direct)).await;
+    }
+    for cell in sysbenches {
+        report.check(&cell.name(), cell.run(&mut bench, direct)).await;
+    }
+    if idle {
+        report.check(idle::NAME, idle::run(&mut bench, direct)).await;
     }
     for name in others {
         report.check(name, load::run(name, &mut bench, direct)).await;

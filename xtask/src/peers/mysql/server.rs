@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -184,6 +184,11 @@ impl Server {
         let mut server = Self { child, folder, kind, address };
         server.ready(&path).await?;
         Ok(server)
+    }
+
+    /// Its process.
+    pub(super) fn id(&self) -> anyhow::Result<u32> {
+        self.child.id().context("it has ended")
     }
 
     /// The certificate that its own is signed with.

@@ -1,17 +1,18 @@
-//! The command lines and MySQL's own tools, direct and through the proxy.
+//! The command lines and the servers' own tools, direct and through the proxy in both modes.
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, ensure};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::client::{Bench, Flavour, cli};
-use super::install::mysql;
+use super::install::{mariadb_11, mysql};
+use super::pooled;
 use super::record::STATEMENTS;
 use super::server::Kind;
 use crate::process::command;
@@ -20,7 +21,7 @@ use crate::target;
 
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// One command line, or MySQL's other tools, with one server.
+/// One command line, or the other tools of the server's project, with one server.
 pub(super) struct Cell {
     program: Program,
     server: Kind,
@@ -38,58 +39,84 @@ impl Cell {
         for server in Kind::ALL {
             let program = |flavour| Self { program: Program::Cli(flavour), server };
             cells.push(program(Flavour::Mariadb));
-            if server != Kind::Maria11 {
-                cells.push(program(Flavour::Mysql));
-            }
+            cells.push(program(Flavour::Mysql));
+            cells.push(Self { program: Program::Tools, server });
         }
-        cells.push(Self { program: Program::Tools, server: Kind::Mysql });
         cells
+    }
+
+    /// As exceptions name it.
+    fn client(&self) -> &'static str {
+        match self.program {
+            Program::Cli(Flavour::Mysql) => "cli-mysql",
+            Program::Cli(Flavour::Mariadb) => "cli-mariadb",
+            Program::Tools => "tools",
+        }
     }
 
     /// For example `mysql-cli-mariadb-mysql8`.
     pub(super) fn name(&self) -> String {
-        let program = match self.program {
-            Program::Cli(Flavour::Mysql) => "cli-mysql",
-            Program::Cli(Flavour::Mariadb) => "cli-mariadb",
-            Program::Tools => "tools",
-        };
-        format!("mysql-{program}-{}", self.server.name())
+        format!("mysql-{}-{}", self.client(), self.server.name())
     }
 
-    /// All that comes out has to be the same both ways, and the programs' exit codes.
+    /// All that comes out has to be the same each way, and the programs' exit codes, but for what is said in [`pooled`].
     pub(super) async fn run(&self, bench: &mut Bench, direct: bool) -> anyhow::Result<Outcome> {
         let (server, proxy) = bench.at(self.server, direct).await?;
         let ca = server.ca();
         let bare = self.said(server.address, &ca).await?;
-        let mut complaints = Vec::new();
+        for Answer { name, text, right } in &bare {
+            ensure!(right, "{name}: {text}");
+        }
+        let (mut passed, mut complaints) = (bare.len(), Vec::new());
         if let Some(proxy) = proxy {
             let proxied = self.said(proxy.address, &ca).await?;
             proxy.check()?;
-            for ((name, direct), (_, proxied)) in bare.iter().zip(&proxied) {
-                if direct != proxied {
-                    complaints.push(format!("{name}\ndirect:  {direct}\nproxied: {proxied}"));
+            let mut proxy = pooled::through(server).await?;
+            let pooled = self.said(proxy.address, &ca).await?;
+            proxy.check()?;
+            passed += bare.len();
+            for ((bare, proxied), pooled) in bare.iter().zip(&proxied).zip(&pooled) {
+                let (name, direct) = (&bare.name, &bare.text);
+                if proxied.text != *direct {
+                    complaints
+                        .push(format!("{name}\ndirect:  {direct}\nproxied: {}", proxied.text));
+                }
+                if pooled::left_out(self.client(), self.server, name) {
+                    continue;
+                }
+                let same = self.plain(&pooled.text) == self.plain(direct);
+                if same == pooled::differs(self.client(), self.server, name) {
+                    complaints.push(format!("{name}\ndirect:  {direct}\npooled:  {}", pooled.text));
                 }
             }
         }
-        let passed = bare.len() - complaints.len();
+        passed -= complaints.len();
         let detail =
             if complaints.is_empty() { format!("{passed} uses") } else { complaints.join("\n") };
         Ok(Outcome { passed, failed: complaints.len(), detail })
     }
 
+    /// Without what is another in pooled mode: MariaDB's packages have more in their version than the proxy is told.
+    fn plain(&self, text: &str) -> String {
+        let version = |line: &str| {
+            self.server != Kind::Mysql && line.trim_start().starts_with("Server version:")
+        };
+        pooled::plain(text).lines().filter(|line| !version(line)).collect::<Vec<_>>().join("\n")
+    }
+
     /// What each use brings.
-    async fn said(&self, address: SocketAddr, ca: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    async fn said(&self, address: SocketAddr, ca: &Path) -> anyhow::Result<Vec<Answer>> {
         let uses = match self.program {
             Program::Cli(flavour) => self.cli_uses(flavour, address, ca)?,
-            Program::Tools => tools(address),
+            Program::Tools if self.server == Kind::Mysql => mysql_tools(address),
+            Program::Tools => mariadb_tools(address),
         };
         let mut said = Vec::new();
         for Use { name, program, input, succeeds } in uses {
             let text = once(program, input).await.with_context(|| name.clone())?;
-            if text.starts_with("exit status: 0") != succeeds {
-                bail!("{name}: {text}");
-            }
-            said.push((name, text));
+            let text = if name == "status" { steady(&text) } else { text };
+            let right = text.starts_with("exit status: 0") == succeeds;
+            said.push(Answer { name, text, right });
         }
         Ok(said)
     }
@@ -125,8 +152,9 @@ impl Cell {
             }
         }
         add("wrong password", &["-unat", "-pwrong"], who, false);
-        add("no such user", &["-unobody", "-pwrong"], who, false);
-        add("no such schema", &["-unat", "-pnatpw", "wm_missing"], who, false);
+        // The proxy asks as it asks one of its users, perhaps one whose password it has as a hash.
+        add("unknown user", &["-unobody", "-pwrong", password], who, false);
+        add("unknown schema", &["-unat", "-pnatpw", "wm_missing"], who, false);
         let nat = ["-unat", "-pnatpw", "test"];
         for (name, args) in [
             ("table", &["--table"] as &[&str]),
@@ -141,13 +169,29 @@ impl Cell {
             add(name, &[args, &["--force"], &nat].concat(), without_status(), true);
         }
         add("stops at an error", &nat, "select 1; select nothing; select 2;\n", false);
-        add("compressed", &[&["--compress"], &nat[..]].concat(), COMPRESSED, true);
+        let file = target().join("xtask/mysql-script.sql");
+        std::fs::write(&file, right_ones())?;
+        let source = format!("source {}", file.display());
+        add("script", &[&nat[..], &["-e", &source]].concat(), "", true);
+        add("status", &nat, "\\s\n", true);
+        add("warnings", &[&["--show-warnings"], &nat[..]].concat(), WARNINGS, true);
+        add("past", &nat, PAST, true);
+        let ansi = "--init-command=set sql_mode = 'ansi'";
+        add(
+            "begins with",
+            &[&[ansi], &nat[..]].concat(),
+            "select \"Host\" from mysql.user;\n",
+            true,
+        );
+        let compress = [&["--compress"], &nat[..]].concat();
+        add("compressed", &compress, "show status like 'Compression';\n", true);
+        add("compressed rows", &compress, COMPRESSED, true);
         let cipher = "show status like 'Ssl_cipher'; select repeat('x', 100000);\n";
         let ca = format!("--ssl-ca={}", ca.display());
         add("TLS", &[&[tls, &ca], &nat[..]].concat(), cipher, true);
         let only = ["-utlsonly", "-ptlspw", "test"];
         add("TLS, no other", &[&[tls, &ca], &only[..]].concat(), cipher, true);
-        add("no TLS", &only, cipher, false);
+        add("TLS needed", &only, cipher, false);
         add("large", &[&["--max-allowed-packet=64M"], &nat[..]].concat(), LARGE, true);
         let file = target().join("xtask/mysql-infile.csv");
         let rows: String = (0..20_000).map(|n| format!("{n},row {n}\n")).collect();
@@ -161,9 +205,9 @@ impl Cell {
         let missing = "load data local infile '/missing' into table wm_load";
         add("a file that is missing", &[&nat[..], &["-e", missing]].concat(), "", false);
         if flavour == Flavour::Mysql && self.server == Kind::Mysql {
-            add("attributes", &nat, ATTRIBUTES, true);
+            add("query attributes", &nat, ATTRIBUTES, true);
             let zstd = "--compression-algorithms=zstd";
-            add("zstd", &[&[zstd], &nat[..]].concat(), COMPRESSED, true);
+            add("zstd rows", &[&[zstd], &nat[..]].concat(), COMPRESSED, true);
         }
         Ok(uses)
     }
@@ -173,8 +217,57 @@ fn without_status() -> &'static str {
     STATEMENTS.split_once("\\s\n").map_or(STATEMENTS, |(before, _)| before)
 }
 
-const COMPRESSED: &str =
-    "show status like 'Compression'; select repeat('abc', 300000); select 1; select 2;\n";
+/// A script ends with the first that fails.
+fn right_ones() -> String {
+    let wrong = |line: &&str| line.contains("select nothing") || line.contains("wm_missing");
+    without_status().lines().filter(|line| !wrong(line)).flat_map(|line| [line, "\n"]).collect()
+}
+
+/// Without the numbers of connections, ports and seconds.
+fn steady(text: &str) -> String {
+    let numbers = ["Connection id:", "TCP port:", "Uptime:", "Threads:"];
+    let steady = |line: &&str| !numbers.iter().any(|name| line.trim_start().starts_with(name));
+    text.lines().filter(steady).collect::<Vec<_>>().join("\n")
+}
+
+const COMPRESSED: &str = "select repeat('abc', 300000); select 1; select 2;\n";
+
+const WARNINGS: &str = "\
+\\w
+drop table if exists wm_warnings;
+\\W
+create table wm_warnings(a tinyint);
+insert ignore into wm_warnings values (300), ('x');
+show warnings;
+select cast('x' as signed), a from wm_warnings;
+\\w
+drop table if exists wm_missing;
+show count(*) warnings;
+\\W
+drop table if exists wm_missing;
+drop table wm_warnings;
+";
+
+/// What only the session knows.
+const PAST: &str = "\
+drop table if exists wm_past;
+create table wm_past(a int primary key auto_increment) engine=innodb;
+insert into wm_past values (null), (null);
+select row_count();
+insert into wm_past values (null);
+select last_insert_id();
+select sql_calc_found_rows * from wm_past limit 1;
+select found_rows();
+set @mine = 5;
+select @mine + 1;
+create temporary table wm_temporary select 7 as a;
+select * from wm_temporary;
+prepare s from 'select ? + 1';
+execute s using @mine;
+select get_lock('wm_past', 1), is_used_lock('wm_past') = connection_id();
+select release_lock('wm_past');
+drop table wm_past;
+";
 
 const LARGE: &str = "select length(repeat('x', 30000000)); select sha1(x), length(x) from (select repeat('y', 17000000) x) t; \
                      select repeat('z', 17000000);\n";
@@ -197,8 +290,62 @@ struct Use {
     succeeds: bool,
 }
 
+/// What a use brought.
+struct Answer {
+    name: String,
+    text: String,
+    /// Whether it ended as it was to.
+    right: bool,
+}
+
+/// What is dumped.
+const FILL: &str = "\
+drop database if exists wm_dump; create database wm_dump; use wm_dump;
+create table t(a int primary key auto_increment, b varchar(2000), c blob, d json);
+insert into t(b, c, d) values ('it''s', x'00ff', '{\"a\": 1}'), (null, null, null);
+insert into t(b) select repeat('x', 2000) from t;
+insert into t(b) select repeat('y', 2000) from t;
+insert into t(b) select repeat('z', 2000) from t;
+create view v as select a from t;
+create procedure p() select 1;
+create trigger g before insert on t for each row set new.b = 'g';
+";
+
+const END: &str = "drop database wm_dump; show databases";
+
+/// mariadb-dump of 11.4.
+fn mariadb_tools(address: SocketAddr) -> Vec<Use> {
+    let dump = |args: &[&str]| {
+        let mut program = command(mariadb_11().join("bin/mariadb-dump"));
+        program.args(["--no-defaults", "--skip-ssl", "--protocol=tcp", "-h127.0.0.1"]);
+        program.args(["-unat", "-pnatpw", "-P", &address.port().to_string()]);
+        // They have the server's version.
+        program.args(["--skip-comments", "--routines", "--hex-blob"]).args(args);
+        program
+    };
+    let cli = |args: &[&str]| {
+        let mut program = cli(Flavour::Mariadb, address);
+        program.args(["-unat", "-pnatpw"]).args(args);
+        program
+    };
+    let uses = [
+        ("fill", cli(&[]), FILL),
+        ("mariadb-dump", dump(&["--databases", "wm_dump"]), ""),
+        ("mariadb-dump in a transaction", dump(&["--single-transaction", "wm_dump"]), ""),
+        ("mariadb-dump of some rows", dump(&["--where=a > 3", "wm_dump", "t"]), ""),
+        ("end", cli(&["-e", END]), ""),
+    ];
+    let of = |(name, program, input): (&str, _, _)| Use {
+        name: name.to_owned(),
+        program,
+        input,
+        succeeds: true,
+    };
+    uses.map(of).into()
+}
+
 /// mysqldump, mysqlbinlog and mysqlslap.
-fn tools(address: SocketAddr) -> Vec<Use> {
+fn mysql_tools(address: SocketAddr) -> Vec<Use> {
     let tool = |name: &str, args: &[&str]| {
         let mut program = command(mysql().join("bin").join(name));
         program.args(["--no-defaults", "--ssl-mode=DISABLED", "--protocol=tcp", "-h127.0.0.1"]);
@@ -209,16 +356,6 @@ fn tools(address: SocketAddr) -> Vec<Use> {
     let mut add = |name: &str, program, input| {
         uses.push(Use { name: name.to_owned(), program, input, succeeds: true });
     };
-    const FILL: &str = "\
-drop database if exists wm_dump; create database wm_dump; use wm_dump;
-create table t(a int primary key auto_increment, b varchar(2000), c blob, d json);
-insert into t(b, c, d) values ('it''s', x'00ff', '{\"a\": 1}'), (null, null, null);
-insert into t(b) select repeat('x', 2000) from t;
-insert into t(b) select repeat('y', 2000) from t;
-insert into t(b) select repeat('z', 2000) from t;
-create view v as select a from t;
-create procedure p() select 1;
-";
     add("fill", tool("mysql", &[]), FILL);
     let dump = [
         "--skip-dump-date",
@@ -241,7 +378,7 @@ create procedure p() select 1;
         "--silent",
     ];
     add("mysqlslap", tool("mysqlslap", &slap), "");
-    add("end", tool("mysql", &["-e", "drop database wm_dump; show databases"]), "");
+    add("end", tool("mysql", &["-e", END]), "");
     uses
 }
 

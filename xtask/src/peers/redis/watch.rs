@@ -6,13 +6,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::proxy::Proxy;
 use super::server::{Server, ask};
-use crate::peers::proxy::free_address;
+use crate::peers::proxy::{free_address, page};
 use crate::process::command;
 use crate::report::Outcome;
 
@@ -44,7 +43,7 @@ pub(super) async fn run(direct: bool) -> anyhow::Result<Outcome> {
     let large = "x".repeat(LARGE);
     let said = typed(proxy.address, &["-x", "SET", "large"], &large).await?;
     ensure!(said.trim() == "OK", "SET says {said}");
-    let keys = get(admin, "/keys?format=text").await?;
+    let keys = page(admin, "/keys?format=text").await?;
     hottest(&keys, &exact)?;
     let (_, big) = keys.split_once("\n  big").context("no big keys")?;
     let first: Vec<_> = big.lines().nth(1).unwrap_or_default().split_whitespace().collect();
@@ -65,19 +64,19 @@ async fn slow(proxy: &Proxy, admin: SocketAddr, upstream: SocketAddr) -> anyhow:
     ] {
         ask(proxy.address, line).await?;
     }
-    let page = get(admin, "/slow?format=text").await?;
+    let slow = page(admin, "/slow?format=text").await?;
     for shown in ["  DEBUG SLEEP 0.3", "  EVAL \"for i = 1, 1e8", " 1 k v\n", "AUTH (redacted)"] {
-        ensure!(page.contains(shown), "no {shown:?} in\n{page}");
+        ensure!(slow.contains(shown), "no {shown:?} in\n{slow}");
     }
-    ensure!(page.contains(&upstream.to_string()), "{page}");
+    ensure!(slow.contains(&upstream.to_string()), "{slow}");
     for other in ["BLPOP", "GET", "s3cret"] {
-        ensure!(!page.contains(other), "{other} in\n{page}");
+        ensure!(!slow.contains(other), "{other} in\n{slow}");
     }
-    let metrics = get(admin, "/metrics").await?;
+    let metrics = page(admin, "/metrics").await?;
     let count = "wiremesh_slow_requests_total{listener=\"redis\",cluster=\"all\",service=\"\",\
                  method=\"DEBUG\"} 1\n";
     ensure!(metrics.contains(count), "no {count}");
-    Ok(page.lines().filter(|line| line.contains(&upstream.to_string())).count())
+    Ok(slow.lines().filter(|line| line.contains(&upstream.to_string())).count())
 }
 
 /// Reads of keys, the n-th of them in proportion to 1/n; how often each was read.
@@ -120,20 +119,4 @@ async fn typed(address: SocketAddr, args: &[&str], input: &str) -> anyhow::Resul
     };
     let output = timeout(LONGEST, done).await.context("redis-cli does not end")??;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// A page of the proxy's.
-async fn get(admin: SocketAddr, path: &str) -> anyhow::Result<String> {
-    let asked = async {
-        let mut socket = TcpStream::connect(admin).await?;
-        let head = format!("GET {path} HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n");
-        socket.write_all(head.as_bytes()).await?;
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).await?;
-        anyhow::Ok(answer)
-    };
-    let answer = timeout(LONGEST, asked).await.context("the page does not come")??;
-    let (head, body) = answer.split_once("\r\n\r\n").context("no answer of HTTP")?;
-    ensure!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
-    Ok(body.to_owned())
 }

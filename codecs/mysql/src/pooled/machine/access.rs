@@ -4,18 +4,18 @@ use std::{cell::RefCell, fmt::Write};
 
 use wiremesh::correlation::{Access, Ready};
 
-use super::{
-    Pooled, State,
-    client::{BODY, Sending},
-    prepare::{Step, packet},
-};
+use super::{Pooled, State, client::Sending, prepare::Step};
 use crate::{
     Command, Mysql, MysqlFrame, StatusFlags,
     classify::{ReadCache, Traits},
     collation::is_mariadb,
     digest::{Dialect, digest},
     frame::What,
-    pooled::{Place, statements::Statement},
+    pooled::{
+        Place,
+        login::query,
+        statements::{COUNT_AVAILABLE, Statement},
+    },
     reply::Shape,
     session::Gtids,
     wire::HEAD,
@@ -34,7 +34,7 @@ thread_local! {
 }
 
 /// What is known of a prepared statement.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Prepared {
     pub traits: Traits,
     /// The state that it was prepared under.
@@ -112,11 +112,15 @@ impl Pooled {
         }
         match self.doing.command {
             Some(Command::Query) => {
-                let text = request.bytes.get(BODY..).unwrap_or_default();
-                access_of(text, &traits, self.dialect())
+                let asked = request.asked_route();
+                access_of(request.text(), &traits, self.dialect(), asked.as_deref())
             }
-            Some(Command::StmtExecute) if request.bytes.get(FLAGS) == Some(&0) => {
-                self.access_of_prepared(request)
+            Some(Command::StmtExecute) => {
+                let flags = request.bytes.get(FLAGS);
+                match flags.is_some_and(|flags| flags & !COUNT_AVAILABLE == 0) {
+                    true => self.access_of_prepared(request),
+                    false => Access::Write,
+                }
             }
             _ => Access::Write,
         }
@@ -128,10 +132,15 @@ impl Pooled {
             return Access::Write;
         };
         let statements = &self.statements;
-        *prepared.access.get_or_insert_with(|| {
+        let (traits, dialect) = (&prepared.traits, prepared.dialect);
+        let access = |asked: Option<&str>| {
             let text = statements.statement(&request.bytes).map(Statement::text);
-            access_of(text.unwrap_or_default(), &prepared.traits, prepared.dialect)
-        })
+            access_of(text.unwrap_or_default(), traits, dialect, asked)
+        };
+        match request.asked_route() {
+            Some(asked) => access(Some(&asked)),
+            None => *prepared.access.get_or_insert_with(|| access(None)),
+        }
     }
 
     /// What a request on a connection for reads needs besides.
@@ -160,13 +169,14 @@ impl Pooled {
         self.step = Step::Wait;
         self.transcoder.begin(Shape::Results, 1, self.status);
         let text = self.causal.wait(is_mariadb(&place.version), timeout.as_secs_f64());
-        Some(Ready::First(packet(Command::Query, text.as_bytes())))
+        Some(Ready::First(query(&text, place.capabilities)))
     }
 }
 
-/// What a statement needs by its text, outside of transactions and with nothing of the session's on a connection.
-fn access_of(text: &[u8], traits: &Traits, dialect: Dialect) -> Access {
-    let route = traits.route(text);
+/// What a statement needs by its text, outside of transactions and with nothing of the session's on a connection. `asked`:
+/// where an attribute says that it is to go, whatever the text says.
+fn access_of(text: &[u8], traits: &Traits, dialect: Dialect, asked: Option<&str>) -> Access {
+    let route = asked.or_else(|| traits.route(text));
     let asked = |value: &str| route.is_some_and(|route| route.eq_ignore_ascii_case(value));
     let read = match () {
         () if asked("primary") => false,

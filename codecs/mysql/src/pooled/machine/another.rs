@@ -1,11 +1,12 @@
-//! A client that says it is another: `COM_CHANGE_USER`.
+//! A session that becomes another one: `COM_CHANGE_USER`, `COM_RESET_CONNECTION`.
 
 use wiremesh::correlation::{Attachment, Handshake, Progress};
 
-use super::Pooled;
+use super::{Becoming, Pooled};
 use crate::{
     Mysql, MysqlFrame,
     collation::Collations,
+    error,
     pooled::{Entrance, statements::Problem},
 };
 
@@ -40,33 +41,44 @@ impl Pooled {
             }
             Progress::Done(frame) => {
                 let Some(admitted) = entrance.into_admitted() else { return Attachment::Refused };
-                let place = self.place.take();
-                let before = std::mem::replace(self, Self::new(&admitted, mysql.version()));
-                (self.transcoder, self.spoilt) = (before.transcoder, before.spoilt);
-                (self.lent, self.causal) = (before.lent, before.causal);
-                self.statements.begin_after(&before.statements);
-                self.multi = before.multi;
-                if before.met {
-                    self.meets(before.server);
-                }
-                if self.server != Collations::Mysql8 {
-                    // MariaDB ignores spaces after the first login only.
-                    self.begun = self.begun.clone().ignoring_spaces(false);
-                    self.is_now(self.state.clone().ignoring_spaces(false));
-                }
+                self.becoming = Becoming::Another(Box::new(Self::new(&admitted, mysql.version())));
                 self.answer = frame.map(|frame| frame.bytes);
-                self.place = place;
-                if self.place.is_none() {
-                    return Attachment::Answered;
-                }
-                (self.reset, self.ended) = (true, true);
-                Attachment::Reset
+                self.answered_anew()
             }
             Progress::Refused(frame, _) => {
                 self.answer = frame.map(|frame| frame.bytes);
                 Attachment::Refused
             }
             Progress::StartTls(_) => Attachment::Refused,
+        }
+    }
+    /// A request that ends the session as it was has passed.
+    pub(super) fn become_it(&mut self) {
+        match std::mem::take(&mut self.becoming) {
+            Becoming::Same => return,
+            Becoming::Anew => {
+                self.begin_anew();
+                self.answer = Some(error::done_in(1, self.status.lasting()));
+            }
+            Becoming::Another(another) => self.become_another(*another),
+        }
+        (self.reset, self.ended) = (self.place.is_some(), self.place.is_some());
+    }
+
+    fn become_another(&mut self, another: Self) {
+        let before = std::mem::replace(self, another);
+        (self.answer, self.place) = (before.answer, before.place);
+        (self.transcoder, self.spoilt) = (before.transcoder, before.spoilt);
+        (self.lent, self.causal) = (before.lent, before.causal);
+        self.statements.begin_after(&before.statements);
+        self.multi = before.multi;
+        if before.met {
+            self.meets(before.server);
+        }
+        if self.server != Collations::Mysql8 {
+            // MariaDB ignores spaces after the first login only.
+            self.begun = self.begun.clone().ignoring_spaces(false);
+            self.is_now(self.state.clone().ignoring_spaces(false));
         }
     }
 }

@@ -6,17 +6,19 @@ use wiremesh::{
     correlation::{Access, Attachment},
 };
 
-use super::{Pooled, prepare::Step};
+use super::{Becoming, Pooled, prepare::Step};
 use crate::{
     Command, MysqlFrame, StatusFlags,
     classify::{Diagnostics, Reading, Traits, classify},
-    digest::{Charset, Dialect},
+    collation::Collations,
+    digest::{Charset, DIGEST_MAX, Dialect},
     error,
-    frame::{Known, Statement, What},
+    frame::{BODY, Known, Statement, What},
     handshake::MAX_HANDSHAKE,
-    pooled::state::SPACES,
+    pooled::state::{SPACES, Tracking, without_tracking},
     pooled::statements::{Need, Problem, Setting, Statements},
     reply::Shape,
+    statement::text_offset,
     wire::{HEAD, Head},
 };
 
@@ -24,11 +26,11 @@ use crate::{
 /// that pins.
 const WHOLE: usize = 1 << 20;
 
-/// Digests of prepared statements up to this length have all of them, in bytes.
-const DIGESTED: usize = 4 << 10;
-
-/// Where what follows a command's code begins.
-pub(super) const BODY: usize = HEAD + 1;
+/// Whether the digest of a statement that was prepared is certainly of all of it.
+fn is_whole(text: &[u8], digest: &[u8]) -> bool {
+    const READ: usize = 4 << 10;
+    text.len() <= READ && !(digest.len() >= DIGEST_MAX / 2 && digest.ends_with(b" ..."))
+}
 
 type Taken = Result<Option<MysqlFrame>, DecodeError>;
 
@@ -50,6 +52,10 @@ pub(super) struct Doing {
     pub traits: Traits,
     /// The text, if it is nothing but `SET` and `USE`.
     pub set: Option<Box<[u8]>>,
+    /// What is sent in place of the text, which sets something that is the proxy's.
+    pub instead: Option<Tracking>,
+    /// The proxy does it by itself, and has the server say what is left of the session's status.
+    pub pings: bool,
     /// What went wrong with what the server tells of the session.
     pub pin: Option<String>,
     /// `COM_SET_OPTION`: several statements in one text are to be allowed, or not.
@@ -114,24 +120,39 @@ impl Pooled {
             reply_seq = None;
         }
         let statement = self.statement(command, whole, &bytes);
+        let executed = match command {
+            Some(Command::StmtExecute) if whole => self.statements.may_have_attributes(&bytes),
+            _ => None,
+        };
         let identity = Some(self.identity.clone());
         let frame = MysqlFrame::new(What::Command(command), bytes);
-        Ok(Some(MysqlFrame { identity, reply_seq, statement, ..frame }))
+        Ok(Some(MysqlFrame { identity, reply_seq, statement, executed, ..frame }))
     }
 
     /// Which statement a command is about.
     fn statement(&self, command: Option<Command>, whole: bool, bytes: &BytesMut) -> Statement {
         match command {
-            Some(Command::Query | Command::StmtPrepare) => {
+            Some(Command::Query) => {
+                let body = bytes.get(BODY..).unwrap_or_default();
+                text_offset(body, self.capabilities).map_or(Statement::Unknown, |from| {
+                    let at = BODY.saturating_add(from)..bytes.len();
+                    Statement::Text { at, whole, dialect: self.dialect() }
+                })
+            }
+            Some(Command::StmtPrepare) => {
                 Statement::Text { at: BODY..bytes.len(), whole, dialect: self.dialect() }
             }
-            _ => match self.statements.statement(bytes) {
-                Some(statement) => Statement::Known(Known {
-                    digest: statement.digest().clone(),
-                    whole: statement.text().len() <= DIGESTED,
-                }),
-                None => Statement::None,
-            },
+            Some(Command::StmtExecute | Command::StmtBulkExecute | Command::StmtFetch) => {
+                match self.statements.statement(bytes) {
+                    Some(statement) => Statement::Known(Known {
+                        digest: statement.digest().clone(),
+                        whole: is_whole(statement.text(), statement.digest()),
+                    }),
+                    None => Statement::Unknown,
+                }
+            }
+            Some(_) => Statement::None,
+            None => Statement::Unknown,
         }
     }
 
@@ -202,7 +223,15 @@ impl Pooled {
             Some(C::Quit) => return Attachment::Quit,
             Some(C::ResetConnection) => return self.on_reset(),
             Some(C::Query) => {
-                let text = request.bytes.get(BODY..).unwrap_or_default();
+                if matches!(request.statement, Statement::Unknown) {
+                    let mariadb = self.server != Collations::Mysql8;
+                    return self.refuse(&match whole {
+                        true => Problem::malformed(mariadb),
+                        false => Problem::unsupported("query attributes of more than 1 MiB"),
+                    });
+                }
+                let instead = whole.then(|| without_tracking(request.text())).flatten();
+                let text = instead.as_ref().map_or_else(|| request.text(), |it| it.text.as_bytes());
                 let traits = classify(text, self.reading(whole));
                 if traits.kills {
                     return self.kill(text, &traits);
@@ -216,9 +245,14 @@ impl Pooled {
                 let knows = self.past.has(Diagnostics::LAST_INSERT_ID);
                 self.doing.forgets_id = traits.asks_made_id && !knows;
                 self.doing.traits = traits;
+                self.doing.instead = instead;
             }
             Some(command) if Statements::concerns(command) => {
                 return self.on_statement(command, request);
+            }
+            // It would be a replica's connection, and others get it.
+            Some(C::RegisterSlave) => {
+                return self.refuse(&Problem::unsupported("this command in pooled mode"));
             }
             Some(C::ProcessKill) => return self.kill_process(request.bytes.get(BODY..)),
             Some(C::SetOption) => {
@@ -274,13 +308,13 @@ impl Pooled {
             self.transcoder.begin(Shape::Single, 1, self.status);
             return Attachment::Upstream;
         }
-        self.begin_anew();
-        self.answer = Some(error::done_in(1, self.status.lasting()));
-        if self.place.is_none() {
-            return Attachment::Answered;
-        }
-        (self.reset, self.ended) = (true, true);
-        Attachment::Reset
+        self.becoming = Becoming::Anew;
+        self.answered_anew()
+    }
+
+    /// The answer is that of a session that begins anew.
+    pub(super) fn answered_anew(&self) -> Attachment {
+        if self.place.is_some() { Attachment::Reset } else { Attachment::Answered }
     }
 
     fn on_statement(&mut self, command: Command, request: &MysqlFrame) -> Attachment {
@@ -322,6 +356,11 @@ impl Pooled {
             }
             Need::Upstream => Attachment::Upstream,
             Need::Refuse(problem) => self.refuse(&problem),
+            // Whether the transaction is still open after an error the server alone knows.
+            Need::Done if self.place.is_some() && self.status.has(StatusFlags::IN_TRANS) => {
+                self.doing.pings = true;
+                Attachment::Upstream
+            }
             Need::Done => {
                 self.answer = Some(error::done_in(1, self.status.lasting()));
                 Attachment::Answered

@@ -8,7 +8,7 @@ use crate::{
     classify::{Diagnostics, Pin},
     frame::What,
     handshake::reset_connection,
-    pooled::statements::Problem,
+    pooled::{state::Tracking, statements::Problem},
 };
 
 impl Pooled {
@@ -33,6 +33,9 @@ impl Pooled {
         // What was prepared without a schema cannot be prepared again in one.
         let stuck = place.bare && !place.state.schema().is_empty() && !self.statements.is_empty();
         self.transactions();
+        if let Some(Tracking { names, .. }) = doing.instead.filter(|_| !failed) {
+            self.transcoder.tell_also(names);
+        }
         let executes = !matches!(doing.command, Some(Command::StmtPrepare));
         if executes && let Some(pin) = doing.traits.pin {
             self.pin_by(pin);
@@ -54,8 +57,11 @@ impl Pooled {
         let warned = doing.warned || failed;
         // With MariaDB, what uses no table leaves warnings as they are: whoever is next would see them.
         self.reset |= warned;
-        let asked_for =
-            warned || doing.traits.calc_found_rows || doing.traits.takes_value || self.insert > 0;
+        // Who asks for warnings leaves them where they are.
+        let told = self.reset && doing.traits.asks.has(Diagnostics::WARNINGS);
+        let doing = &doing.traits;
+        let kept = doing.calc_found_rows || doing.takes_value || self.insert > 0;
+        let asked_for = warned || told || kept;
         if asked_for { Hold::Linger } else { self.released() }
     }
 

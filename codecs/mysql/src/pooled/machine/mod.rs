@@ -14,6 +14,7 @@ mod holds;
 mod kill;
 mod prepare;
 mod reply;
+mod shadow;
 
 use std::{collections::HashMap, mem, sync::Arc};
 
@@ -21,9 +22,10 @@ use bytes::BytesMut;
 use rustc_hash::FxBuildHasher;
 use wiremesh::{
     DecodeError, Failure, Limits, Peer,
-    correlation::{Access, Attachment, Cancel, Cancelled, Hold, Ready, SessionMachine},
+    correlation::{Access, Attachment, Cancel, Cancelled, Digester, Hold, Ready, SessionMachine},
 };
 
+pub(crate) use self::prepare::packet;
 use self::{
     access::{Causal, Prepared},
     client::{Doing, Sending},
@@ -50,6 +52,18 @@ use crate::{
 
 /// What MySQL's sessions have after `COM_RESET_CONNECTION`, unless the server is configured otherwise: `utf8mb4_0900_ai_ci`.
 const MYSQL_COLLATION: u16 = 255;
+
+/// What a session becomes with a request that the proxy answers.
+#[derive(Debug, Default)]
+enum Becoming {
+    /// What it was.
+    #[default]
+    Same,
+    /// As it was when it began: `COM_RESET_CONNECTION`.
+    Anew,
+    /// Another client's: `COM_CHANGE_USER`.
+    Another(Box<Pooled>),
+}
 
 /// Follows one client.
 #[derive(Debug)]
@@ -92,6 +106,8 @@ pub struct Pooled {
     /// The reply that a [step](Step) has come to.
     problem: Option<BytesMut>,
     answer: Option<BytesMut>,
+    /// What the session becomes when that is given.
+    becoming: Becoming,
     /// The connection is to be reset before others get it.
     reset: bool,
     /// No reset would make the connection as good as new.
@@ -100,6 +116,8 @@ pub struct Pooled {
     ended: bool,
     /// There is no client: it is a reset that is followed.
     resets: bool,
+    /// It is for a copy of a request, and another server.
+    is_shadow: bool,
     /// Which server it is, as far as is known: until there is a connection, the one that clients are told of.
     server: Collations,
     met: bool,
@@ -170,10 +188,12 @@ impl Pooled {
             step: Step::None,
             problem: None,
             answer: None,
+            becoming: Becoming::default(),
             reset: false,
             spoilt: false,
             ended: false,
             resets: false,
+            is_shadow: false,
             server: Collations::Mysql8,
             met: false,
             anew: false,
@@ -231,6 +251,7 @@ impl Pooled {
     /// mean there.
     fn meets(&mut self, server: Collations) {
         if self.server != server {
+            let began = self.is_shadow.then(|| self.begins(self.anew));
             self.sees(server);
             if !self.resets {
                 let collation = server.at_login(self.identity.collation);
@@ -239,6 +260,9 @@ impl Pooled {
             }
             if !self.met && !self.resets {
                 self.is_now(self.begins(self.anew));
+            } else if let Some(began) = began {
+                let begins = self.begins(self.anew);
+                self.is_now(self.state.clone().beginning_as(&began, &begins));
             }
         }
         self.met = true;
@@ -250,6 +274,7 @@ impl Pooled {
         self.is_now(self.begins(true));
         self.statements.clear();
         self.prepared.clear();
+        self.transcoder.tell_also(Vec::new());
         (self.pin, self.next_transaction, self.transaction) = (None, None, None);
         self.status = StatusFlags::AUTOCOMMIT;
         (self.past, self.insert) = (Diagnostics::NONE, 0);
@@ -295,13 +320,14 @@ impl SessionMachine<Mysql> for Pooled {
     }
 
     fn is_open(&self) -> bool {
-        self.sending != Sending::Nothing && self.step == Step::None
+        self.entrance.is_some() || self.sending != Sending::Nothing && self.step == Step::None
     }
 
     fn on_failed(&mut self, _: &Mysql) {
         self.statements.on_failed();
         (self.step, self.detour) = (Step::None, None);
-        self.problem = None;
+        (self.problem, self.answer, self.entrance) = (None, None, None);
+        self.becoming = Becoming::Same;
         self.causal.late = false;
         self.doing = Doing::default();
     }
@@ -310,9 +336,23 @@ impl SessionMachine<Mysql> for Pooled {
         self.lane.in_schema(!self.state.schema().is_empty()).0
     }
 
+    fn needs_same(&self) -> bool {
+        !self.doing.traits.asks.is_empty()
+    }
+
+    fn begins_to_hold(&self) -> bool {
+        let executes = matches!(
+            self.doing.command,
+            Some(Command::Query | Command::StmtExecute | Command::StmtBulkExecute)
+        );
+        // Without autocommit what reads no table begins no transaction: then it is given back at once.
+        let begins = self.doing.traits.begins || !self.status.has(StatusFlags::AUTOCOMMIT);
+        executes && (begins && self.doing.set.is_none() || self.doing.traits.pin.is_some())
+    }
+
     fn attach(&mut self, place: Place) {
         if self.transcoder.upstream() != place.capabilities {
-            self.transcoder = Transcoder::new(place.capabilities, self.capabilities);
+            self.transcoder.turn_to(place.capabilities);
         }
         self.meets(Collations::of(&place.version));
         self.place = Some(place);
@@ -330,6 +370,14 @@ impl SessionMachine<Mysql> for Pooled {
     fn access(&mut self, _: &Mysql, request: &MysqlFrame) -> Access {
         self.access = self.judge(request);
         self.access
+    }
+
+    fn shadow(&mut self, _: &Mysql, request: &MysqlFrame) -> Option<Self> {
+        self.shadow_of(request)
+    }
+
+    fn digester(&self, request: &MysqlFrame) -> Option<Box<dyn Digester<Mysql>>> {
+        self.sum(request).map(|sum| Box::new(sum) as Box<dyn Digester<Mysql>>)
     }
 
     fn prepare(&mut self, mysql: &Mysql, request: &mut MysqlFrame) -> Ready<Mysql> {
@@ -360,6 +408,7 @@ impl SessionMachine<Mysql> for Pooled {
     }
 
     fn answer(&mut self) -> Option<MysqlFrame> {
+        self.become_it();
         self.answer.take().map(reply)
     }
 

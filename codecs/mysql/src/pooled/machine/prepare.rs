@@ -5,11 +5,12 @@ use wiremesh::correlation::{Hold, Ready};
 
 use super::{Pooled, client::Sending};
 use crate::{
-    Command, Mysql, MysqlFrame,
-    frame::What,
+    Capabilities, Command, Mysql, MysqlFrame,
+    frame::{BODY, Statement, What},
     pooled::{
         entrance::reply,
-        state::{Difference, Replay, State, setup},
+        login::query,
+        state::{Difference, Replay, State, Tracking, setup},
         statements::{Plan, PrepareReply, Setting, Statements},
     },
     reply::Shape,
@@ -40,7 +41,7 @@ pub(super) enum Step {
 }
 
 /// What a new session would be told is what is told from here on, unless an id is made.
-const NO_ID: &[u8] = b"SET @@session.last_insert_id=0";
+const NO_ID: &str = "SET @@session.last_insert_id=0";
 
 /// What became of a statement that was prepared again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +68,7 @@ impl Pooled {
                 let first = match (schema, set) {
                     (Some(schema), None) => packet(Command::InitDb, &schema),
                     (Some(schema), Some(_)) if !set_first => packet(Command::InitDb, &schema),
-                    (_, Some(set)) => packet(Command::Query, set.as_bytes()),
+                    (_, Some(set)) => query(&set, place.capabilities),
                     (None, None) => return self.send(command, request),
                 };
                 self.step = match first.what {
@@ -90,19 +91,25 @@ impl Pooled {
             self.transcoder.begin(Shape::Single, 1, self.status);
             return Ready::First(packet(Command::SetOption, &[u8::from(!self.multi), 0]));
         }
-        if std::mem::take(&mut self.doing.forgets_id) {
+        if std::mem::take(&mut self.doing.forgets_id)
+            && let Some(place) = &self.place
+        {
             self.step = Step::Id;
             self.transcoder.begin(Shape::Single, 1, self.status);
-            return Ready::First(packet(Command::Query, NO_ID));
+            return Ready::First(query(NO_ID, place.capabilities));
         }
-        if let (Some(command), Some(place)) = (command, &mut self.place)
+        if self.doing.pings {
+            request.bytes = packet(Command::Ping, b"").bytes;
+        } else if let (Some(command), Some(place)) = (command, &mut self.place)
             && Statements::concerns(command)
         {
             let (schema, fingerprint) = (place.state.schema(), place.state.fingerprint());
             let setting = Setting { schema, fingerprint };
             let detour = self.detour.take();
             match self.statements.plan(&mut request.bytes, &setting, &mut place.prepared) {
-                Plan::Send => {}
+                Plan::Send if place.capabilities.has(Capabilities::QUERY_ATTRIBUTES) => {}
+                // They are not in it any more.
+                Plan::Send => request.executed = None,
                 Plan::First(packets) => {
                     self.step = Step::Statement(None);
                     self.transcoder.begin(Shape::Prepared, 1, self.status);
@@ -123,6 +130,12 @@ impl Pooled {
                 Plan::Drop => return Ready::Answer(None),
             }
         }
+        if let Some(Tracking { text, .. }) = &self.doing.instead {
+            let agreed = self.place.as_ref().map_or(Capabilities(0), |place| place.capabilities);
+            request.bytes = query(text, agreed).bytes;
+        } else if command == Some(Command::Query) {
+            self.fit_attributes(request);
+        }
         let shape = Shape::of(command);
         if shape != Shape::None {
             self.files = 0;
@@ -136,6 +149,18 @@ impl Pooled {
         Ready::Send
     }
 
+    /// A server that knows no query attributes would take them for the statement. They become blanks, which servers pass over
+    /// there: so no packet has another length, however many there are.
+    fn fit_attributes(&self, request: &mut MysqlFrame) {
+        let taken = self.place.as_ref().map_or(Capabilities(0), |place| place.capabilities);
+        let Statement::Text { at, .. } = &request.statement else { return };
+        if !taken.has(Capabilities::QUERY_ATTRIBUTES)
+            && let Some(attributes) = request.bytes.get_mut(BODY..at.start)
+        {
+            attributes.fill(b' ');
+        }
+    }
+
     /// What went before the request, or a reset, was answered.
     pub(super) fn stepped(&mut self, step: Step, failed: bool) -> Hold<Mysql> {
         let Some(place) = &mut self.place else { return Hold::Close };
@@ -145,7 +170,7 @@ impl Pooled {
                 self.step = Step::Setup;
                 self.transcoder.begin(Shape::Single, 1, self.status);
                 let set = setup(&place.version);
-                return Hold::Answer(packet(Command::Query, set.as_bytes()));
+                return Hold::Answer(query(set, place.capabilities));
             }
             Step::Setup => {
                 place.state = State::after_reset(place.state.schema());
@@ -201,7 +226,8 @@ impl Pooled {
     }
 }
 
-pub(super) fn packet(command: Command, body: &[u8]) -> MysqlFrame {
+/// A command that is laid out alike on all connections: a statement is a [`query`].
+pub(crate) fn packet(command: Command, body: &[u8]) -> MysqlFrame {
     let mut text = Vec::with_capacity(body.len().saturating_add(1));
     text.push(command as u8);
     text.extend_from_slice(body);

@@ -12,13 +12,13 @@ const AGREED: Capabilities = Capabilities(
 );
 
 /// A client in a schema, with a machine that follows it.
-struct Talk {
-    mysql: Mysql,
-    machine: Pooled,
+pub(super) struct Talk {
+    pub mysql: Mysql,
+    pub machine: Pooled,
 }
 
 impl Talk {
-    fn new(schema: &[u8]) -> Self {
+    pub fn new(schema: &[u8]) -> Self {
         let mut state = State::set_up(b"");
         state.set_schema(schema);
         let machine = Pooled::begin(Arc::default(), Lane::default(), AGREED, state);
@@ -26,7 +26,7 @@ impl Talk {
     }
 
     /// The client sends this command.
-    fn says(&mut self, command: Command, body: &[u8]) -> (Attachment, MysqlFrame) {
+    pub fn says(&mut self, command: Command, body: &[u8]) -> (Attachment, MysqlFrame) {
         let mut input = command_of(command, body);
         let (limits, mysql) = (Limits::default(), &self.mysql);
         let taken = self.machine.take(mysql, Peer::Client, &mut (), &limits, &mut input);
@@ -35,13 +35,20 @@ impl Talk {
         (self.machine.on_request(mysql, &frame), frame)
     }
 
+    /// The client's session is to be reset, which is answered.
+    fn resets(&mut self) -> Attachment {
+        let (attachment, _) = self.says(Command::ResetConnection, b"");
+        assert_eq!(self.machine.answer().expect("an OK").bytes()[4], 0);
+        attachment
+    }
+
     /// The client is lent a connection that is as new.
-    fn lend(&mut self, bare: bool) {
+    pub fn lend(&mut self, bare: bool) {
         self.machine.attach(Place::new(AGREED, b"8.0.33", 7, true, bare));
     }
 
     /// What goes first: command and text.
-    fn first(&mut self, request: &mut MysqlFrame) -> Option<(Command, String)> {
+    pub fn first(&mut self, request: &mut MysqlFrame) -> Option<(Command, String)> {
         match self.machine.prepare(&self.mysql, request) {
             Ready::Send => None,
             Ready::First(frame) => Some(command_in(&frame)),
@@ -50,7 +57,7 @@ impl Talk {
     }
 
     /// The server answers by this packet.
-    fn hears(&mut self, body: &[u8]) -> Hold<Mysql> {
+    pub fn hears(&mut self, body: &[u8]) -> Hold<Mysql> {
         let mut input = BytesMut::new();
         put_packet(&mut input, 1, body);
         let (limits, mysql) = (Limits::default(), &self.mysql);
@@ -61,7 +68,7 @@ impl Talk {
     }
 
     /// A query on the connection that it has or, as new, is lent; answered so.
-    fn asks(&mut self, text: &str, answer: &[u8]) -> Hold<Mysql> {
+    pub fn asks(&mut self, text: &str, answer: &[u8]) -> Hold<Mysql> {
         let (attachment, mut frame) = self.says(Command::Query, text.as_bytes());
         assert_eq!(attachment, Attachment::Upstream, "{text}");
         if self.machine.place.is_none() {
@@ -92,7 +99,7 @@ fn command_in(frame: &MysqlFrame) -> (Command, String) {
 }
 
 /// An OK with this id, these warnings, and these changes.
-fn ok(id: u8, warnings: u8, changes: &[u8]) -> Vec<u8> {
+pub(super) fn ok(id: u8, warnings: u8, changes: &[u8]) -> Vec<u8> {
     let status = if changes.is_empty() { 2 } else { 2 | StatusFlags::STATE_CHANGED.0 };
     let [low, high] = status.to_le_bytes();
     let mut body = vec![0, 0, id, low, high, warnings, 0];
@@ -114,7 +121,11 @@ fn reset_in(hold: Hold<Mysql>) -> Option<Command> {
     }
 }
 
+mod attributes;
+mod hostile;
 mod reads;
+mod statements;
+mod tracking;
 
 const CHANGED: &[u8] = b"\x02\x011";
 const IN_SHOP: &[u8] = b"\x01\x05\x04shop\x02\x011";
@@ -135,9 +146,8 @@ fn what_nobody_explains_holds_until_it_is_reset() {
         assert!(matches!(talk.asks(text, &ok(0, 0, CHANGED)), Hold::Held), "{text}");
         assert!(talk.machine.pin().is_some());
         assert!(matches!(talk.asks("delete from a", &ok(0, 0, b"")), Hold::Held), "{text}");
-        let (attachment, _) = talk.says(Command::ResetConnection, b"");
+        let attachment = talk.resets();
         assert_eq!(attachment, Attachment::Reset);
-        assert_eq!(talk.machine.answer().expect("an OK").bytes()[4], 0);
         let hold = talk.machine.let_go(&talk.mysql);
         match resets {
             true => assert_eq!(reset_in(hold), Some(Command::ResetConnection)),
@@ -207,6 +217,26 @@ fn what_may_be_asked_next_keeps_it_for_a_while() {
         assert_eq!(attachment, Attachment::Answered, "{question}");
         assert_eq!(talk.told(), 1105);
     }
+}
+
+#[test]
+fn who_asks_for_warnings_may_ask_again() {
+    let mut talk = Talk::new(b"");
+    assert!(matches!(talk.asks("delete from a", &ok(0, 1, b"")), Hold::Linger));
+    for question in ["show warnings", "show count(*) warnings", "show warnings"] {
+        let (attachment, mut frame) = talk.says(Command::Query, question.as_bytes());
+        assert_eq!((attachment, talk.first(&mut frame)), (Attachment::Upstream, None));
+        assert!(matches!(talk.hears_rows(1), Hold::Linger), "{question}");
+    }
+    // They go with the next statement, and others must not see them even so.
+    let hold = talk.asks("delete from a", &ok(0, 0, b""));
+    assert_eq!(reset_in(hold), Some(Command::ResetConnection));
+    // Where there were none, there is nothing to wait for.
+    talk.machine.detach();
+    assert_eq!(reset_in(talk.asks("delete from a", &ok(0, 0, b""))), None);
+    let (attachment, mut frame) = talk.says(Command::Query, b"show warnings");
+    assert_eq!((attachment, talk.first(&mut frame)), (Attachment::Upstream, None));
+    assert_eq!(reset_in(talk.hears_rows(0)), None);
 }
 
 #[test]
@@ -347,6 +377,7 @@ fn what_cannot_be_is_refused() {
         (Command::Query, b"kill user joe", 1235),
         (Command::StmtPrepare, b"kill ?", 1295),
         (Command::BinlogDump, b"\x04\0\0\0\0\0\x01\0\0\0", 1235),
+        (Command::RegisterSlave, b"\x01\0\0\0\0\0\0\xea\x0c\0\0\0\0\0\0\0\0", 1235),
         (Command::StmtExecute, b"\x09\0\0\0\0\x01\0\0\0", 1243),
     ] {
         let (attachment, _) = talk.says(command, body);
@@ -404,7 +435,7 @@ fn spaces_are_ignored_until_a_reset_as_servers_have_it() {
     assert!(matches!(talk.hears(&ok(0, 0, b"")), Hold::Prepared));
     assert_eq!(talk.first(&mut frame), None);
     assert_eq!(reset_in(talk.hears(&ok(0, 0, b""))), None);
-    talk.says(Command::ResetConnection, b"");
+    talk.resets();
     assert_eq!(talk.machine.state.variable("sql_mode"), None);
     // Whoever is next has it undone.
     let place = talk.machine.detach();
@@ -416,7 +447,7 @@ fn spaces_are_ignored_until_a_reset_as_servers_have_it() {
 }
 
 /// A client that was let in, shown this version, with this collation.
-fn let_in(version: &str, collation: u16) -> Talk {
+pub(super) fn let_in(version: &str, collation: u16) -> Talk {
     let mut talk = Talk::new(b"");
     let user = Identity { collation, ..Identity::default() };
     let state = State::begun(b"", &Collations::of(version.as_bytes()).at_login(collation));
@@ -432,7 +463,7 @@ fn a_session_begins_as_the_server_has_it_whatever_clients_are_told() {
     for (collation, resets) in [(255, false), (255, true), (45, true)] {
         let mut talk = let_in("8.0.33-wiremesh", collation);
         if resets {
-            let (attachment, _) = talk.says(Command::ResetConnection, b"");
+            let attachment = talk.resets();
             assert_eq!(attachment, Attachment::Answered);
         }
         let (_, mut frame) = talk.says(Command::Query, b"select 1");
@@ -442,7 +473,7 @@ fn a_session_begins_as_the_server_has_it_whatever_clients_are_told() {
     }
     // And the other way round.
     let mut talk = let_in("11.4.5-MariaDB", 45);
-    talk.says(Command::ResetConnection, b"");
+    talk.resets();
     let (_, mut frame) = talk.says(Command::Query, b"select 1");
     talk.lend(true);
     let (_, text) = talk.first(&mut frame).expect("it is another collation");
@@ -502,7 +533,7 @@ fn whether_several_statements_are_allowed_goes_with_the_session() {
     // And the session has it elsewhere.
     for resets in [false, true] {
         if resets {
-            talk.says(Command::ResetConnection, b"");
+            talk.resets();
         }
         let (_, mut frame) = talk.says(Command::Query, b"delete from a; delete from b");
         talk.lend(true);

@@ -4,6 +4,7 @@ mod difference;
 mod follow;
 mod setup;
 mod text;
+mod tracking;
 mod variables;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -12,6 +13,7 @@ use std::sync::Arc;
 pub use difference::{Difference, Replay};
 pub use follow::{Assignment, Literal, Pin};
 pub use setup::{LOGIN_COLLATION, setup};
+pub use tracking::{Tracking, without_tracking};
 pub use variables::VARIABLES;
 
 use crate::collation::{Collation, is_bytewise};
@@ -146,6 +148,15 @@ impl State {
         state.edit(|parts| parts.charset = other.parts.charset.clone());
         state.put("sql_mode", other.variable("sql_mode"));
         state
+    }
+
+    /// This state on another server, where sessions begin otherwise: what it began with is what it would have begun with there.
+    #[must_use]
+    pub fn beginning_as(mut self, before: &Self, now: &Self) -> Self {
+        if self.parts.charset == before.parts.charset {
+            self.edit(|parts| parts.charset = now.parts.charset.clone());
+        }
+        self
     }
 
     fn edit(&mut self, edit: impl FnOnce(&mut Parts)) {

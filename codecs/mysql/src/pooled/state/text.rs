@@ -41,7 +41,7 @@ pub(super) fn assignments(text: &[u8]) -> Option<Vec<Assignment<'_>>> {
 }
 
 /// `name = value`, `@@session.name := value`.
-fn assigned(item: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn assigned(item: &[u8]) -> Option<(&[u8], &[u8])> {
     let item = match item.strip_prefix(b"@@") {
         Some(item) => {
             let (first, rest) = word(item)?;
@@ -139,7 +139,7 @@ fn literal(value: &[u8]) -> Literal<'_> {
 }
 
 /// The items between commas that are in no quotes or parentheses. `None` where there are comments.
-fn list(text: &[u8]) -> Option<Vec<&[u8]>> {
+pub(super) fn list(text: &[u8]) -> Option<Vec<&[u8]>> {
     let (mut items, mut start, mut depth) = (Vec::new(), 0, 0_usize);
     let mut at = 0_usize;
     while let Some(byte) = text.get(at) {
@@ -172,14 +172,14 @@ fn list(text: &[u8]) -> Option<Vec<&[u8]>> {
 }
 
 /// The word that a text begins with, and what follows it.
-fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let text = text.trim_ascii_start();
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$');
     let end = text.iter().position(|byte| !is_part(byte)).unwrap_or(text.len());
     (end > 0).then(|| text.split_at_checked(end))?
 }
 
-fn is(word: &[u8], other: &str) -> bool {
+pub(super) fn is(word: &[u8], other: &str) -> bool {
     word.eq_ignore_ascii_case(other.as_bytes())
 }
 

@@ -5,15 +5,13 @@ use std::{ops::Range, sync::Arc};
 use bytes::{Buf, BufMut, BytesMut};
 
 use crate::{
-    Command,
-    wire::{HEAD, Head, MAX_BODY, Reader, Short},
+    Command, QueryAttributes,
+    frame::BODY,
+    wire::{Head, MAX_BODY, Reader, Short},
 };
 
-/// Where a command's body begins, behind its code.
-pub(super) const BODY: usize = HEAD + 1;
-
 /// The flag of an execution that says that a count of parameters is there where there might be none.
-const COUNT_AVAILABLE: u8 = 8;
+pub(crate) const COUNT_AVAILABLE: u8 = 8;
 
 /// The flag of a bulk execution that says that types follow.
 const BULK_TYPES: u16 = 128;
@@ -51,8 +49,6 @@ pub(super) enum Wrong {
     Short,
     /// It has attributes whose types it does not say.
     Untyped,
-    /// It cannot be made shorter without having it all.
-    TooLong,
 }
 
 impl From<Short> for Wrong {
@@ -137,10 +133,14 @@ impl Execution {
         Some(std::iter::from_fn(one).take(parameters.into()).flatten().copied())
     }
 
-    /// Which values are NULL, a bit each, as far as that is told before them.
-    pub(super) fn nulls<'a>(&self, body: &'a [u8]) -> &'a [u8] {
+    /// Which values are NULL, a bit each, as far as that is told before them. Behind the last parameter's bit those of
+    /// attributes may be told.
+    pub(super) fn nulls<'a>(&self, body: &'a [u8], parameters: u16) -> &'a [u8] {
         match &self.form {
-            Form::Single { nulls, .. } => body.get(nulls.clone()).unwrap_or_default(),
+            Form::Single { nulls, .. } => {
+                let all = body.get(nulls.clone()).unwrap_or_default();
+                all.get(..usize::from(parameters).div_ceil(8)).unwrap_or(all)
+            }
             Form::Bulk { .. } => &[],
         }
     }
@@ -150,9 +150,20 @@ impl Execution {
         self.types.is_some()
     }
 
-    /// Whether there are attributes beside the statement's own parameters.
-    pub(super) fn has_attributes(&self, parameters: u16) -> bool {
-        matches!(self.form, Form::Single { count, .. } if count > usize::from(parameters))
+    /// Those beside the statement's own parameters, if all values are there.
+    pub(super) fn attributes<'a>(
+        &self,
+        body: &'a [u8],
+        parameters: u16,
+    ) -> Option<QueryAttributes<'a>> {
+        let Form::Single { count, ref nulls, named: true, .. } = self.form else { return None };
+        let types = body.get(self.types.clone()?)?;
+        let (nulls, values) = (body.get(nulls.clone())?, body.get(self.values..)?);
+        let mut all = QueryAttributes::of(nulls, types, values, count);
+        match parameters.checked_sub(1) {
+            Some(last) => all.nth(last.into()).map(|_| all),
+            None => Some(all),
+        }
     }
 
     /// Whether a cursor is asked for.
@@ -166,7 +177,7 @@ impl Execution {
     }
 
     /// What stands before the values, the command's code and the id left out, for a connection with query attributes or
-    /// without; there must be none then. `types` are put in, if it says none itself.
+    /// without, where there are none in it. `types` are put in, if it says none itself.
     fn prefix(
         &self,
         body: &[u8],
@@ -184,6 +195,7 @@ impl Execution {
             return out;
         };
         let keeps_count = named && to_named;
+        let count = if to_named { count } else { parameters.into() };
         out.put_u8(if keeps_count { flags } else { flags & !COUNT_AVAILABLE });
         // How many times: always once.
         out.put_u32_le(1);
@@ -195,7 +207,8 @@ impl Execution {
         if count == 0 {
             return out;
         }
-        out.put_slice(body.get(nulls.clone()).unwrap_or_default());
+        let nulls = body.get(nulls.clone()).unwrap_or_default();
+        out.put_slice(nulls.get(..count.div_ceil(8)).unwrap_or(nulls));
         let said = self.types.is_some() || types.is_some();
         out.put_u8(said.into());
         if named == to_named && types.is_none() {
@@ -225,27 +238,46 @@ impl Execution {
         out
     }
 
-    /// Makes `frame`, which is the first packet of this execution or its beginning, one for another connection. Answers by
-    /// how many bytes it was made longer, if packets that follow have to be cut anew for that.
+    /// How much of `body` is left when the values of attributes are taken off its end: where they end it, and no parameter's
+    /// value may have come otherwise.
+    fn without_attributes(&self, body: &[u8], parameters: u16) -> Option<usize> {
+        if !matches!(self.form, Form::Single { count, .. } if count > parameters.into()) {
+            return None;
+        }
+        let rest = self.attributes(body, parameters)?.rest();
+        Some(body.len().saturating_sub(rest.len()))
+    }
+
+    /// Makes `frame`, which is the first packet of this execution or its beginning, one for another connection. Answers how
+    /// long the packet is now, if it and those that follow have to be cut anew for that.
+    ///
+    /// `whole`: it is all there, and so are all parameters' values in it. Else the values of attributes stay where they are, behind all that a
+    /// connection without attributes reads.
     pub(super) fn rewrite(
         &self,
         frame: &mut BytesMut,
         parameters: u16,
         to_named: bool,
         types: Option<&Arc<[u8]>>,
+        whole: bool,
     ) -> Result<Option<usize>, Wrong> {
         /// The statement's id.
         const ID: usize = 4;
+        let mut head = Head::read(frame).ok_or(Wrong::Short)?;
+        let body = frame.get(BODY..).unwrap_or_default();
+        if whole
+            && !to_named
+            && let Some(left) = self.without_attributes(body, parameters)
+        {
+            head.len = head.len.saturating_sub(body.len().saturating_sub(left));
+            frame.truncate(BODY.saturating_add(left));
+        }
         let body = frame.get(BODY..).unwrap_or_default();
         let prefix = self.prefix(body, parameters, to_named, types.map(|types| &types[..]));
-        let head = Head::read(frame).ok_or(Wrong::Short)?;
         let old = self.values.saturating_sub(ID);
         let len = head.len.saturating_sub(old).saturating_add(prefix.len());
         let from = BODY.saturating_add(ID);
         let start: [u8; BODY + ID] = *frame.first_chunk().ok_or(Wrong::Short)?;
-        if head.is_continued() && prefix.len() < old {
-            return Err(Wrong::TooLong);
-        }
         if let Some(less) = old.checked_sub(prefix.len()) {
             frame.advance(less);
         } else {
@@ -258,11 +290,19 @@ impl Execution {
         first.copy_from_slice(&start);
         let place = rest.get_mut(..prefix.len()).ok_or(Wrong::Short)?;
         place.copy_from_slice(&prefix);
-        if len < MAX_BODY || prefix.len() == old {
-            let bytes = Head { len, ..head }.bytes();
-            first.iter_mut().zip(bytes).for_each(|(place, byte)| *place = byte);
-            return Ok(None);
+        if len != head.len && (head.is_continued() || len >= MAX_BODY) {
+            return Ok(Some(len));
         }
-        Ok(Some(prefix.len().saturating_sub(old)))
+        let bytes = Head { len, ..head }.bytes();
+        first.iter_mut().zip(bytes).for_each(|(place, byte)| *place = byte);
+        Ok(None)
     }
+}
+
+/// What a client says beside the statement with an execution of one with so many parameters: `body` is what follows the
+/// command's code. `None`: nothing.
+pub(crate) fn attributes(body: &[u8], parameters: u16) -> Option<QueryAttributes<'_>> {
+    Execution::parse(Command::StmtExecute, body, parameters, true)
+        .ok()?
+        .attributes(body, parameters)
 }

@@ -21,8 +21,9 @@ use std::{collections::HashMap, sync::Arc};
 use bytes::BytesMut;
 use rustc_hash::FxBuildHasher;
 
+pub(crate) use self::execute::{COUNT_AVAILABLE, attributes};
 use self::{
-    execute::{BODY, Execution, Wrong},
+    execute::{Execution, Wrong},
     place::Entry,
     recut::Recut,
     statement::LongData,
@@ -35,6 +36,7 @@ pub use self::{
 };
 use crate::{
     Capabilities, Command, StatusFlags,
+    frame::BODY,
     wire::{HEAD, Head, Reader, Short},
 };
 
@@ -151,6 +153,25 @@ impl Statements {
         self.id = others.id;
     }
 
+    /// Of these the one that a command is about, under its id. `None`: there is none, or parts of its parameters are on a
+    /// connection.
+    pub fn of_one(&self, packet: &[u8]) -> Option<Self> {
+        let own = self.id_of(packet)?;
+        let statement = self.statements.get(&own).filter(|it| it.long_data == LongData::None)?;
+        Some(Self {
+            limits: self.limits,
+            named: self.named,
+            statements: [(own, statement.clone())].into_iter().collect(),
+            bytes: statement.len(),
+            id: self.id,
+            last: self.last.filter(|last| *last == own),
+            request: None,
+            again: false,
+            recut: None,
+            mariadb: self.mariadb,
+        })
+    }
+
     /// Whether a command is for [`on_request`](Self::on_request).
     pub fn concerns(command: Command) -> bool {
         use Command as C;
@@ -190,6 +211,13 @@ impl Statements {
             }
             _ => None,
         }
+    }
+
+    /// Of an execution that is all there, and that query attributes may be in: how many parameters its statement has. Where parts of
+    /// parameters were sent nobody knows where the attributes' values begin.
+    pub(crate) fn may_have_attributes(&self, packet: &[u8]) -> Option<u16> {
+        let statement = self.statement(packet).filter(|_| self.named)?;
+        (statement.long_data == LongData::None).then_some(statement.parameters)
     }
 
     /// How long the beginning of a command's first packet must be, its head included, for [`on_request`](Self::on_request); judged
@@ -498,8 +526,5 @@ fn unknown(command: Command, id: u32, mariadb: bool) -> Need {
 fn problem(wrong: Wrong, mariadb: bool) -> Problem {
     match wrong {
         Wrong::Short | Wrong::Untyped => Problem::malformed(mariadb),
-        Wrong::TooLong => {
-            Problem::unsupported("executions of more than 16 MiB with query attributes")
-        }
     }
 }

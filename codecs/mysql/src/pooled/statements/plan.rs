@@ -3,14 +3,12 @@
 use bytes::{Buf, BufMut, BytesMut};
 
 use super::{
-    Plan, Prepared, Problem, Request, Setting, Statements, Subject,
-    execute::{BODY, Execution},
-    problem,
-    recut::Recut,
-    statement::LongData,
+    Plan, Prepared, Problem, Request, Setting, Statements, Subject, execute::Execution, problem,
+    recut::Recut, statement::LongData,
 };
 use crate::{
     Capabilities, Command,
+    frame::BODY,
     wire::{HEAD, Head, put_packet},
 };
 
@@ -105,14 +103,11 @@ impl Statements {
             Err(wrong) => return Plan::Refuse(problem(wrong, self.mariadb)),
         };
         let to_named = place.capabilities.has(Capabilities::QUERY_ATTRIBUTES);
-        if !to_named && execution.has_attributes(parameters) {
-            return Plan::Refuse(Problem::unsupported("query attributes"));
-        }
         let Some(entry) = place.find(own, &statement.key) else {
             return self.prepare_again(setting, place);
         };
         let (id, particular) = (entry.id, entry.opened || !entry.nulls.is_empty());
-        let nulls = execution.nulls(body);
+        let nulls = execution.nulls(body, parameters);
         let cursor = execution.wants_cursor();
         let others = parameters > 0 && entry.types != statement.types;
         // A cursor would be closed in any case; parts of parameters are where they are.
@@ -125,11 +120,14 @@ impl Statements {
                 true => nulls.to_vec(),
                 false => Vec::new(),
             };
+            // What is cut anew may be kept back, and is not in the frame then.
+            put_id(frame, id);
             let put_in = statement.types.as_ref().filter(|_| others && !execution.has_types());
             if put_in.is_some() || execution.differs(to_named) {
-                match execution.rewrite(frame, parameters, to_named, put_in) {
+                let whole = statement.long_data == LongData::None && is_whole(frame);
+                match execution.rewrite(frame, parameters, to_named, put_in, whole) {
                     Ok(None) => {}
-                    Ok(Some(more)) => self.recut = recut(frame, more),
+                    Ok(Some(len)) => self.recut = recut(frame, len),
                     Err(wrong) => return Plan::Refuse(problem(wrong, self.mariadb)),
                 }
                 subject.named = to_named;
@@ -137,8 +135,9 @@ impl Statements {
             if others && let Some(entry) = place.find(own, &statement.key) {
                 entry.bind(statement.types.as_ref(), nulls);
             }
+        } else {
+            put_id(frame, id);
         }
-        put_id(frame, id);
         if cursor {
             // Of one that asks for none the server opens none.
             if let Some(entry) = place.find(own, &statement.key) {
@@ -184,9 +183,15 @@ fn put_id(frame: &mut BytesMut, id: u32) {
     }
 }
 
-/// The first packet takes no more: from here on the command is cut anew.
-fn recut(frame: &mut BytesMut, more: usize) -> Option<Recut> {
-    let mut recut = Recut::new(Head::read(frame)?, more);
+fn is_whole(frame: &[u8]) -> bool {
+    Head::read(frame)
+        .is_some_and(|head| frame.len() == head.len.saturating_add(HEAD) && !head.is_continued())
+}
+
+/// The first packet, which is `len` bytes long now, takes no more, or less than the next packet says: from here on the command is
+/// cut anew.
+fn recut(frame: &mut BytesMut, len: usize) -> Option<Recut> {
+    let mut recut = Recut::new(Head::read(frame)?, len);
     let mut out = BytesMut::with_capacity(frame.len().saturating_add(HEAD));
     recut.put(frame.get(HEAD..).unwrap_or_default(), &mut out);
     *frame = out;

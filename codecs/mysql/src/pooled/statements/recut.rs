@@ -3,10 +3,10 @@ use bytes::{BufMut, BytesMut};
 use crate::wire::{HEAD, Head, MAX_BODY};
 
 /// Cuts a command of several packets anew: something was put in near its beginning, and a packet of the longest kind takes
-/// no more.
+/// no more; or something was left out, and one that another follows must be of that kind.
 ///
 /// What does not fit goes over into the next packet, whose head can only be written when it is known how long it is: until
-/// the client's next head comes as many bytes are kept as were put in.
+/// the client's next head comes as many bytes are kept as were put in. Where something was left out that is a whole packet.
 #[derive(Debug)]
 pub(super) struct Recut {
     /// The client's packet: its head as far as it has come, how much of its body is still to come, and whether another
@@ -28,16 +28,14 @@ pub(super) struct Recut {
 }
 
 impl Recut {
-    /// Of a command whose first packet has this head, and was made longer by `more` bytes.
-    pub(super) fn new(head: Head, more: usize) -> Self {
-        let due = head.len.saturating_add(more);
+    /// Of a command whose first packet has this head, and is `len` bytes long now.
+    pub(super) fn new(head: Head, len: usize) -> Self {
         Self {
             head: [0; HEAD],
             head_len: 0,
-            // What was put in comes with the first packet.
-            left: due,
+            left: len,
             continued: head.is_continued(),
-            due,
+            due: len,
             kept: BytesMut::new(),
             room: 0,
             full: false,
@@ -91,8 +89,7 @@ impl Recut {
 
     /// Puts out what is kept, as far as it is known how long the packet is.
     fn flush(&mut self, out: &mut BytesMut) {
-        let kept = self.kept.split();
-        self.put_body(&kept, out);
+        self.put_body(&[], out);
         if !self.continued && self.due == 0 {
             if self.full {
                 self.put_head(0, out);
@@ -102,13 +99,19 @@ impl Recut {
     }
 
     fn put_body(&mut self, body: &[u8], out: &mut BytesMut) {
+        if self.room == 0 && !self.is_known() {
+            return self.kept.extend_from_slice(body);
+        }
         // In the order in which they came.
         let kept = self.kept.split();
         for mut bytes in [&kept[..], body] {
             while !bytes.is_empty() {
-                if self.room == 0 && !self.open(out) {
-                    self.kept.extend_from_slice(bytes);
-                    break;
+                if self.room == 0 {
+                    if !self.is_known() {
+                        self.kept.extend_from_slice(bytes);
+                        break;
+                    }
+                    self.put_head(self.due.min(MAX_BODY), out);
                 }
                 let (part, rest) = bytes.split_at_checked(self.room).unwrap_or((bytes, &[]));
                 out.put_slice(part);
@@ -119,13 +122,9 @@ impl Recut {
         }
     }
 
-    /// Begins a packet, if it is known how long it is.
-    fn open(&mut self, out: &mut BytesMut) -> bool {
-        if self.due < MAX_BODY && self.continued {
-            return false;
-        }
-        self.put_head(self.due.min(MAX_BODY), out);
-        true
+    /// Whether it is known how long the next packet is.
+    fn is_known(&self) -> bool {
+        self.due >= MAX_BODY || !self.continued
     }
 
     fn put_head(&mut self, len: usize, out: &mut BytesMut) {
@@ -143,29 +142,32 @@ mod tests {
     use super::*;
     use crate::wire::put_packet;
 
-    fn check(len: usize, more: usize, pieces: &[usize]) {
+    /// So many bytes are put in, and so many left out, at the beginning.
+    fn check(len: usize, more: usize, less: usize, pieces: &[usize]) {
         let body: Vec<u8> = (0..len).map(|n| (n * 31 / 7) as u8).collect();
         let inserted = vec![0xaa; more];
         let mut sent = BytesMut::new();
         put_packet(&mut sent, 0, &body);
         let first = Head::read(&sent).unwrap();
         let mut input = inserted.clone();
-        input.extend_from_slice(&sent[HEAD..]);
+        input.extend_from_slice(&sent[HEAD + less..]);
         let mut expected = BytesMut::new();
-        let seq = put_packet(&mut expected, 0, &[&inserted[..], &body].concat());
+        let seq = put_packet(&mut expected, 0, &[&inserted[..], &body[less..]].concat());
 
-        let (mut recut, mut out, mut rest) = (Recut::new(first, more), BytesMut::new(), &input[..]);
+        let now = first.len + more - less;
+        let (mut recut, mut out, mut rest) = (Recut::new(first, now), BytesMut::new(), &input[..]);
+        let most = if less > more { MAX_BODY } else { more };
         let mut pieces = pieces.iter().cycle();
         while !rest.is_empty() {
             assert!(!recut.is_done());
             let (piece, after) = rest.split_at(rest.len().min(*pieces.next().unwrap()));
             recut.put(piece, &mut out);
-            assert!(recut.kept.len() <= more, "{} bytes are kept", recut.kept.len());
+            assert!(recut.kept.len() <= most, "{} bytes are kept", recut.kept.len());
             rest = after;
         }
         assert!(recut.is_done());
         assert_eq!(recut.next_seq(), seq);
-        assert!(out == expected, "{len} bytes and {more} more");
+        assert!(out == expected, "{len} bytes, {more} more and {less} less");
     }
 
     #[test]
@@ -180,8 +182,19 @@ mod tests {
             (2 * MAX_BODY - 3, 4),
             (2 * MAX_BODY, 131_070),
         ] {
-            check(len, more, &[16_389, usize::MAX]);
-            check(len, more, &[MAX_BODY + more, 1, 1, 1, 1, 3, 5_000_000]);
+            check(len, more, 0, &[16_389, usize::MAX]);
+            check(len, more, 0, &[MAX_BODY + more, 1, 1, 1, 1, 3, 5_000_000]);
+        }
+        for (len, more, less) in [
+            (MAX_BODY, 0, 3),
+            (MAX_BODY + 2, 0, 2),
+            (MAX_BODY + 2, 0, 3),
+            (MAX_BODY + 1, 5, 7),
+            (2 * MAX_BODY, 0, 1),
+            (2 * MAX_BODY + 20, 0, 40_000),
+        ] {
+            check(len, more, less, &[16_389]);
+            check(len, more, less, &[MAX_BODY - less, 1, 1, 1, 1, 3, 5_000_000]);
         }
     }
 
@@ -191,12 +204,13 @@ mod tests {
         #[test]
         fn any_pieces(
             over in -40_000..40_000_i64,
-            more in 1..40_000_usize,
+            more in 0..40_000_usize,
+            less in 0..40_000_usize,
             pieces in prop::collection::vec(1..3_000_000_usize, 1..9),
         ) {
             let len = usize::try_from(MAX_BODY as i64 + over).unwrap();
-            prop_assume!(len + more >= MAX_BODY);
-            check(len, more, &pieces);
+            prop_assume!(more != less && (len >= MAX_BODY || len + more - less >= MAX_BODY));
+            check(len, more, less, &pieces);
         }
     }
 }

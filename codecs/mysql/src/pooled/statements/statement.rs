@@ -20,7 +20,7 @@ impl Default for StatementLimits {
 }
 
 /// A client's prepared statement.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Statement {
     pub(super) key: Arc<Key>,
     pub(super) digest: Arc<[u8]>,

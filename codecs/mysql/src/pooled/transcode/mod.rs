@@ -77,6 +77,8 @@ pub struct Transcoder {
     scratch: BytesMut,
     /// Where such packets are made.
     packets: BytesMut,
+    /// Variables that the client is told of beside those that all are.
+    also: Vec<Box<[u8]>>,
 }
 
 impl Transcoder {
@@ -97,7 +99,19 @@ impl Transcoder {
             queued: None,
             scratch: BytesMut::new(),
             packets: BytesMut::new(),
+            also: Vec::new(),
         }
+    }
+
+    /// The client is told of these variables, too; `*`: of all.
+    pub fn tell_also(&mut self, names: Vec<Box<[u8]>>) {
+        self.also = names;
+    }
+
+    /// The same client has another upstream.
+    pub fn turn_to(&mut self, upstream: Capabilities) {
+        let also = std::mem::take(&mut self.also);
+        *self = Self { also, ..Self::new(upstream, self.client) };
     }
 
     /// A reply of this shape is to come, whose first packet the client awaits under this sequence number: the one after its
@@ -416,7 +430,7 @@ impl Transcoder {
         told(Told::Ok(said.ok));
         self.known = said.ok;
         self.scratch.clear();
-        said.put(self.client, &mut self.scratch).map_err(|_| MALFORMED)
+        said.put(self.client, &self.also, &mut self.scratch).map_err(|_| MALFORMED)
     }
 
     fn on_prepared(&mut self, body: &mut [u8]) {

@@ -20,7 +20,7 @@ const SHORT_EOF: usize = 5;
 const VARIABLES: u8 = 0;
 const SCHEMA: u8 = 1;
 
-/// The variables that a client is told of: those that `session_track_system_variables` names unless it is set.
+/// The variables that every client is told of: those that `session_track_system_variables` names unless it is set.
 const TOLD: [&[u8]; 5] = [
     b"autocommit",
     b"character_set_client",
@@ -92,7 +92,13 @@ impl<'a> Said<'a> {
     }
 
     /// Appends it as a body for these capabilities; or answers that as it came it is right.
-    pub(super) fn put(&self, client: Capabilities, out: &mut BytesMut) -> Result<bool, Short> {
+    /// Of these variables, too, the client is told.
+    pub(super) fn put(
+        &self,
+        client: Capabilities,
+        also: &[Box<[u8]>],
+        out: &mut BytesMut,
+    ) -> Result<bool, Short> {
         let as_eof = self.is_end && !client.has(Capabilities::DEPRECATE_EOF);
         let tracks = client.has(Capabilities::SESSION_TRACK);
         let same_form = as_eof == self.is_eof && self.is_measured;
@@ -111,7 +117,7 @@ impl<'a> Said<'a> {
         }
         let mut told = BytesMut::new();
         if tracks {
-            put_told(self.block, &mut told)?;
+            put_told(self.block, also, &mut told)?;
         }
         if same_form && !told.is_empty() && *told == *self.block {
             return Ok(false);
@@ -143,7 +149,7 @@ pub(super) fn put_eof(ok: OkPacket, out: &mut BytesMut) {
 }
 
 /// Appends what a client is told of a block of changes.
-fn put_told(block: &[u8], out: &mut BytesMut) -> Result<(), Short> {
+fn put_told(block: &[u8], also: &[Box<[u8]>], out: &mut BytesMut) -> Result<(), Short> {
     let mut rest = Reader::new(block);
     while !rest.is_empty() {
         let kind = rest.u8()?;
@@ -153,21 +159,22 @@ fn put_told(block: &[u8], out: &mut BytesMut) -> Result<(), Short> {
                 out.put_u8(SCHEMA);
                 put_lenenc_bytes(out, data);
             }
-            VARIABLES => put_variables(data, out)?,
+            VARIABLES => put_variables(data, also, out)?,
             _ => {}
         }
     }
     Ok(())
 }
 
-fn put_variables(data: &[u8], out: &mut BytesMut) -> Result<(), Short> {
+fn put_variables(data: &[u8], also: &[Box<[u8]>], out: &mut BytesMut) -> Result<(), Short> {
+    let wanted = |name: &[u8]| also.iter().any(|also| **also == *name || **also == *b"*");
     let mut rest = Reader::new(data);
     while !rest.is_empty() {
         let begin = rest.rest();
         let name = rest.lenenc_bytes()?;
         rest.lenenc_bytes()?;
         let len = begin.len().saturating_sub(rest.rest().len());
-        if TOLD.contains(&name) {
+        if TOLD.contains(&name) || wanted(name) {
             // One entry each, as most servers have it.
             out.put_u8(VARIABLES);
             put_lenenc_bytes(out, begin.get(..len).unwrap_or_default());

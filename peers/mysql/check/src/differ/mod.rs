@@ -49,7 +49,7 @@ pub(crate) struct Options {
 }
 
 /// What clients ask for beside the necessary.
-const CLIENTS: [(&str, Capabilities); 7] = [
+const CLIENTS: [(&str, Capabilities); 9] = [
     ("plain", RESULTS),
     ("without EOF", Capabilities(RESULTS.0 | Capabilities::DEPRECATE_EOF.0)),
     ("tracking", Capabilities(RESULTS.0 | Capabilities::SESSION_TRACK.0)),
@@ -62,6 +62,19 @@ const CLIENTS: [(&str, Capabilities); 7] = [
                 | Capabilities::MULTI_STATEMENTS.0
                 | Capabilities::LOCAL_FILES.0,
         ),
+    ),
+    (
+        "attributes",
+        Capabilities(
+            RESULTS.0
+                | Capabilities::DEPRECATE_EOF.0
+                | Capabilities::MULTI_STATEMENTS.0
+                | Capabilities::QUERY_ATTRIBUTES.0,
+        ),
+    ),
+    (
+        "attributes, tracking, EOF",
+        Capabilities(RESULTS.0 | Capabilities::SESSION_TRACK.0 | Capabilities::QUERY_ATTRIBUTES.0),
     ),
     (
         "found rows, spaces",

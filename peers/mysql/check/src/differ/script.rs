@@ -97,7 +97,7 @@ fn prepared(
     used: &mut [Option<bool>],
     script: &mut Vec<Op>,
 ) {
-    const TEXTS: [&str; 15] = [
+    const TEXTS: [&str; 16] = [
         "select ?, ? + 1",
         "select * from t where id > ? order by id",
         "insert into t (name, n) values (concat(?, 'x'), ?)",
@@ -113,6 +113,7 @@ fn prepared(
         "show warnings",
         "select cast(? as signed), 1/0",
         "commit",
+        "select mysql_query_attribute_string('who'), mysql_query_attribute_string('nobody'), ?",
     ];
     let at = random.usize(..Op::SLOTS);
     let number = random.i64(-3..9);
@@ -219,8 +220,10 @@ fn several(random: &mut Rng) -> String {
 }
 
 fn statement(random: &mut Rng, schema: &str) -> String {
-    const TEXTS: [&str; 96] = [
+    const TEXTS: [&str; 98] = [
         "select * from t order by id",
+        "select mysql_query_attribute_string('who')",
+        "select mysql_query_attribute_string('who'), 2",
         "select id, name from t where id = 2",
         "select * from t where 0",
         "select count(*), sum(n), avg(price), group_concat(name order by id) from t",

@@ -40,7 +40,7 @@ impl Talk {
     }
 
     /// The reply to what is waited for.
-    fn hears_rows(&mut self, rows: u8) -> Hold<Mysql> {
+    pub(super) fn hears_rows(&mut self, rows: u8) -> Hold<Mysql> {
         let mut input = BytesMut::new();
         put_packet(&mut input, 1, b"\x01");
         put_packet(&mut input, 2, b"\x03def\0\0\0\x011\0\x0c\x3f\0\x01\0\0\0\x08\x81\0\0\0\0");
