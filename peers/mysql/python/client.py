@@ -331,6 +331,25 @@ class Client:
         c.close()
         return seen
 
+    def insert_after(self, end, n):
+        """Inserts a row whose number somebody else's transaction had, which has ended."""
+        # That may be later than its connection ends, and once MariaDB did not wake who waited for its lock: it is asked again.
+        self.run(self.c, "set innodb_lock_wait_timeout = 1")
+        seen = []
+
+        def inserted():
+            try:
+                seen.append(self.run(self.c, f"insert into py_t values ({n})"))
+            except self.error as e:
+                equal(1205, e.args[0])
+            # Who has waited for a row that is gone keeps the gap that it leaves until the transaction ends.
+            self.c.commit()
+            return bool(seen)
+
+        until(inserted, end)
+        self.run(self.c, "set innodb_lock_wait_timeout = 50")
+        return seen
+
     def killed(self):
         c = self.open()
         number = self.one(c, "select connection_id()")
@@ -344,8 +363,7 @@ class Client:
             # Which of them depends on what the client's system has seen first.
             check(e.args[0] in (2006, 2013, 1927, 4031), e.args)
             seen = "gone"
-        until(lambda: self.one(self.c, "select count(*) from py_t where a = 50") == 0, "rolled back")
-        return seen, self.run(self.c, "insert into py_t values (50)")
+        return seen, self.insert_after("rolled back", 50)
 
     def left(self):
         """Who leaves without a word leaves nothing behind."""
@@ -356,20 +374,7 @@ class Client:
         self.library.drop(c)
         here = "select count(*) from information_schema.processlist where id = %s"
         until(lambda: self.one(self.c, here, (number,)) == 0, "the connection has ended")
-        # Its transaction may end later than that, and once MariaDB did not wake who waited for its lock: it is asked for again.
-        self.run(self.c, "set innodb_lock_wait_timeout = 1")
-        seen = []
-
-        def inserted():
-            try:
-                seen.append(self.run(self.c, "insert into py_t values (60)"))
-            except self.error as e:
-                equal(1205, e.args[0])
-            return bool(seen)
-
-        until(inserted, "its lock is gone")
-        self.run(self.c, "set innodb_lock_wait_timeout = 50")
-        return seen
+        return self.insert_after("its lock is gone", 60)
 
     def left_among_rows(self):
         c = self.open()
