@@ -5,6 +5,7 @@ mod client;
 mod failover;
 mod idle;
 mod install;
+mod interrupt;
 mod judges;
 mod load;
 mod login;
@@ -41,11 +42,14 @@ pub(super) async fn run_all(report: &mut Report, direct: bool, times: usize) {
     causals.retain(|cell| report.wants(&cell.name()));
     let mut sysbenches = sysbench::Cell::all();
     sysbenches.retain(|cell| report.wants(&cell.name()));
+    let mut interrupts = interrupt::Cell::all();
+    interrupts.retain(|cell| report.wants(&cell.name()));
     let mirrors = report.wants(mirror::NAME);
     let (proxied, idle) = (report.wants(proxied::NAME), report.wants(idle::NAME));
     let none = cells.is_empty() && tools.is_empty() && others.is_empty() && logins.is_empty();
     let none = none && judges.is_empty() && failovers.is_empty() && causals.is_empty();
-    if none && sysbenches.is_empty() && !proxied && !idle && !mirrors {
+    let none = none && sysbenches.is_empty() && interrupts.is_empty();
+    if none && !proxied && !idle && !mirrors {
         return;
     }
     let mut languages: Vec<_> = cells.iter().map(Cell::language).collect();
@@ -67,6 +71,9 @@ pub(super) async fn run_all(report: &mut Report, direct: bool, times: usize) {
         report.check(&cell.name(), bench.run(&cell, direct)).await;
     }
     for cell in tools {
+        report.check(&cell.name(), cell.run(&mut bench, direct)).await;
+    }
+    for cell in interrupts {
         report.check(&cell.name(), cell.run(&mut bench, direct)).await;
     }
     for cell in logins {
