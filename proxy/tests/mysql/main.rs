@@ -15,6 +15,7 @@ mod pooled_attributes;
 mod pooled_guards;
 mod pooled_limits;
 mod pooled_streams;
+mod pooled_untold;
 mod pooled_watch;
 mod roles;
 mod watch;

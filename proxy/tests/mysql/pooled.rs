@@ -28,6 +28,9 @@ const CAPS: u64 = Capabilities::PROTOCOL_41.0
     | Capabilities::SESSION_TRACK.0
     | Capabilities::DEPRECATE_EOF.0;
 
+/// The OK of a server that tells what has changed.
+pub const TOLD: &[u8] = &[0, 0, 0, 2, 0x40, 0, 0, 0, 3, 2, 1, b'1'];
+
 /// A server that answers everything by OK, with the connection's number as the rows that were changed, and tells what
 /// changes: `use X`, and whatever begins with `set @`. `insert` makes an id. The schema `gone` costs the connection, and so does what
 /// ends with `from gone` on the first one. To
@@ -70,8 +73,13 @@ async fn accept(listener: TcpListener, said: Arc<Mutex<Vec<String>>>) {
     }
 }
 
+/// Greets, and tells who wants to be told what changes that it is.
 pub async fn greet(talk: &mut Talk) -> Option<()> {
-    greet_with(talk, Capabilities(0)).await.map(drop)
+    if greet_with(talk, Capabilities(0)).await?.has(Capabilities::SESSION_TRACK) {
+        talk.receive().await?;
+        talk.send(1, TOLD).await?;
+    }
+    Some(())
 }
 
 /// Offers these, too. What was agreed on.

@@ -12,7 +12,7 @@ use wiremesh_proxy::config::{Cluster, Route};
 use crate::{
     common::{block_on, start, thread::ServerThread},
     peers::Talk,
-    pooled::{Client, greet_with, pooled_to},
+    pooled::{Client, TOLD, greet_with, pooled_to},
 };
 
 const ATTRIBUTES: Capabilities = Capabilities::QUERY_ATTRIBUTES;
@@ -96,7 +96,11 @@ async fn serve(
                 .collect()
             });
             let text = rest.rest().to_vec();
+            let sets_up = text.windows(13).any(|word| word == b"session_track");
             said.lock().expect("not poisoned").push(Said { attributes, text });
+            if sets_up {
+                return talk.send(1, TOLD).await;
+            }
         }
         _ => {}
     }

@@ -22,7 +22,7 @@ use crate::{
         server::Server as Full,
     },
     peers::Talk,
-    pooled::{Client, Server as Plain, pooled, pooled_to},
+    pooled::{Client, Server as Plain, TOLD, pooled, pooled_to},
 };
 
 const CAPS: u64 = Capabilities::PROTOCOL_41.0
@@ -159,6 +159,7 @@ async fn serve(mut talk: Talk, state: &State) -> Option<()> {
         let seq = last.wrapping_add(1);
         match word {
             "never" => {}
+            _ if text.contains("session_track") => say(&mut talk, seq, TOLD, stammers).await?,
             "stammer" => {
                 stammers = true;
                 say(&mut talk, seq, &[0, number, 0, 2, 0, 0, 0], true).await?;

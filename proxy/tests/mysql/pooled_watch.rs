@@ -73,6 +73,8 @@ fn what_connections_are_for_is_shown() {
     let mut config = pooled(&server, 4);
     config.admin = Some("127.0.0.1:0".parse().expect("an address"));
     config.clusters[0].linger_timeout = secs(60);
+    // For so long a client that sends no more may still read.
+    config.listeners[0].stall_timeout = millis(200);
     let proxy = start(config);
     let shown = || {
         let clusters: Value = serde_json::from_str(&page(&proxy, "/clusters")).expect("JSON");

@@ -132,6 +132,10 @@ pub struct Traits {
     pub looks: bool,
     /// It opens a transaction.
     pub begins: bool,
+    /// One of its statements is a `USE`.
+    pub uses: bool,
+    /// One of its statements drops a schema, which may be the session's.
+    pub drops_schema: bool,
     /// There is more than one statement.
     pub multi: bool,
     /// Where in the text it is what the client tells the proxy, in bytes.

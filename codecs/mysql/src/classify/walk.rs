@@ -348,6 +348,7 @@ impl<'a> Walk<'a> {
             Verb::Get => self.asks(Diagnostics::WARNINGS),
             Verb::Show => statement.looks = true,
             Verb::Kill => self.traits.kills = true,
+            Verb::Use => self.traits.uses = true,
             Verb::Begin => self.traits.begins = true,
             Verb::Select => {
                 statement.selects = true;
@@ -374,6 +375,10 @@ impl<'a> Walk<'a> {
             } else {
                 Pin::LockedTables
             }),
+            // Of these, `DROP` alone is followed by that.
+            Verb::Bare if second => {
+                self.traits.drops_schema |= is_one_of(word, &["database", "schema"]);
+            }
             Verb::Define if is_one_of(word, &["temporary"]) => {
                 self.traits.pin(Pin::TemporaryTable);
             }

@@ -18,6 +18,7 @@ use crate::{
     handshake::{
         Attributes, ClientConfig, ClientHandshake, ClientStep, Established, HandshakeError, TlsWish,
     },
+    session::Changes,
 };
 
 /// What is asked for beside what lanes have.
@@ -58,7 +59,7 @@ pub struct LoggedIn {
 /// What a server tells of a session's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tracking {
-    /// Nothing: it cannot, or has refused the [statement](setup). What is done on the connection stays on it, unseen.
+    /// Nothing: it cannot, has refused the [statement](setup), or does not tell what that has set. What is done on the connection stays on it, unseen.
     Nothing,
     /// What it was told to.
     State,
@@ -120,11 +121,14 @@ impl UpstreamLogin {
         }
     }
 
-    /// What the server answers to the statement. One that refuses it tells nothing.
+    /// What the server answers to the statement. One that refuses it tells nothing, and so does one that does not tell of what was
+    /// set by it, as somebody in between may be.
     fn set_up(&mut self, packet: &[u8]) -> Progress<Mysql> {
+        let agreed = self.logged_in.as_ref().map(|it| it.established.agreed).unwrap_or_default();
+        let tells = |ok| Changes::of_ok(ok, agreed).is_ok_and(|mut told| told.next().is_some());
         let tracking = match whole(packet) {
-            Ok((1, [0x00, ..])) => Tracking::State,
-            Ok((1, [0xff, ..])) => Tracking::Nothing,
+            Ok((1, ok @ [0x00, ..])) if tells(ok) => Tracking::State,
+            Ok((1, [0x00 | 0xff, ..])) => Tracking::Nothing,
             _ => return self.follow(Err(HandshakeError::Unexpected("no answer to SET"))),
         };
         if let Some(logged_in) = &mut self.logged_in {

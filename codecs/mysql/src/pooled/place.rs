@@ -39,6 +39,7 @@ impl Place {
         tells: bool,
         bare: bool,
     ) -> Self {
+        let prepared = Prepared::new(capabilities, PreparedLimits::default());
         Self {
             capabilities,
             version: version.into(),
@@ -47,7 +48,7 @@ impl Place {
             bare,
             multi: capabilities.has(Capabilities::MULTI_STATEMENTS),
             state: State::set_up(b""),
-            prepared: Prepared::new(capabilities, PreparedLimits::default()),
+            prepared: if tells { prepared } else { prepared.private() },
             reached: Gtids::default(),
         }
     }

@@ -87,6 +87,11 @@ fn ok(seq: u8) -> MysqlFrame {
     frame(Peer::Upstream, seq, &[0, 0, 0, 2, 0, 0, 0])
 }
 
+/// That of a server that tells what has changed.
+fn told() -> MysqlFrame {
+    frame(Peer::Upstream, 1, &[0, 0, 0, 2, 0x40, 0, 0, 0, 3, 2, 1, b'1'])
+}
+
 /// What became of a login: the two sides, and how often either spoke.
 struct Ended {
     admitted: Option<Admitted>,
@@ -148,7 +153,7 @@ fn converse(mut entrance: Entrance, mut client: UpstreamLogin) -> Ended {
         }
         let track = track.expect("a statement");
         assert!(track.bytes()[HEAD..].starts_with(b"\x03SET NAMES utf8mb4"));
-        assert!(matches!(client.on_frame(&mysql, ok(1)), Progress::Done(None)));
+        assert!(matches!(client.on_frame(&mysql, told()), Progress::Done(None)));
         let admitted = entrance.into_admitted();
         return Ended { admitted, client: Ok(client), said, refused: None };
     }

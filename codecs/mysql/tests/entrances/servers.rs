@@ -43,10 +43,12 @@ fn servers_are_asked_for_as_much_as_they_tell() {
     let (all, none) = (OFFERED, OFFERED.without(Capabilities::SESSION_TRACK));
     let mariadb = all.without(Capabilities::CLIENT_MYSQL);
     let (no, yes) = (Tracking::Nothing, Tracking::State);
-    assert_eq!(tracking("8.0.33", all, &[ok(1)]), Ok((yes, vec![true])));
+    assert_eq!(tracking("8.0.33", all, &[told()]), Ok((yes, vec![true])));
+    // It takes the statement, and does not do it.
+    assert_eq!(tracking("8.0.33", all, &[ok(1)]), Ok((no, vec![true])));
     assert_eq!(tracking("8.0.33", all, &[err()]), Ok((no, vec![true])));
     assert_eq!(tracking("8.0.33", none, &[]), Ok((no, vec![])));
-    assert_eq!(tracking("11.4.5-MariaDB", mariadb, &[ok(1)]), Ok((yes, vec![false])));
+    assert_eq!(tracking("11.4.5-MariaDB", mariadb, &[told()]), Ok((yes, vec![false])));
     assert_eq!(tracking("8.0.33", all, &[ok(2)]), Err("no answer to SET"));
 }
 

@@ -14,7 +14,7 @@ use tokio::{
 };
 use wiremesh_mysql::{Capabilities, Command};
 
-use crate::{common::thread::ServerThread, peers::Talk};
+use crate::{common::thread::ServerThread, peers::Talk, pooled::TOLD};
 
 const CAPS: u64 = Capabilities::PROTOCOL_41.0
     | Capabilities::MULTI_STATEMENTS.0
@@ -224,6 +224,10 @@ async fn converse(stream: TcpStream, number: u32, thread: &Thread, world: &World
             "begin" => status = 3,
             "commit" | "RESET" => status = 2,
             _ => {}
+        }
+        if text.contains("session_track") {
+            talk.send(1, TOLD).await?;
+            continue;
         }
         let mut interrupted = false;
         if text == "delete from hang" {

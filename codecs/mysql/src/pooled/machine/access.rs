@@ -155,6 +155,11 @@ impl Pooled {
         let traits = &self.doing.traits;
         let is_statement =
             matches!(self.doing.command, Some(Command::Query | Command::StmtExecute));
+        if self.place.as_ref().is_some_and(|place| !place.tells) {
+            // It would be held, and with it the session kept to reads.
+            (self.ended, self.access) = (true, Access::Write);
+            return Some(Ready::Elsewhere);
+        }
         let held = self.must_hold();
         if std::mem::take(&mut self.causal.late)
             || held && is_statement && !(traits.looks || traits.may_read || traits.explained)

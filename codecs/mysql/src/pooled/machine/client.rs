@@ -18,7 +18,7 @@ use crate::{
     pooled::state::{SPACES, Tracking, without_tracking},
     pooled::statements::{Need, Problem, Setting, Statements},
     reply::Shape,
-    statement::text_offset,
+    statement::{text_offset, used_schema},
     wire::{HEAD, Head},
 };
 
@@ -58,6 +58,8 @@ pub(super) struct Doing {
     pub pings: bool,
     /// What went wrong with what the server tells of the session.
     pub pin: Option<String>,
+    /// `COM_INIT_DB`, or a statement that is nothing but a `USE`: the schema.
+    pub schema: Option<Box<[u8]>>,
     /// `COM_SET_OPTION`: several statements in one text are to be allowed, or not.
     pub multi: Option<bool>,
     /// It may ask for an id that it need not have made: no other's is to be there.
@@ -221,6 +223,11 @@ impl Pooled {
         let whole = self.sending == Sending::Nothing;
         match command {
             Some(C::Quit) => return Attachment::Quit,
+            Some(C::ResetConnection) if self.adrift => {
+                return self.refuse(&Problem::unsupported(
+                    "COM_RESET_CONNECTION in a schema that is not known",
+                ));
+            }
             Some(C::ResetConnection) => return self.on_reset(),
             Some(C::Query) => {
                 if matches!(request.statement, Statement::Unknown) {
@@ -241,6 +248,7 @@ impl Pooled {
                 }
                 if traits.explained {
                     self.doing.set = Some(text.into());
+                    self.doing.schema = used_schema(text).map(Into::into);
                 }
                 let knows = self.past.has(Diagnostics::LAST_INSERT_ID);
                 self.doing.forgets_id = traits.asks_made_id && !knows;
@@ -255,6 +263,7 @@ impl Pooled {
                 return self.refuse(&Problem::unsupported("this command in pooled mode"));
             }
             Some(C::ProcessKill) => return self.kill_process(request.bytes.get(BODY..)),
+            Some(C::InitDb) => self.doing.schema = request.bytes.get(BODY..).map(Into::into),
             Some(C::SetOption) => {
                 self.doing.multi = match request.bytes.get(BODY..) {
                     Some([0, 0]) => Some(true),

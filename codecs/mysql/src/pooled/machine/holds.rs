@@ -2,13 +2,14 @@
 
 use wiremesh::correlation::Hold;
 
-use super::Pooled;
+use super::{Pooled, client::Doing};
 use crate::{
     Command, Mysql, MysqlFrame, StatusFlags,
     classify::{Diagnostics, Pin},
     frame::What,
     handshake::reset_connection,
     pooled::{state::Tracking, statements::Problem},
+    session::Changes,
 };
 
 impl Pooled {
@@ -24,6 +25,9 @@ impl Pooled {
             self.causal.answered(changed, failed && self.doing.traits.multi);
         }
         let doing = std::mem::take(&mut self.doing);
+        if self.place.as_ref().is_some_and(|place| !place.tells) {
+            self.infer(&doing, failed);
+        }
         let Some(place) = &mut self.place else { return Hold::Close };
         self.statements.on_reply(failed, self.status, &mut place.prepared);
         place.state = self.state.clone();
@@ -63,6 +67,34 @@ impl Pooled {
         let kept = doing.calc_found_rows || doing.takes_value || self.insert > 0;
         let asked_for = warned || told || kept;
         if asked_for { Hold::Linger } else { self.released() }
+    }
+
+    /// What the server does not tell of the session and the client's next connection has to have: the schema, which outlives a
+    /// reset. Where the text does not say which it is, nobody does.
+    fn infer(&mut self, doing: &Doing, failed: bool) {
+        let Doing { command, traits, set, schema, .. } = doing;
+        let mut state = self.state.clone();
+        if let Some(set) = set.as_deref().filter(|_| !failed) {
+            // What cannot be read need not be: the connection stays the client's.
+            let _ = state.follow_text(Changes::new(b""), set);
+        }
+        let utf8 = state.charset().starts_with(b"utf8");
+        match schema.as_deref() {
+            _ if failed && !traits.multi => {}
+            Some(schema) if schema.is_ascii() || utf8 => {
+                state.set_schema(schema);
+                self.adrift = false;
+            }
+            Some(_) => self.adrift = true,
+            None => {
+                // There may be more statements in it than were seen.
+                let unseen = matches!(traits.pin, Some(Pin::Unclear | Pin::Cut)) && self.multi;
+                let executes = !matches!(command, Some(Command::StmtPrepare));
+                let drops = traits.drops_schema && !state.schema().is_empty();
+                self.adrift |= executes && (traits.uses || drops || unseen);
+            }
+        }
+        self.is_now(state);
     }
 
     /// What goes with the end of a transaction.

@@ -110,6 +110,8 @@ pub struct Pooled {
     becoming: Becoming,
     /// The connection is to be reset before others get it.
     reset: bool,
+    /// In which schema the session is nobody knows but its connection.
+    adrift: bool,
     /// No reset would make the connection as good as new.
     spoilt: bool,
     /// Of the session nothing is left that could be on it.
@@ -190,6 +192,7 @@ impl Pooled {
             answer: None,
             becoming: Becoming::default(),
             reset: false,
+            adrift: false,
             spoilt: false,
             ended: false,
             resets: false,
@@ -364,6 +367,7 @@ impl SessionMachine<Mysql> for Pooled {
         (self.past, self.insert) = (Diagnostics::NONE, 0);
         (self.reset, self.spoilt, self.ended, self.characteristics) = (false, false, false, false);
         (self.transaction, self.next_transaction) = (None, None);
+        self.adrift = false;
         self.place.take().unwrap_or_default()
     }
 

@@ -126,6 +126,7 @@ mod hostile;
 mod reads;
 mod statements;
 mod tracking;
+mod untold;
 
 const CHANGED: &[u8] = b"\x02\x011";
 const IN_SHOP: &[u8] = b"\x01\x05\x04shop\x02\x011";

@@ -369,7 +369,7 @@ impl Statements {
         let problem = match (reply, self.statements.get_mut(&own)) {
             (Ok(ok), Some(statement)) if ok.parameters == statement.parameters => {
                 statement.columns = ok.columns;
-                place.insert(&statement.key, Entry::new(&ok));
+                place.add(own, &statement.key, Entry::new(&ok));
                 return PrepareReply::Again;
             }
             (Ok(ok), _) => {
@@ -399,7 +399,7 @@ impl Statements {
                 break;
             }
         }
-        let key = place.insert(&key, Entry::new(ok));
+        let key = place.add(self.id, &key, Entry::new(ok));
         let statement = Statement {
             key,
             digest,

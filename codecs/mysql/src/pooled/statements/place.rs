@@ -31,11 +31,14 @@ impl Default for PreparedLimits {
 #[derive(Debug)]
 pub struct Prepared {
     pub(super) capabilities: Capabilities,
+    /// All is the holder's alone, for as long as there is the connection.
+    private: bool,
     limits: PreparedLimits,
     shared: HashMap<Arc<Key>, Entry, FxBuildHasher>,
     /// The length of the shared ones' keys.
     bytes: usize,
-    taken: Vec<Taken>,
+    /// By the holder's id of it.
+    taken: HashMap<u32, Taken, FxBuildHasher>,
     /// Ids of statements that nobody will use any more, and that the server still has.
     closing: Vec<u32>,
     clock: u64,
@@ -114,8 +117,6 @@ fn kind([kind, sign]: [u8; 2]) -> u8 {
 /// One that has something of its holder's in it.
 #[derive(Debug)]
 struct Taken {
-    /// The holder's id of it.
-    statement: u32,
     key: Arc<Key>,
     entry: Entry,
 }
@@ -125,13 +126,21 @@ impl Prepared {
     pub fn new(capabilities: Capabilities, limits: PreparedLimits) -> Self {
         Self {
             capabilities,
+            private: false,
             limits,
             shared: HashMap::default(),
             bytes: 0,
-            taken: Vec::new(),
+            taken: HashMap::default(),
             closing: Vec::new(),
             clock: 0,
         }
+    }
+
+    /// On a connection that nobody else will get, and of whose state nothing is told: which of its statements would mean the same
+    /// nobody knows, so that each stays what it was prepared as.
+    #[must_use]
+    pub fn private(self) -> Self {
+        Self { private: true, ..self }
     }
 
     /// How many statements are prepared.
@@ -160,10 +169,8 @@ impl Prepared {
 
     /// The one to use for a client's statement.
     pub(super) fn find(&mut self, statement: u32, key: &Arc<Key>) -> Option<&mut Entry> {
-        if !self.taken.is_empty()
-            && let Some(at) = self.taken.iter().position(|taken| taken.statement == statement)
-        {
-            return self.taken.get_mut(at).map(|taken| &mut taken.entry);
+        if let Some(taken) = self.taken.get_mut(&statement) {
+            return Some(&mut taken.entry);
         }
         let entry = self.shared.get_mut(key)?;
         self.clock = self.clock.saturating_add(1);
@@ -182,9 +189,10 @@ impl Prepared {
         cursor: bool,
         nulls: &[u8],
     ) -> bool {
-        self.find(own, &statement.key).is_some_and(|entry| {
-            entry.opened && !cursor || entry.is_unlike(statement.types.as_deref(), nulls)
-        })
+        !self.private
+            && self.find(own, &statement.key).is_some_and(|entry| {
+                entry.opened && !cursor || entry.is_unlike(statement.types.as_deref(), nulls)
+            })
     }
 
     /// Whether what there is of this statement was ever executed: for parts of parameters it is not good any more. Those of what
@@ -195,14 +203,14 @@ impl Prepared {
 
     /// Closes what there is of this statement, although something of the holder's may be in it.
     pub(super) fn drop_all(&mut self, own: u32, statement: &Statement) {
-        let taken = self.untake(own).map(|taken| taken.entry);
+        let taken = self.taken.remove(&own).map(|taken| taken.entry);
         if let Some(entry) = taken.or_else(|| self.remove(&statement.key)) {
             self.closing.push(entry.id);
         }
     }
 
     pub(super) fn is_taken(&self, statement: u32) -> bool {
-        self.taken.iter().any(|taken| taken.statement == statement)
+        self.taken.contains_key(&statement)
     }
 
     /// From now on it is this client's statement's alone.
@@ -210,13 +218,16 @@ impl Prepared {
         if !self.is_taken(statement)
             && let Some(entry) = self.remove(key)
         {
-            self.taken.push(Taken { statement, key: Arc::clone(key), entry });
+            self.taken.insert(statement, Taken { key: Arc::clone(key), entry });
         }
     }
 
     /// Nothing of the holder's is in it any more.
     pub(super) fn give_back(&mut self, statement: u32) {
-        if let Some(Taken { key, entry, .. }) = self.untake(statement) {
+        if self.private {
+            return;
+        }
+        if let Some(Taken { key, entry }) = self.taken.remove(&statement) {
             // Where there is another it is the younger.
             match self.shared.contains_key(&key) || entry.mixed {
                 true => self.closing.push(entry.id),
@@ -229,19 +240,17 @@ impl Prepared {
 
     /// What is in it is not known: nobody uses it any more.
     pub(super) fn discard(&mut self, statement: u32) {
-        if let Some(Taken { entry, .. }) = self.untake(statement) {
+        if self.private {
+            return;
+        }
+        if let Some(Taken { entry, .. }) = self.taken.remove(&statement) {
             self.closing.push(entry.id);
         }
     }
 
     /// It is not here any more, because what made it the client's alone does not end otherwise. Answers the server's id.
     pub(super) fn forget(&mut self, statement: u32) -> Option<u32> {
-        self.untake(statement).map(|taken| taken.entry.id)
-    }
-
-    fn untake(&mut self, statement: u32) -> Option<Taken> {
-        let at = self.taken.iter().position(|taken| taken.statement == statement)?;
-        Some(self.taken.swap_remove(at))
+        self.taken.remove(&statement).map(|taken| taken.entry.id)
     }
 
     fn remove(&mut self, key: &Arc<Key>) -> Option<Entry> {
@@ -255,8 +264,20 @@ impl Prepared {
         self.closing.push(id);
     }
 
+    /// It was prepared for a client's statement. Answers the key to keep.
+    pub(super) fn add(&mut self, statement: u32, key: &Arc<Key>, entry: Entry) -> Arc<Key> {
+        if !self.private {
+            return self.insert(key, entry);
+        }
+        let taken = Taken { key: Arc::clone(key), entry };
+        if let Some(older) = self.taken.insert(statement, taken) {
+            self.closing.push(older.entry.id);
+        }
+        Arc::clone(key)
+    }
+
     /// It was prepared. An older one of the same key is closed. Answers the key to keep, so that texts are kept once.
-    pub(super) fn insert(&mut self, key: &Arc<Key>, mut entry: Entry) -> Arc<Key> {
+    fn insert(&mut self, key: &Arc<Key>, mut entry: Entry) -> Arc<Key> {
         self.clock = self.clock.saturating_add(1);
         entry.used = self.clock;
         if let Some((known, _)) = self.shared.get_key_value(key) {
