@@ -108,23 +108,13 @@ impl Library {
 pub(super) struct Cell {
     library: Library,
     server: Kind,
-    /// Whether it is seen in transparent mode.
-    transparent: bool,
 }
 
 impl Cell {
-    /// All, server by server; with the newer MariaDB those alone in transparent mode that treat it in a way of its own.
+    /// All, server by server.
     pub(super) fn all() -> Vec<Self> {
-        const NEWER: [Library; 3] = [Library::Wire, Library::Go, Library::MariadbJ];
-        let mut cells = Vec::new();
-        for server in Kind::ALL {
-            let cell = |library| {
-                let transparent = server != Kind::Maria11 || NEWER.contains(&library);
-                Self { library, server, transparent }
-            };
-            cells.extend(Library::ALL.into_iter().map(cell));
-        }
-        cells
+        let of = |server| Library::ALL.map(|library| Self { library, server });
+        Kind::ALL.into_iter().flat_map(of).collect()
     }
 
     /// For example `mysql-pymysql-mariadb10`.
@@ -161,16 +151,13 @@ impl Bench {
         if bare.failed > 0 {
             return Ok(bare.outcome("direct"));
         }
-        let mut passed = 0;
-        if cell.transparent {
-            let mut proxied = drive(cell, server, proxy.address, "proxied", &[]).await?;
-            proxy.check()?;
-            proxied.compare(&bare, |_| false);
-            if proxied.failed > 0 || !cell.pooled() {
-                return Ok(proxied.outcome("proxied as direct"));
-            }
-            passed = proxied.answers.len();
+        let mut proxied = drive(cell, server, proxy.address, "proxied", &[]).await?;
+        proxy.check()?;
+        proxied.compare(&bare, |_| false);
+        if proxied.failed > 0 || !cell.pooled() {
+            return Ok(proxied.outcome("proxied as direct"));
         }
+        let passed = proxied.answers.len();
         let (client, kind) = (cell.library.name(), cell.server);
         let mut left_out = Vec::new();
         bare.answers.retain(|answer| {

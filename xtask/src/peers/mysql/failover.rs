@@ -18,7 +18,7 @@ pub(super) struct Cell(Kind);
 
 impl Cell {
     pub(super) fn all() -> Vec<Self> {
-        vec![Self(Kind::Mysql), Self(Kind::Maria10)]
+        Kind::ALL.map(Self).into()
     }
 
     /// For example `mysql-failover-mariadb10`.

@@ -14,11 +14,12 @@ use crate::peers::proxy::Proxy;
 use crate::process::{finish, log};
 use crate::report::Outcome;
 
-pub(super) const NAMES: [&str; 7] = [
+pub(super) const NAMES: [&str; 8] = [
     "mysql-load-mysql8",
     "mysql-load-mysql8-pooled",
     "mysql-load-mariadb10",
     "mysql-load-mariadb10-pooled",
+    "mysql-load-mariadb11",
     "mysql-load-mariadb11-pooled",
     "mysql-slow-reader",
     "mysql-slow-reader-pooled",
