@@ -1,4 +1,5 @@
-//! sysbench over fewer upstream connections than it has threads: what it counts has to be what the tables hold afterwards.
+//! sysbench, in pooled mode over fewer upstream connections than it has threads: what it counts has to be what the tables
+//! hold afterwards.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,19 +22,19 @@ const ROWS: usize = 500;
 const THREADS: usize = 24;
 const CONNECTIONS: usize = 8;
 
-/// What the tests are given, and what becomes of the tables.
-const TESTS: [(&str, Effect); 11] = [
-    ("oltp_point_select", Effect::None),
-    ("oltp_read_only", Effect::None),
-    ("select_random_points", Effect::None),
-    ("select_random_ranges", Effect::None),
-    ("oltp_update_index", Effect::Adds),
-    ("oltp_update_non_index", Effect::None),
-    ("oltp_read_write --delete_inserts=0", Effect::Adds),
-    ("oltp_read_write", Effect::Replaces),
-    ("oltp_write_only", Effect::Replaces),
-    ("oltp_insert", Effect::Inserts),
-    ("oltp_delete", Effect::Deletes),
+/// What the tests are given, what becomes of the tables, and how many transactions are enough, if a second is enough for them.
+const TESTS: [(&str, Effect, usize); 11] = [
+    ("oltp_point_select", Effect::None, 4000),
+    ("oltp_read_only", Effect::None, 300),
+    ("select_random_points", Effect::None, 3000),
+    ("select_random_ranges", Effect::None, 1500),
+    ("oltp_update_index", Effect::Adds, 2000),
+    ("oltp_update_non_index", Effect::None, 2000),
+    ("oltp_read_write --delete_inserts=0", Effect::Adds, 200),
+    ("oltp_read_write", Effect::Replaces, 200),
+    ("oltp_write_only", Effect::Replaces, 400),
+    ("oltp_insert", Effect::Inserts, 2000),
+    ("oltp_delete", Effect::Deletes, 4000),
 ];
 
 /// What a test leaves of the number of rows, and of the sum of their column `k`.
@@ -51,17 +52,22 @@ enum Effect {
     Replaces,
 }
 
-/// With one server.
-pub(super) struct Cell(Kind);
+/// With one server, in one mode.
+pub(super) struct Cell {
+    server: Kind,
+    pooled: bool,
+}
 
 impl Cell {
     pub(super) fn all() -> Vec<Self> {
-        Kind::ALL.map(Self).into()
+        let both = |server| [false, true].map(|pooled| Self { server, pooled });
+        Kind::ALL.into_iter().flat_map(both).collect()
     }
 
-    /// For example `mysql-sysbench-mariadb10`.
+    /// For example `mysql-sysbench-mariadb10-pooled`.
     pub(super) fn name(&self) -> String {
-        format!("mysql-sysbench-{}", self.0.name())
+        let mode = if self.pooled { "-pooled" } else { "" };
+        format!("mysql-sysbench-{}{mode}", self.server.name())
     }
 
     /// Every test, as text and prepared. Nothing but a deadlock may be refused, and no connection may be lost.
@@ -69,19 +75,24 @@ impl Cell {
         if direct {
             return Ok(Outcome { passed: 0, failed: 0, detail: "needs the proxy".into() });
         }
-        let server = bench.at(self.0, direct).await?.0;
-        let (mut proxy, server) = (pooled::over(CONNECTIONS, server).await?, server.address);
-        let name = self.name();
+        let (server, proxy) = bench.at(self.server, direct).await?;
+        let mut own = match self.pooled {
+            true => Some(pooled::over(CONNECTIONS, server).await?),
+            false => None,
+        };
+        let proxy = own.as_mut().or(proxy).context("there is one")?;
+        let (server, name) = (server.address, self.name());
         let size = format!("--table-size={ROWS}");
         once(&name, proxy.address, &["oltp_read_write", &size], "prepare").await?;
         query(server, "flush status").await?;
         let (mut passed, mut queries, mut deadlocks) = (0, 0, 0);
-        for (test, effect) in TESTS {
+        for (test, effect, events) in TESTS {
             for mode in ["--db-ps-mode=disable", "--db-ps-mode=auto"] {
                 let before = Tables::of(server).await?;
                 let threads = format!("--threads={THREADS}");
+                let events = format!("--events={events}");
                 let mut arguments: Vec<_> = test.split(' ').collect();
-                arguments.extend([mode, &threads, "--time=1", "--events=0"]);
+                arguments.extend([mode, &threads, "--time=1", &events]);
                 if effect != Effect::Deletes {
                     arguments.push(&size);
                 }
@@ -99,11 +110,15 @@ impl Cell {
         }
         let most = query(server, "show global status like 'Max_used_connections'").await?;
         let most: usize = most.split_whitespace().nth(1).context("no number")?.parse()?;
-        // Those that ask the server itself count, too, and all do until it has noticed that they are closed.
-        ensure!(most <= CONNECTIONS + 4, "{most} connections, of {CONNECTIONS} at the most");
+        let as_many = match self.pooled {
+            // Those that ask the server itself count, too, and all do until it has noticed that they are closed.
+            true => most <= CONNECTIONS + 4,
+            false => most >= THREADS,
+        };
+        ensure!(as_many, "{most} connections");
         once(&name, proxy.address, &["oltp_read_write"], "cleanup").await?;
         let detail = format!(
-            "{passed} runs of {THREADS} threads over {CONNECTIONS} connections, {queries} queries, {deadlocks} deadlocks"
+            "{passed} runs of {THREADS} threads over {most} connections at the most, {queries} queries, {deadlocks} deadlocks"
         );
         Ok(Outcome { passed, failed: 0, detail })
     }
