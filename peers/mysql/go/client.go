@@ -323,9 +323,8 @@ func (c *client) endings() {
 		return []any{rows, refused(1792, err)}
 	})
 	c.step("KILL", func() any {
-		s := c.open()
+		s, id := numbered(c.config("nat", "natpw"))
 		defer s.end()
-		id := s.one("select connection_id()")
 		s.run("begin; insert into go_t values (50)")
 		c.c.run("kill " + id)
 		until("gone", func() bool { return !c.here(id) })
@@ -336,15 +335,14 @@ func (c *client) endings() {
 		return "rolled back"
 	})
 	c.step("KILL QUERY", func() any {
-		s := c.open()
+		s, id := numbered(c.config("nat", "natpw"))
 		defer s.end()
-		id := s.one("select connection_id()")
 		ended := make(chan error)
 		go func() {
-			_, err := s.ask("select sum(a.a + b.a * c.a) from go_n a, go_n b, go_n c")
+			_, err := s.ask("select sum(a.a + b.a * c.a), " + id + " from go_n a, go_n b, go_n c")
 			ended <- err
 		}()
-		running := "select count(*) from information_schema.processlist where info like 'select sum%' and id = " + id
+		running := "select count(*) from information_schema.processlist where info like 'select sum%, " + id + " from%'"
 		until("it runs", func() bool { return c.c.one(running) == "1" })
 		c.c.run("kill query " + id)
 		return []any{refused(1317, <-ended), s.one("select 8")}

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -37,6 +40,36 @@ func connect(config *mysql.Config) (session, error) {
 		db.Close()
 	}
 	return session{db, conn}, err
+}
+
+// greeted keeps the start of what it reads: a server's greeting.
+type greeted struct {
+	net.Conn
+	start []byte
+}
+
+func (g *greeted) Read(into []byte) (int, error) {
+	n, err := g.Conn.Read(into)
+	if len(g.start) < 64 {
+		g.start = append(g.start, into[:n]...)
+	}
+	return n, err
+}
+
+// numbered is a session, and the number that it was greeted with: KILL goes by that, and the library keeps it to itself.
+func numbered(config *mysql.Config) (session, string) {
+	var conn greeted
+	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		var dialer net.Dialer
+		var err error
+		conn.Conn, err = dialer.DialContext(ctx, network, address)
+		return &conn, err
+	}
+	s, err := connect(config)
+	must(err)
+	// Behind the packet's header and the protocol's version: the server's version, up to a zero.
+	_, rest, _ := bytes.Cut(conn.start[5:], []byte{0})
+	return s, fmt.Sprint(binary.LittleEndian.Uint32(rest))
 }
 
 func (s session) end() {

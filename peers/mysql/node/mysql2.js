@@ -206,8 +206,8 @@ async function main() {
   });
   step('KILL QUERY', async () => {
     const d = await open();
-    const long = refused(1317, d.query('select sum(a.a + b.a * c.a) from nd_n a, nd_n b, nd_n c'));
-    const running = `select count(*) from information_schema.processlist where info like 'select sum%' and id = ${d.threadId}`;
+    const long = refused(1317, d.query(`select sum(a.a + b.a * c.a), ${d.threadId} from nd_n a, nd_n b, nd_n c`));
+    const running = `select count(*) from information_schema.processlist where info like 'select sum%, ${d.threadId} from%'`;
     await until('it runs', async () => Number(await one(c, running)) === 1);
     await c.query(`kill query ${d.threadId}`);
     const seen = [await long, await one(d, 'select 8')];
@@ -216,11 +216,13 @@ async function main() {
   });
   step('left among rows', async () => {
     const d = await open();
-    const rows = d.connection.query('select a.a, b.b from nd_n a, nd_n b');
+    const rows = d.connection.query(`select a.a, b.b, ${d.threadId} from nd_n a, nd_n b`);
     rows.on('error', () => {});
     await new Promise(resolve => rows.once('result', resolve));
     d.connection.stream.destroy();
-    await until('the statement has ended', async () => (await here(c, d.threadId)) === 0);
+    const running = `select count(*) from information_schema.processlist where info like 'select a.a%, ${d.threadId} from%'`;
+    const ended = async () => (await here(c, d.threadId)) === 0 && Number(await one(c, running)) === 0;
+    await until('the statement has ended', ended);
     return 'ended';
   });
   step('COM_CHANGE_USER', async () => {

@@ -350,13 +350,18 @@ class Client:
         self.run(self.c, "set innodb_lock_wait_timeout = 50")
         return seen
 
+    def number(self):
+        """Whether the server's number for the connection is that of the greeting."""
+        c = self.open()
+        seen = self.one(c, "select connection_id()") == c.thread_id()
+        c.close()
+        return seen
+
     def killed(self):
         c = self.open()
-        number = self.one(c, "select connection_id()")
-        equal(number, c.thread_id())
         c.begin()
         self.run(c, "insert into py_t values (50)")
-        self.run(self.c, f"kill {number}")
+        self.run(self.c, f"kill {c.thread_id()}")
         try:
             seen = self.one(c, "select 1")
         except self.error as e:
@@ -380,11 +385,11 @@ class Client:
         c = self.open()
         number = c.thread_id()
         cursor = c.cursor(self.library.streaming)
-        cursor.execute("select a.a, b.b from py_n a, py_n b")
+        cursor.execute(f"select a.a, b.b, {number} from py_n a, py_n b")
         cursor.fetchone()
         self.library.drop(c)
-        here = "select count(*) from information_schema.processlist where id = %s"
-        until(lambda: self.one(self.c, here, (number,)) == 0, "the statement has ended")
+        here = "select count(*) from information_schema.processlist where id = %s or info like %s"
+        until(lambda: self.one(self.c, here, (number, f"select a.a%, {number} from%")) == 0, "the statement has ended")
         return "ended"
 
     def kill_query(self):
@@ -394,14 +399,14 @@ class Client:
 
         def long():
             try:
-                seen.append(self.one(c, "select sum(a.a + b.a * c.a) from py_n a, py_n b, py_n c"))
+                seen.append(self.one(c, f"select sum(a.a + b.a * c.a), {number} from py_n a, py_n b, py_n c"))
             except self.error as e:
                 seen.append(e.args[0])
 
         thread = threading.Thread(target=long)
         thread.start()
-        running = "select count(*) from information_schema.processlist where id = %s and info like 'select sum%%'"
-        until(lambda: self.one(self.c, running, (number,)) == 1, "it runs")
+        running = "select count(*) from information_schema.processlist where info like %s"
+        until(lambda: self.one(self.c, running, (f"select sum%, {number} from%",)) == 1, "it runs")
         self.run(self.c, f"kill query {number}")
         thread.join()
         equal([1317], seen)
@@ -466,7 +471,7 @@ class Client:
             self.wrong_password, self.unknown_user, self.unknown_schema, self.tls_needed, self.tls, self.types,
             self.charset, self.description, self.multi, self.multi_refused, self.syntax, self.warnings, self.affected,
             self.many_rows, self.among_rows, self.streaming, self.unread, self.infile, self.infile_missing, self.call,
-            self.transactions, self.killed, self.left, self.left_among_rows, self.kill_query, self.locks,
+            self.transactions, self.number, self.killed, self.left, self.left_among_rows, self.kill_query, self.locks,
             self.sessions, self.ping, self.many,
         ):
             yield body.__name__.replace("_", " "), body

@@ -357,13 +357,14 @@ async fn endings(steps: &mut Steps, target: &Target, c: &mut Conn) {
             let id = d.id();
             let kill = async {
                 let sql = format!(
-                    "select count(*) from information_schema.processlist where id = {id} and info like 'select sum%'"
+                    "select count(*) from information_schema.processlist where info like 'select sum%, {id} from%'"
                 );
                 let locked = tokio::sync::Mutex::new(&mut *c);
                 until("it runs", || async { Ok(one(*locked.lock().await, sql.clone()).await? == "1") }).await?;
                 Ok::<_, Box<dyn Error>>(c.query_drop(format!("kill query {id}")).await?)
             };
-            let sql = "select sum(a.a + b.a * c.a) from rs_n a, rs_n b, rs_n c";
+            let sql =
+                format!("select sum(a.a + b.a * c.a), {id} from rs_n a, rs_n b, rs_n c");
             let (ended, killed) = tokio::join!(d.query_drop(sql).map(|done| refused(1317, done)), kill);
             killed?;
             Ok(format!("{} {}", ended?, one(&mut d, "select 8").await?))

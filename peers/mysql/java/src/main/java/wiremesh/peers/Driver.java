@@ -1,5 +1,6 @@
 package wiremesh.peers;
 
+import com.mysql.cj.jdbc.JdbcConnection;
 import java.sql.Connection;
 import java.sql.DriverManager;
 import java.sql.ResultSet;
@@ -19,11 +20,21 @@ enum Driver {
             return "sslMode=VERIFY_CA&trustCertificateKeyStoreType=PKCS12&trustCertificateKeyStorePassword=secret"
                     + "&fallbackToSystemTrustStore=false&trustCertificateKeyStoreUrl=file:" + TrustStore.of(ca);
         }
+
+        @Override
+        long number(Connection c) throws SQLException {
+            return c.unwrap(JdbcConnection.class).getId();
+        }
     },
     MARIADB("jdbc:mariadb://", "allowLocalInfile=true&allowPublicKeyRetrieval=true", "sslMode=disable") {
         @Override
         String tls(String ca) {
             return "sslMode=verify-ca&serverSslCert=" + ca;
+        }
+
+        @Override
+        long number(Connection c) throws SQLException {
+            return c.unwrap(org.mariadb.jdbc.Connection.class).getThreadId();
         }
     };
 
@@ -38,6 +49,9 @@ enum Driver {
     }
 
     abstract String tls(String ca);
+
+    /** What the connection was greeted with, which KILL goes by. */
+    abstract long number(Connection c) throws SQLException;
 
     Connection connect(String address, String schema, String user, String password, String more) throws SQLException {
         String url = scheme + address + "/" + schema + "?allowMultiQueries=true&useServerPrepStmts=true"

@@ -341,7 +341,7 @@ public final class Main {
         });
         steps.step("KILL", () -> {
             Connection d = open("");
-            String id = one(d, "select connection_id()");
+            long id = driver.number(d);
             d.setAutoCommit(false);
             Driver.run(d, "insert into jd_t values (50)");
             Driver.run(c, "kill " + id);
@@ -375,15 +375,17 @@ public final class Main {
         });
         steps.step("KILL QUERY", () -> {
             try (Connection d = open("")) {
-                String id = one(d, "select connection_id()");
+                long id = driver.number(d);
+                String sum = "select sum(a.a + b.a * c.a), " + id + " from jd_n a, jd_n b, jd_n c";
                 CompletableFuture<String> said = CompletableFuture.supplyAsync(() -> {
                     try {
-                        return refused(1317, () -> one(d, "select sum(a.a + b.a * c.a) from jd_n a, jd_n b, jd_n c"));
+                        return refused(1317, () -> one(d, sum));
                     } catch (Exception e) {
                         return e.toString();
                     }
                 });
-                String running = here(id) + " and info like 'select sum%'";
+                String running = "select count(*) from information_schema.processlist"
+                        + " where info like 'select sum%, " + id + " from%'";
                 until("it runs", () -> one(c, running).equals("1"));
                 Driver.run(c, "kill query " + id);
                 return List.of(said.get(), one(d, "select 8"));
@@ -403,7 +405,7 @@ public final class Main {
         });
     }
 
-    private static String here(String id) {
+    private static String here(long id) {
         return "select count(*) from information_schema.processlist where id = " + id;
     }
 
