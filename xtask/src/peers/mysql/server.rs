@@ -167,7 +167,7 @@ impl Server {
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
         }
-        fs::create_dir_all(&folder)?;
+        fs::create_dir_all(folder.join("tmp"))?;
         if kind != Kind::Mysql {
             certificates(&folder.join("tls")).await?;
         }
@@ -248,10 +248,12 @@ fn settings(kind: Kind, folder: &Path, address: SocketAddr) -> anyhow::Result<St
     // A socket's path has to be short.
     let socket = std::env::temp_dir().join(format!("wiremesh-{port}.sock"));
     let (socket, folder) = (socket.display(), folder.display());
+    // Where several have one folder for temporary tables, each that starts takes away those of the others.
     Ok(format!(
         "[mysqld]\n\
          user={user}\n\
          datadir={folder}/data\n\
+         tmpdir={folder}/tmp\n\
          socket={socket}\n\
          pid-file={folder}/pid\n\
          port={port}\n\
