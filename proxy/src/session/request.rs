@@ -61,6 +61,13 @@ impl<P: Sessioned> Sessions<P> {
             return self.end(client, &failure);
         }
         (session.pending, session.waits_until) = (Pending::Paused, None);
+        if let Some(mut ticket) = session.alone.take() {
+            drop(session);
+            // It has passed the stations with its beginning, which the machine has answered.
+            ticket.passage.bytes_in += request.wire_len();
+            ticket.head = self.protocol.head(&request);
+            return self.attempt(client, *ticket, request);
+        }
         let held = session.upstream.as_ref().map(|upstream| upstream.pool.cluster.clone());
         drop(session);
         let listener = client.listener.borrow().clone();
@@ -277,12 +284,13 @@ impl<P: Sessioned> Sessions<P> {
         ticket: &Ticket<P>,
         answer: Option<P::Frame>,
     ) {
+        let bytes_out = ticket.bytes_out;
         let mut outcome =
-            Outcome { status: Status::Ok, error: None, reason: None, bytes_out: 0, items: 0 };
+            Outcome { status: Status::Ok, error: None, reason: None, bytes_out, items: 0 };
         if let Some(answer) = answer {
             outcome.status = answer.status();
             outcome.error = answer.error_class();
-            outcome.bytes_out = answer.wire_len();
+            outcome.bytes_out += answer.wire_len();
             client.owe(self, |out| self.protocol.encode(answer, out));
         }
         let mut session = client.session.borrow_mut();

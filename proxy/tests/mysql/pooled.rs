@@ -276,9 +276,19 @@ fn what_pins_holds_until_it_is_reset_or_the_client_leaves() {
         });
         assert_eq!(one.ask("delete from b").await, Ok(1));
         assert_eq!(one.command(Command::ResetConnection, "").await, Ok(0));
+        // Not before the server has let go of what the session had there.
+        assert!(server.said().contains(&"1 COM_RESET_CONNECTION ".to_owned()));
         let other = waits.await.expect("it was served");
         drop(other);
         assert_eq!(one.ask("delete from c").await, Ok(1));
+        assert_eq!(one.ask("set @a = 1").await, Ok(1));
+        one.0.send(0, b"\x11joe\0\0\0").await.expect("connected");
+        let (seq, switch) = one.0.receive().await.expect("a plugin");
+        assert_eq!((seq, switch[0]), (1, 0xfe));
+        one.0.send(2, b"").await.expect("connected");
+        let (seq, answer) = one.0.receive().await.expect("an answer");
+        assert_eq!((seq, answer[0]), (3, 0));
+        assert_eq!(server.said().last().map(String::as_str), Some("1 COM_RESET_CONNECTION "));
     });
     let said = [
         "1 COM_QUERY set @a = 1",
@@ -288,6 +298,8 @@ fn what_pins_holds_until_it_is_reset_or_the_client_leaves() {
         "1 COM_QUERY set @b = 1",
         "1 COM_RESET_CONNECTION ",
         "1 COM_QUERY delete from c",
+        "1 COM_QUERY set @a = 1",
+        "1 COM_RESET_CONNECTION ",
     ];
     assert_eq!(server.said(), said);
 }

@@ -98,7 +98,7 @@ impl Node {
     pub(crate) fn has_all_received(&mut self) -> anyhow::Result<()> {
         self.statement("stop replica io_thread")?;
         let name = if self.mariadb { "Gtid_IO_Pos" } else { "Retrieved_Gtid_Set" };
-        let position = self.replica(name)?.replace('\n', "");
+        let position = self.replica(name)?.unwrap_or_default().replace('\n', "");
         self.has(&position)
     }
 
@@ -120,19 +120,19 @@ impl Node {
         self.statement("start replica")
     }
 
-    /// How many seconds a replica is behind; both its threads have to run.
-    pub(crate) fn behind(&mut self) -> anyhow::Result<u64> {
+    /// How many seconds a replica is behind, if both its threads run.
+    pub(crate) fn behind(&mut self) -> anyhow::Result<Option<u64>> {
         let name = if self.mariadb { "Seconds_Behind_Master" } else { "Seconds_Behind_Source" };
-        Ok(self.replica(name)?.parse()?)
+        Ok(self.replica(name)?.map(|late| late.parse()).transpose()?)
     }
 
     /// A column of what a replica says of itself.
-    fn replica(&mut self, column: &str) -> anyhow::Result<String> {
+    fn replica(&mut self, column: &str) -> anyhow::Result<Option<String>> {
         let show = if self.mariadb { "show all slaves status" } else { "show replica status" };
         let Answer::Rows(table) = self.answer(show)? else { bail!("{show}: no rows") };
         let at = table.columns.iter().position(|it| it.names.iter().any(|name| name == column));
         let row = table.texts()?.pop().context("it follows nobody")?;
-        at.and_then(|at| row.into_iter().nth(at).flatten()).context("no such column")
+        at.and_then(|at| row.into_iter().nth(at)).context("no such column")
     }
 
     /// A counter or state of the server's own; empty if it has none of the name.

@@ -43,7 +43,7 @@ impl Pooled {
                 let Some(admitted) = entrance.into_admitted() else { return Attachment::Refused };
                 self.becoming = Becoming::Another(Box::new(Self::new(&admitted, mysql.version())));
                 self.answer = frame.map(|frame| frame.bytes);
-                self.answered_anew()
+                self.answered_anew(false)
             }
             Progress::Refused(frame, _) => {
                 self.answer = frame.map(|frame| frame.bytes);

@@ -77,7 +77,11 @@ fn take_turn(input: &mut BytesMut) -> Taken {
     if end > MAX_HANDSHAKE {
         return Err(DecodeError::limit("handshake", MAX_HANDSHAKE, end));
     }
-    Ok((input.len() >= end).then(|| MysqlFrame::new(What::Login, input.split_to(end))))
+    let reply_seq = Some(head.seq.wrapping_add(1));
+    Ok((input.len() >= end).then(|| {
+        let frame = MysqlFrame::new(What::Login, input.split_to(end));
+        MysqlFrame { reply_seq, ..frame }
+    }))
 }
 
 impl Pooled {
@@ -318,12 +322,17 @@ impl Pooled {
             return Attachment::Upstream;
         }
         self.becoming = Becoming::Anew;
-        self.answered_anew()
+        self.answered_anew(!self.status.has(StatusFlags::AUTOCOMMIT))
     }
 
-    /// The answer is that of a session that begins anew.
-    pub(super) fn answered_anew(&self) -> Attachment {
-        if self.place.is_some() { Attachment::Reset } else { Attachment::Answered }
+    /// The answer is that of a session that begins anew. Where the connection has what the session would meet on another, its own
+    /// locks that is, the server forgets that first. `locks`: there may be some, whatever is known of the session.
+    pub(super) fn answered_anew(&self, locks: bool) -> Attachment {
+        match self.place {
+            None => Attachment::Answered,
+            Some(_) if locks || self.must_hold() => Attachment::Upstream,
+            Some(_) => Attachment::Reset,
+        }
     }
 
     fn on_statement(&mut self, command: Command, request: &MysqlFrame) -> Attachment {

@@ -385,6 +385,9 @@ impl SessionMachine<Mysql> for Pooled {
     }
 
     fn prepare(&mut self, mysql: &Mysql, request: &mut MysqlFrame) -> Ready<Mysql> {
+        if let Some(ready) = self.forgets() {
+            return ready;
+        }
         match self.before_read(mysql, request) {
             Some(ready) => ready,
             None => self.next_step(request),

@@ -3,10 +3,11 @@
 use bytes::BytesMut;
 use wiremesh::correlation::{Hold, Ready};
 
-use super::{Pooled, client::Sending};
+use super::{Becoming, Pooled, client::Sending};
 use crate::{
     Capabilities, Command, Mysql, MysqlFrame,
     frame::{BODY, Statement, What},
+    handshake::reset_connection,
     pooled::{
         entrance::reply,
         login::query,
@@ -52,6 +53,17 @@ pub(super) enum Outcome {
 }
 
 impl Pooled {
+    /// For a request that ends the session as it was: what the connection has of it goes before that is answered.
+    pub(super) fn forgets(&mut self) -> Option<Ready<Mysql>> {
+        if matches!(self.becoming, Becoming::Same) {
+            return self.answer.take().map(|answer| Ready::Answer(Some(reply(answer))));
+        }
+        self.step = Step::Reset;
+        self.transcoder.begin(Shape::Single, 1, self.status);
+        let what = What::Command(Some(Command::ResetConnection));
+        Some(Ready::First(MysqlFrame::new(what, reset_connection())))
+    }
+
     /// What is to be done next for a request.
     pub(super) fn next_step(&mut self, request: &mut MysqlFrame) -> Ready<Mysql> {
         if let Some(problem) = self.problem.take() {
@@ -175,7 +187,11 @@ impl Pooled {
             Step::Setup => {
                 place.state = State::after_reset(place.state.schema());
                 place.prepared.clear();
-                return Hold::Release { reset: None };
+                if self.resets {
+                    return Hold::Release { reset: None };
+                }
+                self.become_it();
+                (self.reset, self.ended) = (false, false);
             }
             Step::Schema | Step::Set | Step::Multi | Step::Id if failed => {
                 // What of it holds nobody knows: it is not to be used by others as it is.

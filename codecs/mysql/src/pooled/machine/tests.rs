@@ -35,10 +35,24 @@ impl Talk {
         (self.machine.on_request(mysql, &frame), frame)
     }
 
-    /// The client's session is to be reset, which is answered.
+    /// The client's session is to be reset, which is answered; by the server first, where it has to be.
     fn resets(&mut self) -> Attachment {
-        let (attachment, _) = self.says(Command::ResetConnection, b"");
-        assert_eq!(self.machine.answer().expect("an OK").bytes()[4], 0);
+        let (attachment, mut frame) = self.says(Command::ResetConnection, b"");
+        let answer = if attachment == Attachment::Upstream {
+            let (command, _) = self.first(&mut frame).expect("the server is asked");
+            assert_eq!(command, Command::ResetConnection);
+            let Hold::Answer(setup) = self.hears(&ok(0, 0, b"")) else { panic!("no setup") };
+            assert_eq!(command_in(&setup).0, Command::Query);
+            assert!(matches!(self.hears(&ok(0, 0, b"")), Hold::Prepared));
+            match self.machine.prepare(&self.mysql, &mut frame) {
+                Ready::Answer(answer) => answer,
+                _ => panic!("it goes on"),
+            }
+        } else {
+            self.machine.answer()
+        };
+        assert_eq!(answer.expect("an OK").bytes()[4], 0);
+        self.machine.on_failed(&self.mysql);
         attachment
     }
 
@@ -147,11 +161,11 @@ fn what_nobody_explains_holds_until_it_is_reset() {
         assert!(matches!(talk.asks(text, &ok(0, 0, CHANGED)), Hold::Held), "{text}");
         assert!(talk.machine.pin().is_some());
         assert!(matches!(talk.asks("delete from a", &ok(0, 0, b"")), Hold::Held), "{text}");
-        let attachment = talk.resets();
-        assert_eq!(attachment, Attachment::Reset);
+        // It would meet its own locks on another connection.
+        assert_eq!(talk.resets(), Attachment::Upstream, "{text}");
         let hold = talk.machine.let_go(&talk.mysql);
         match resets {
-            true => assert_eq!(reset_in(hold), Some(Command::ResetConnection)),
+            true => assert_eq!(reset_in(hold), None),
             // Servers keep roles over a reset.
             false => assert!(matches!(hold, Hold::Close), "{text}"),
         }
@@ -162,6 +176,24 @@ fn what_nobody_explains_holds_until_it_is_reset() {
     // Of another text the server's notice alone is enough.
     let mut talk = Talk::new(b"");
     assert!(matches!(talk.asks("delete from a", &ok(0, 0, CHANGED)), Hold::Held));
+}
+
+#[test]
+fn a_reset_is_the_servers_own_where_it_may_have_locks() {
+    let without = [&ok(0, 0, b"")[..3], &[0, 0, 0, 0]].concat();
+    for (text, answer, attachment) in [
+        ("select get_lock('a', 1)", ok(0, 0, b""), Attachment::Upstream),
+        // Whether there is a transaction is not told behind the error.
+        ("set autocommit = 0", without, Attachment::Upstream),
+        ("insert into a values ()", ok(7, 0, b""), Attachment::Reset),
+    ] {
+        let mut talk = Talk::new(b"");
+        let _ = talk.asks(text, &answer);
+        let _ = talk.asks("delete from b", &error(1146));
+        assert_eq!(talk.resets(), attachment, "{text}");
+    }
+    let mut talk = Talk::new(b"");
+    assert_eq!(talk.resets(), Attachment::Answered);
 }
 
 #[test]
