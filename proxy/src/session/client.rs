@@ -75,8 +75,8 @@ pub struct Session<P: Sessioned> {
     pub waits_until: Option<Instant>,
     /// The connection that is the client's for now.
     pub upstream: Option<Rc<Upstream<P>>>,
-    /// The machine said to hold it: a transaction is open, say.
-    pub holds: bool,
+    /// Since when it is held, where the machine said to: a transaction is open, say.
+    pub holds: Option<Instant>,
     /// It counts as held, or will.
     pub held: Option<HeldPermit>,
     /// State of the session's is on it: without it the session cannot go on.
@@ -107,7 +107,16 @@ impl<P: Sessioned> Session<P> {
     /// No upstream is the client's any more; what is known of it goes with it.
     pub fn detach(&mut self) {
         self.part();
-        (self.holds, self.tied, self.lingers) = (false, false, None);
+        (self.holds, self.tied, self.lingers) = (None, false, None);
+    }
+
+    /// Whether it has held its connection for longer than any client may.
+    pub fn outstays(&self, now: Instant) -> bool {
+        let limit =
+            self.upstream.as_ref().and_then(|upstream| upstream.pool.cluster.config().hold_timeout);
+        self.holds
+            .zip(limit)
+            .is_some_and(|(since, limit)| now.saturating_duration_since(since) > limit.into())
     }
 
     /// Takes the upstream that is the client's away.
@@ -168,7 +177,7 @@ impl<P: Sessioned> Client<P> {
                 waits_until: None,
                 access: Access::Write,
                 upstream: None,
-                holds: false,
+                holds: None,
                 held: None,
                 tied: false,
                 lingers: None,
@@ -348,19 +357,21 @@ impl<P: Sessioned> Client<P> {
     pub fn overdue(&self, alone: bool, now: Instant) -> Option<Overdue> {
         let busy = self.is_busy() || !self.out.borrow().is_empty();
         let session = self.session.borrow();
-        let overdue = self.pace.overdue(&self.listener.borrow().config, busy || session.holds, now);
-        let held = session.upstream.as_ref().filter(|_| session.holds && !busy && !alone);
+        let holds = session.holds.is_some();
+        let overdue = self.pace.overdue(&self.listener.borrow().config, busy || holds, now);
+        let held = session.upstream.as_ref().filter(|_| holds && !busy && !alone);
         overdue.or_else(|| {
             let limit = held?.pool.cluster.config().hold_idle_timeout;
             let idle = now.saturating_duration_since(self.pace.last_activity.get());
-            (idle > limit.into()).then_some(Overdue::Holding)
+            let late = idle > limit.into() || session.outstays(now);
+            late.then_some(Overdue::Holding)
         })
     }
 
     /// Whether nothing is in progress, and has not been since `since`.
     pub fn is_quiet_since(&self, since: Instant) -> bool {
         !self.is_busy()
-            && !self.session.borrow().holds
+            && self.session.borrow().holds.is_none()
             && !self.pace.is_partial()
             && self.pace.last_activity.get() <= since
             && self.out.borrow().is_empty()
@@ -397,7 +408,7 @@ impl<P: Sessioned> Client<P> {
         let session = self.session.borrow();
         let open = match self.state.get() {
             State::Open => true,
-            State::Leaving => session.holds,
+            State::Leaving => session.holds.is_some(),
             State::Closing | State::Closed => false,
         };
         let turn = match session.pending {

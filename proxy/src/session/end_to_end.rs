@@ -241,7 +241,7 @@ impl<P: Sessioned> Sessions<P> {
 
     /// Closes a client whose listener is gone, unless something is in progress or would be lost.
     pub(super) fn left(&self, client: &Client<P>) {
-        if client.is_leaving() && !client.is_busy() && !client.session.borrow().holds {
+        if client.is_leaving() && !client.is_busy() && client.session.borrow().holds.is_none() {
             let failure = Failure::new(Reason::Draining, "the listener is gone");
             self.farewell(client, &failure);
         }

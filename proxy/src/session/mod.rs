@@ -96,6 +96,23 @@ impl<P: Sessioned> Sessions<P> {
     }
 }
 
+impl<P: Sessioned> Sessions<P> {
+    /// Closes a client that is too slow, with a word where that is in place.
+    fn close_overdue(&self, client: &Client<P>, why: Overdue) {
+        tracing::info!(client = %client.peer, ?why, "closing");
+        why.count(&client.series);
+        let said = match why {
+            Overdue::Idle => Some("nothing was asked for too long"),
+            Overdue::Holding => Some("a connection was held for too long"),
+            _ => None,
+        };
+        match said.filter(|_| client.is_open()) {
+            Some(said) => self.farewell(client, &Failure::new(Reason::Timeout, said)),
+            None => client.kill(),
+        }
+    }
+}
+
 impl<P: Sessioned> Driver for Sessions<P> {
     fn serve(self: Rc<Self>, accepted: Accepted) {
         let id = self.next_id();
@@ -114,19 +131,7 @@ impl<P: Sessioned> Driver for Sessions<P> {
     fn sweep(&self, now: Instant) {
         for client in self.all_clients() {
             if let Some(why) = client.overdue(self.end_to_end, now) {
-                tracing::info!(client = %client.peer, ?why, "closing");
-                why.count(&client.series);
-                let said = match why {
-                    Overdue::Idle => Some("nothing was asked for too long"),
-                    Overdue::Holding => {
-                        Some("nothing was asked for too long on a connection that is held")
-                    }
-                    _ => None,
-                };
-                match said.filter(|_| client.is_open()) {
-                    Some(said) => self.farewell(&client, &Failure::new(Reason::Timeout, said)),
-                    None => client.kill(),
-                }
+                self.close_overdue(&client, why);
             }
             match self.worker.phase() {
                 Phase::Serving | Phase::Refusing => {}

@@ -151,7 +151,7 @@ impl<P: Sessioned> Pool<P> {
                 Role::Lent(client) => {
                     let session = client.session.borrow();
                     match session.lingers {
-                        _ if session.holds => count.held += 1,
+                        _ if session.holds.is_some() => count.held += 1,
                         Some(_) => count.lingering += 1,
                         None => count.busy += 1,
                     }

@@ -135,21 +135,22 @@ impl<P: Sessioned> Sessions<P> {
         match hold {
             Hold::Pending | Hold::Prepared | Hold::Answer(_) => {}
             Hold::Held => {
-                (session.holds, session.tied) = (true, true);
+                session.holds.get_or_insert_with(|| self.worker.now());
+                session.tied = true;
                 if session.held.is_none() && !self.end_to_end && cluster.config().max_held.is_some()
                 {
                     session.held = Some(cluster.shared().held().one());
                 }
             }
             Hold::Linger => {
-                (session.holds, session.tied) = (false, false);
+                (session.holds, session.tied) = (None, false);
                 session.held = None;
                 session.lingers = Some(self.worker.now() + linger);
                 // It has an end to watch for.
                 client.wake();
             }
             Hold::Release { reset } if dedicated => {
-                (session.holds, session.held) = (false, None);
+                (session.holds, session.held) = (None, None);
                 session.tied |= reset.is_some();
             }
             Hold::Release { reset } => {
@@ -465,7 +466,7 @@ impl<P: Sessioned> Sessions<P> {
         let mut goes_on = reply.is_some() || failure.reason == Reason::Direct;
         let mut session = client.session.borrow_mut();
         session.pending = Pending::None;
-        if !session.holds {
+        if session.holds.is_none() {
             session.held = None;
         }
         let follows = goes_on && session.upstream.is_some() && !session.machine.is_open();

@@ -20,6 +20,7 @@ use crate::{
     cluster::LocalCluster,
     policy::pass_on_timeout,
     stations::{Decision, Known, Left, Look, Outcome, Replay},
+    worker::Overdue,
 };
 
 /// How often it is looked whether less connections are held.
@@ -29,6 +30,10 @@ impl<P: Sessioned> Sessions<P> {
     /// Takes what a client sends: a request, where none is in progress.
     pub(super) fn on_request(self: &Rc<Self>, client: &Rc<Client<P>>, mut request: P::Frame) {
         let mut session = client.session.borrow_mut();
+        if self.end_of_hold(&session) {
+            drop(session);
+            return self.close_overdue(client, Overdue::Holding);
+        }
         let mut attachment = session.machine.on_request(&self.protocol, &request);
         if attachment == Attachment::Upstream
             && (self.is_misplaced(&mut session, &request) || self.is_others_turn(&session))
@@ -95,6 +100,13 @@ impl<P: Sessioned> Sessions<P> {
             // It has a deadline to watch now.
             client.wake();
         });
+    }
+
+    /// Whether the client has held a connection for too long by now: one that asks all the time is seldom seen to do nothing.
+    fn end_of_hold(&self, session: &Session<P>) -> bool {
+        !self.end_to_end
+            && matches!(session.pending, Pending::None)
+            && session.outstays(self.worker.now())
     }
 
     /// Whether the connection that lingers is none for this request.
@@ -210,7 +222,7 @@ impl<P: Sessioned> Sessions<P> {
         let cancelled = matches!(session.pending, Pending::Cancelled);
         // What is asked about would be gone.
         let same = session.upstream.is_some() && session.machine.needs_same();
-        let free = cancelled || session.holds || same;
+        let free = cancelled || session.holds.is_some() || same;
         if self.end_to_end || free || !session.machine.begins_to_hold() {
             return true;
         }
@@ -363,7 +375,9 @@ impl<P: Sessioned> Sessions<P> {
         }
         // What it has done there nobody says: the connection stays the client's.
         session.tied = true;
-        session.holds = !self.end_to_end || session.holds || session.machine.is_open();
+        if !self.end_to_end || session.machine.is_open() {
+            session.holds.get_or_insert(now);
+        }
         session.pending = Pending::None;
         drop(session);
         ticket.passage.leave(&self.worker, endpoint, now, now, Left::Unheard);

@@ -23,6 +23,10 @@ fn clusters() {
         &["2:51: 5 connections are to be held at most; say 1 to max_connections (4)"],
     );
     cluster_says(
+        "endpoints: [c:1], hold_timeout: 0s, max_connections: 4",
+        &["2:35: hold_timeout must be over 0s"],
+    );
+    cluster_says(
         "endpoints: [c:1], connect_timeout: 0s, keepalive: { interval: 0s }, outlier: off, health: { interval: 0s }, balance: best",
         &[
             "2:38: connect_timeout must be over 0s",

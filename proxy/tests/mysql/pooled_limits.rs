@@ -138,6 +138,41 @@ fn who_holds_a_connection_and_asks_nothing_is_told_and_closed() {
 }
 
 #[test]
+fn who_holds_a_connection_for_too_long_is_told_and_closed_however_much_it_asks() {
+    let server = Server::start();
+    let mut config = pooled(&server, 1);
+    config.clusters[0].hold_timeout = Some(millis(200));
+    config.clusters[0].pending_timeout = secs(60);
+    let proxy = start(config);
+    block_on(async {
+        let (mut one, mut other) = (Client::connect(&proxy).await, Client::connect(&proxy).await);
+        // It begins anew whenever the connection goes back.
+        for _ in 0..3 {
+            assert_eq!(one.ask("begin").await, Ok(1));
+            assert_eq!(one.ask("commit").await, Ok(1));
+        }
+        assert_eq!(one.ask("begin").await, Ok(1));
+        let waits = tokio::task::spawn_local(async move { other.ask("delete from a").await });
+        let end = loop {
+            match one.ask("delete from b").await {
+                Ok(by) => assert_eq!(by, 1),
+                Err(number) => break number,
+            }
+        };
+        assert_eq!(end, 4031);
+        assert_eq!(one.0.receive().await, None);
+        assert_eq!(waits.await.expect("it was served"), Ok(1));
+        let listeners = proxy.metrics().snapshot();
+        assert_eq!(listeners.listener(NAME).map(|totals| totals.hold_timeouts), Some(1));
+    });
+    // What it had is rolled back, and nothing was done twice or after that.
+    let said = server.said();
+    let [.., last, reset, other] = &said[..] else { panic!("{said:?}") };
+    assert_eq!(last, "1 COM_QUERY delete from b");
+    assert_eq!([reset, other], ["1 COM_RESET_CONNECTION ", "1 COM_QUERY delete from a"]);
+}
+
+#[test]
 fn who_leaves_in_the_middle_of_an_answer_takes_the_connection_along() {
     let server = Server::start();
     let mut config = pooled(&server, 1);

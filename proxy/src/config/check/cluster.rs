@@ -30,6 +30,9 @@ impl<'a> Check<'a> {
         ] {
             self.over_zero(at, name, value);
         }
+        if let Some(timeout) = cluster.hold_timeout {
+            self.over_zero(at, "hold_timeout", timeout);
+        }
         if cluster.connections > cluster.max_connections {
             let message = format!(
                 "{} connections per endpoint are more than max_connections ({}) allows in all",

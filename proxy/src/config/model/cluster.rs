@@ -79,6 +79,11 @@ pub struct Cluster {
     /// closed after this, and the connection reset for others.
     #[serde(default = "default_hold_idle_timeout")]
     pub hold_idle_timeout: Duration,
+    /// A client that has held an upstream connection for longer than this without a break is closed with its next request, or
+    /// before, however much it asks; what it had is rolled back. Unless given, it may hold it for as long as it likes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Duration")]
+    pub hold_timeout: Option<Duration>,
     /// How long a client keeps an upstream connection for what only that knows of its last request. What it asks about
     /// that later is refused. `0s`: not at all.
     #[serde(default = "default_linger_timeout")]
@@ -131,6 +136,7 @@ impl Cluster {
             pending_timeout: default_pending_timeout(),
             max_held: None,
             hold_idle_timeout: default_hold_idle_timeout(),
+            hold_timeout: None,
             linger_timeout: default_linger_timeout(),
             max_in_flight: default_max_in_flight(),
             connect_timeout: default_connect_timeout(),

@@ -300,7 +300,9 @@ impl<P: Sessioned> ClientTask<P> {
     fn is_over(&self) -> bool {
         let over = match self.client.state.get() {
             State::Open => self.eof && self.drained,
-            State::Leaving => !self.client.session.borrow().holds || (self.eof && self.drained),
+            State::Leaving => {
+                self.client.session.borrow().holds.is_none() || (self.eof && self.drained)
+            }
             State::Closing | State::Closed => true,
         };
         over && (!self.client.is_busy() || self.is_cut_off()) && !self.is_half_closed()

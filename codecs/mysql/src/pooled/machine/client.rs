@@ -326,11 +326,12 @@ impl Pooled {
     }
 
     /// The answer is that of a session that begins anew. Where the connection has what the session would meet on another, its own
-    /// locks that is, the server forgets that first. `locks`: there may be some, whatever is known of the session.
+    /// locks that is, the server forgets that first; those that do not tell of sessions' state lose the connection in place of that.
+    /// `locks`: there may be some, whatever is known of the session.
     pub(super) fn answered_anew(&self, locks: bool) -> Attachment {
-        match self.place {
+        match &self.place {
             None => Attachment::Answered,
-            Some(_) if locks || self.must_hold() => Attachment::Upstream,
+            Some(place) if place.tells && (locks || self.must_hold()) => Attachment::Upstream,
             Some(_) => Attachment::Reset,
         }
     }
