@@ -53,15 +53,19 @@ func (c *client) run() {
 	c.finish()
 }
 
-func (c *client) logins() {
+func (c *client) accounts() [][2]string {
 	accounts := [][2]string{{"nat", "natpw"}, {"nopw", ""}}
 	switch c.server {
 	case "mysql8":
-		accounts = append(accounts, [2]string{"sha2", "sha2pw"}, [2]string{"s256", "s256pw"})
+		return append(accounts, [2]string{"sha2", "sha2pw"}, [2]string{"s256", "s256pw"})
 	case "mariadb10":
-		accounts = append(accounts, [2]string{"ed", "edpw"})
+		return append(accounts, [2]string{"ed", "edpw"})
 	}
-	for _, account := range accounts {
+	return accounts
+}
+
+func (c *client) logins() {
+	for _, account := range c.accounts() {
 		// Of caching_sha2_password the first is full authentication, the second the fast one.
 		c.step("auth "+account[0], func() any {
 			c.c.run("flush privileges")
@@ -104,20 +108,26 @@ func (c *client) logins() {
 	})
 }
 
-func (c *client) encrypted() any {
+// verified is TLS with whoever has a certificate of that CA's.
+func (c *client) verified() *tls.Config {
 	pem, err := os.ReadFile(c.ca)
 	must(err)
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem)
+	// The names in the certificate are none of the machine's.
+	config := &tls.Config{RootCAs: roots, InsecureSkipVerify: true}
+	config.VerifyConnection = func(state tls.ConnectionState) error {
+		_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots})
+		return err
+	}
+	return config
+}
+
+func (c *client) encrypted() any {
 	var seen []any
 	for _, account := range [][2]string{{"nat", "natpw"}, {"tlsonly", "tlspw"}} {
 		config := c.config(account[0], account[1])
-		// The names in the certificate are none of the machine's.
-		config.TLS = &tls.Config{RootCAs: roots, InsecureSkipVerify: true}
-		config.TLS.VerifyConnection = func(state tls.ConnectionState) error {
-			_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots})
-			return err
-		}
+		config.TLS = c.verified()
 		s, err := connect(config)
 		must(err)
 		rows, err := s.all("show status like 'Ssl_cipher'")

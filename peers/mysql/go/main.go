@@ -1,4 +1,5 @@
 // client steps HOST:PORT SERVER CA: go-sql-driver/mysql, all answers checked.
+// client steps HOST:PORT SERVER CA CLIENT-SERVER=HOST:PORT...: its logins by these ways, and no more.
 // client load HOST:PORT [-clients N] [-seconds N]: transfers between accounts, compared with a model.
 // client slow HOST:PORT [-mib N]: a large result that is read slowly.
 package main
@@ -25,7 +26,11 @@ func main() {
 	switch os.Args[1] {
 	case "steps":
 		c := client{address: address, server: rest[0], ca: rest[1]}
-		c.run()
+		if len(rest) > 2 {
+			c.ways(rest[2:])
+		} else {
+			c.run()
+		}
 	case "load":
 		load(address, rest)
 	case "slow":

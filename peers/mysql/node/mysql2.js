@@ -1,13 +1,14 @@
 'use strict';
 
 // mysql2.js HOST:PORT SERVER CA: mysql2, all answers checked.
+// mysql2.js HOST:PORT SERVER CA CLIENT-SERVER=HOST:PORT...: its logins by these ways, and no more.
 
 const fs = require('fs');
 const { Readable } = require('stream');
 const mysql = require('mysql2/promise');
 const { check, equal, refused, run, until } = require('./steps');
 
-const [address, server, ca] = process.argv.slice(2);
+const [address, server, ca, ...ways] = process.argv.slice(2);
 const [host, port] = address.split(':');
 const opened = [];
 
@@ -40,6 +41,52 @@ function accounts() {
   return known;
 }
 
+function verified() {
+  return { ca: fs.readFileSync(ca), checkServerIdentity: () => undefined };
+}
+
+// Who it is, and whether the server sees TLS; or the number of the error. Each way is CLIENT-SERVER=HOST:PORT: whether that
+// leg has TLS (`TLS`) or not (`clear`).
+async function enter(way, user, password) {
+  const [name, at] = way.split('=');
+  const [host, port] = at.split(':');
+  const tls = name.startsWith('TLS') ? { ssl: verified() } : {};
+  let d;
+  try {
+    d = await open({ host, port: Number(port), user, password, ...tls });
+  } catch (err) {
+    return String(err.errno ?? err.message);
+  }
+  const who = await one(d, 'select current_user()');
+  const [[{ Value: cipher }]] = await d.query("show status like 'Ssl_cipher'");
+  // Several records of TLS.
+  equal(100000, (await one(d, "select repeat('x', 100000)")).length);
+  await d.end();
+  return `${who} ${cipher ? 'TLS' : 'clear'}`;
+}
+
+// Logs in by each, and does no more than see how it came in. The last has TLS on both legs.
+async function byWays() {
+  const c = await open();
+  const steps = [];
+  for (const [user, password] of [...accounts(), ['tlsonly', 'tlspw']]) {
+    for (const way of ways) {
+      const logins = async () => {
+        // Of caching_sha2_password the first is full authentication, the second the fast one.
+        await c.query('flush privileges');
+        const seen = [await enter(way, user, password), await enter(way, user, password)];
+        if (seen[1] === '1045') {
+          await enter(ways.at(-1), user, password);
+          seen.push(await enter(way, user, password));
+        }
+        return [...seen, await enter(way, user, `${password}x`)].join(', ');
+      };
+      steps.push([`${user} ${way.split('=')[0]}`, logins]);
+    }
+  }
+  await run(steps);
+}
+
 async function main() {
   const c = await open();
   const steps = [];
@@ -63,8 +110,7 @@ async function main() {
   step('TLS', async () => {
     const seen = [];
     for (const [user, password] of [['nat', 'natpw'], ['tlsonly', 'tlspw']]) {
-      const ssl = { ca: fs.readFileSync(ca), checkServerIdentity: () => undefined };
-      const d = await open({ user, password, ssl });
+      const d = await open({ user, password, ssl: verified() });
       const [rows] = await d.query("show status like 'Ssl_cipher'");
       check(rows[0].Value, 'no cipher');
       seen.push(rows, (await one(d, "select repeat('x', 1000000)")).length);
@@ -264,7 +310,7 @@ async function main() {
   await run(steps);
 }
 
-main().catch(err => {
+(ways.length ? byWays() : main()).catch(err => {
   console.log(`FAIL start: ${err.message}`);
   process.exit(1);
 });

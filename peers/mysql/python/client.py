@@ -1,4 +1,7 @@
-"""client.py pymysql|mysqlclient|wire HOST:PORT SERVER CA: the steps of a library, all answers checked."""
+"""client.py pymysql|mysqlclient|wire HOST:PORT SERVER CA: the steps of a library, all answers checked.
+
+client.py pymysql|mysqlclient HOST:PORT SERVER CA CLIENT-SERVER=HOST:PORT...: its logins by these ways, and no more.
+"""
 
 import os
 import socket
@@ -7,6 +10,7 @@ import tempfile
 import threading
 
 from steps import Steps, check, equal, until
+from ways import Ways
 
 
 class PyMySQL:
@@ -520,15 +524,17 @@ def wire_steps(address, server):
 
 
 def main():
-    kind, address, server, ca = sys.argv[1:]
+    kind, address, server, ca, *ways = sys.argv[1:]
     host, port = address.rsplit(":", 1)
     steps, address = Steps(), (host, int(port))
     if kind == "wire":
         every = wire_steps(address, server)
-    elif kind == "pymysql":
-        every = Client(PyMySQL(), address, server, ca).steps()
     else:
-        every = MysqlclientSteps(Mysqlclient(), address, server, ca).steps()
+        if kind == "pymysql":
+            client = Client(PyMySQL(), address, server, ca)
+        else:
+            client = MysqlclientSteps(Mysqlclient(), address, server, ca)
+        every = Ways(client, ways).steps() if ways else client.steps()
     for name, body in every:
         steps.step(name, body)
     return steps.finish()

@@ -13,6 +13,7 @@ use mysql_async::{
 
 use crate::Target;
 use crate::steps::{Outcome, Steps, equal, until};
+use crate::ways::{self, Way};
 
 const ROWS: [usize; 7] =
     [0xffffff - 10, 0xffffff - 5, 0xffffff - 4, 0xffffff, 0x1000000, 20_000_000, 0x1fffffe];
@@ -28,6 +29,16 @@ impl Target {
             .db_name(Some("test"))
             .prefer_socket(false)
             .max_allowed_packet(Some(1 << 27))
+    }
+
+    fn accounts(&self) -> Vec<(&'static str, &'static str)> {
+        let mut accounts = vec![("nat", "natpw"), ("nopw", "")];
+        match self.server.as_str() {
+            "mysql8" => accounts.push(("sha2", "sha2pw")),
+            "mariadb10" => accounts.push(("ed", "edpw")),
+            _ => {}
+        }
+        accounts
     }
 
     async fn open(&self) -> mysql_async::Result<Conn> {
@@ -80,14 +91,41 @@ pub async fn run(steps: &mut Steps, target: &Target) -> Result<(), Box<dyn Error
     Ok(())
 }
 
+/// By each of these ways.
+pub async fn log_in(steps: &mut Steps, target: &Target, by: &[Way]) -> Result<(), Box<dyn Error>> {
+    let forget = async || {
+        let mut c = target.open().await?;
+        c.query_drop("flush privileges").await?;
+        Ok(c.disconnect().await?)
+    };
+    let enter = async |way: &Way, user: &str, password: &str| {
+        let mut options = target.options(user, password).ip_or_hostname(way.host.clone());
+        options = options.tcp_port(way.port);
+        if way.is_secure() {
+            // Whose certificate has its address.
+            let ca = std::path::PathBuf::from(&target.ca);
+            options = options.ssl_opts(SslOpts::default().with_root_certs(vec![ca.into()]));
+        }
+        let mut d = match Conn::new(options).await {
+            Ok(d) => d,
+            Err(mysql_async::Error::Server(e)) => return Ok(e.code.to_string()),
+            Err(e) => return Err(e.into()),
+        };
+        let who = one(&mut d, "select current_user()").await?;
+        let cipher: Option<(String, String)> =
+            d.query_first("show status like 'Ssl_cipher'").await?;
+        let (_, cipher) = cipher.ok_or("no status")?;
+        // Several records of TLS.
+        equal(100_000, one(&mut d, "select repeat('x', 100000)").await?.len())?;
+        d.disconnect().await?;
+        Ok(format!("{who} {}", if cipher.is_empty() { "clear" } else { "TLS" }))
+    };
+    ways::run(steps, &target.accounts(), by, forget, enter).await;
+    Ok(())
+}
+
 async fn logins(steps: &mut Steps, target: &Target, c: &mut Conn) {
-    let mut accounts = vec![("nat", "natpw"), ("nopw", "")];
-    match target.server.as_str() {
-        "mysql8" => accounts.push(("sha2", "sha2pw")),
-        "mariadb10" => accounts.push(("ed", "edpw")),
-        _ => {}
-    }
-    for (user, password) in accounts {
+    for (user, password) in target.accounts() {
         // Of caching_sha2_password the first is full authentication, the second the fast one.
         let body = async {
             c.query_drop("flush privileges").await?;

@@ -1,12 +1,15 @@
-//! `mysql-client mysql-async|sqlx HOST:PORT SERVER CA`: a library's steps, all answers checked.
+//! `mysql-client mysql-async|sqlx HOST:PORT SERVER CA`: a library's steps, all answers checked. With
+//! `CLIENT-SERVER=HOST:PORT...` behind it: its logins by these ways, and no more.
 
 mod asynchronous;
 mod sqlx_steps;
 mod steps;
+mod ways;
 
 use std::process::ExitCode;
 
 use steps::Steps;
+use ways::Way;
 
 /// What a client is told.
 struct Target {
@@ -19,8 +22,8 @@ struct Target {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [library, address, server, ca] = args.as_slice() else {
-        eprintln!("mysql-client mysql-async|sqlx HOST:PORT SERVER CA");
+    let [library, address, server, ca, ways @ ..] = args.as_slice() else {
+        eprintln!("mysql-client mysql-async|sqlx HOST:PORT SERVER CA [CLIENT-SERVER=HOST:PORT...]");
         return ExitCode::FAILURE;
     };
     let Some((host, Ok(port))) = address.rsplit_once(':').map(|(h, p)| (h, p.parse())) else {
@@ -28,10 +31,16 @@ async fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let target = Target { host: host.into(), port, server: server.clone(), ca: ca.clone() };
+    let Some(ways) = ways.iter().map(|way| Way::parse(way)).collect::<Option<Vec<_>>>() else {
+        eprintln!("{ways:?} are no ways");
+        return ExitCode::FAILURE;
+    };
     let mut steps = Steps::default();
-    let done = match library.as_str() {
-        "sqlx" => sqlx_steps::run(&mut steps, &target).await,
-        _ => asynchronous::run(&mut steps, &target).await,
+    let done = match (library.as_str(), ways.as_slice()) {
+        ("sqlx", []) => sqlx_steps::run(&mut steps, &target).await,
+        ("sqlx", ways) => sqlx_steps::log_in(&mut steps, &target, ways).await,
+        (_, []) => asynchronous::run(&mut steps, &target).await,
+        (_, ways) => asynchronous::log_in(&mut steps, &target, ways).await,
     };
     if let Err(e) = done {
         println!("FAIL start: {e}");

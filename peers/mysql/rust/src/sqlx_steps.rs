@@ -8,6 +8,7 @@ use sqlx::{Acquire, Connection, Executor, Row};
 
 use crate::Target;
 use crate::steps::{Outcome, Steps, equal};
+use crate::ways::{self, Way};
 
 impl Target {
     fn as_user(&self, user: &str, password: &str) -> MySqlConnectOptions {
@@ -37,13 +38,55 @@ async fn one(c: &mut MySqlConnection, sql: &str) -> sqlx::Result<String> {
     c.fetch_one(sqlx::raw_sql(sql)).await?.try_get::<String, _>(0)
 }
 
-pub async fn run(steps: &mut Steps, target: &Target) -> Result<(), Box<dyn Error>> {
-    let mut c = target.connect().await?;
+fn accounts(target: &Target) -> Vec<(&'static str, &'static str)> {
     let mut accounts = vec![("nat", "natpw"), ("nopw", "")];
     if target.server == "mysql8" {
         accounts.push(("sha2", "sha2pw"));
     }
-    for (user, password) in accounts {
+    accounts
+}
+
+/// By each of these ways.
+pub async fn log_in(steps: &mut Steps, target: &Target, by: &[Way]) -> Result<(), Box<dyn Error>> {
+    let forget = async || {
+        let mut c = target.connect().await?;
+        c.execute("flush privileges").await?;
+        Ok(c.close().await?)
+    };
+    let enter = async |way: &Way, user: &str, password: &str| {
+        let mut options = target.as_user(user, password).host(&way.host).port(way.port);
+        if way.is_secure() {
+            options = options.ssl_mode(MySqlSslMode::VerifyIdentity).ssl_ca(&target.ca);
+        }
+        let mut d = match MySqlConnection::connect_with(&options).await {
+            Ok(d) => d,
+            Err(e) => return number(e),
+        };
+        let who = one(&mut d, "select current_user()").await?;
+        let row = d.fetch_one(sqlx::raw_sql("show status like 'Ssl_cipher'")).await?;
+        let cipher: String = row.try_get(1)?;
+        // Several records of TLS.
+        equal(100_000, one(&mut d, "select repeat('x', 100000)").await?.len())?;
+        d.close().await?;
+        Ok(format!("{who} {}", if cipher.is_empty() { "clear" } else { "TLS" }))
+    };
+    ways::run(steps, &accounts(target), by, forget, enter).await;
+    Ok(())
+}
+
+/// That of the server's error, if it is one.
+fn number(e: sqlx::Error) -> Outcome {
+    let seen =
+        e.as_database_error().and_then(|e| e.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>());
+    match seen {
+        Some(seen) => Ok(seen.number().to_string()),
+        None => Err(e.into()),
+    }
+}
+
+pub async fn run(steps: &mut Steps, target: &Target) -> Result<(), Box<dyn Error>> {
+    let mut c = target.connect().await?;
+    for (user, password) in accounts(target) {
         let body = async {
             c.execute("flush privileges").await?;
             let mut seen = Vec::new();

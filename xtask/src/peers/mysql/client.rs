@@ -19,7 +19,7 @@ const LONGEST: Duration = Duration::from_secs(180);
 
 /// Whose library.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Library {
+pub(super) enum Library {
     PyMysql,
     Mysqlclient,
     /// Our own client, for what no library can be made to do.
@@ -33,7 +33,7 @@ enum Library {
 }
 
 impl Library {
-    const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::PyMysql,
         Self::Mysqlclient,
         Self::Wire,
@@ -45,7 +45,7 @@ impl Library {
         Self::Sqlx,
     ];
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::PyMysql => "pymysql",
             Self::Mysqlclient => "mysqlclient",
@@ -69,7 +69,7 @@ impl Library {
         }
     }
 
-    fn program(self) -> Command {
+    pub(super) fn program(self) -> Command {
         match self {
             Self::PyMysql | Self::Mysqlclient | Self::Wire => {
                 let mut program = python("client.py");

@@ -15,6 +15,7 @@ mod proxied;
 mod record;
 mod server;
 mod sysbench;
+mod tls;
 mod tools;
 
 use crate::report::Report;
@@ -34,6 +35,8 @@ pub(super) async fn run_all(report: &mut Report, direct: bool, times: usize) {
     tools.retain(|cell| report.wants(&cell.name()));
     let mut logins = login::Cell::all();
     logins.retain(|cell| report.wants(&cell.name()));
+    let mut secured = tls::Cell::all();
+    secured.retain(|cell| report.wants(&cell.name()));
     let mut judges = judges::Cell::all();
     judges.retain(|cell| report.wants(&cell.name()));
     let mut failovers = failover::Cell::all();
@@ -48,13 +51,14 @@ pub(super) async fn run_all(report: &mut Report, direct: bool, times: usize) {
     let (proxied, idle) = (report.wants(proxied::NAME), report.wants(idle::NAME));
     let none = cells.is_empty() && tools.is_empty() && others.is_empty() && logins.is_empty();
     let none = none && judges.is_empty() && failovers.is_empty() && causals.is_empty();
-    let none = none && sysbenches.is_empty() && interrupts.is_empty();
+    let none = none && sysbenches.is_empty() && interrupts.is_empty() && secured.is_empty();
     if none && !proxied && !idle && !mirrors {
         return;
     }
     let mut languages: Vec<_> = cells.iter().map(Cell::language).collect();
     languages.extend(others.iter().map(|_| load::LANGUAGE));
     languages.extend(logins.iter().map(|_| login::LANGUAGE));
+    languages.extend(secured.iter().flat_map(|_| tls::LANGUAGES));
     languages.sort_unstable();
     languages.dedup();
     let mut ready = true;
@@ -77,6 +81,9 @@ pub(super) async fn run_all(report: &mut Report, direct: bool, times: usize) {
         report.check(&cell.name(), cell.run(&mut bench, direct)).await;
     }
     for cell in logins {
+        report.check(&cell.name(), cell.run(&mut bench, direct)).await;
+    }
+    for cell in secured {
         report.check(&cell.name(), cell.run(&mut bench, direct)).await;
     }
     for cell in judges {

@@ -33,7 +33,10 @@ import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.zip.CRC32;
 
-/** {@code Main connector-j|mariadb-j HOST:PORT SERVER CA}: a JDBC driver, all answers checked. */
+/**
+ * {@code Main connector-j|mariadb-j HOST:PORT SERVER CA}: a JDBC driver, all answers checked. With
+ * {@code CLIENT-SERVER=HOST:PORT...} behind it: its logins by these ways, and no more.
+ */
 public final class Main {
     private static final int[] ROWS = {
         0xffffff - 10, 0xffffff - 5, 0xffffff - 4, 0xffffff, 0x1000000, 20_000_000, 0x1fffffe
@@ -55,7 +58,14 @@ public final class Main {
     }
 
     public static void main(String[] args) throws Exception {
-        new Main(args).run();
+        Main main = new Main(args);
+        if (args.length == 4) {
+            main.run();
+            return;
+        }
+        Map<String, String> accounts = main.accounts();
+        accounts.put("tlsonly", "tlspw");
+        new Ways(main.driver, main.ca, Arrays.copyOfRange(args, 4, args.length)).run(main.steps, main.c, accounts);
     }
 
     private void run() {
@@ -86,7 +96,7 @@ public final class Main {
         return driver.connect(address, "test", user, password, more);
     }
 
-    private void logins() {
+    private Map<String, String> accounts() {
         Map<String, String> accounts = new LinkedHashMap<>(Map.of("nat", "natpw"));
         accounts.put("nopw", "");
         if (server.equals("mysql8")) {
@@ -94,7 +104,11 @@ public final class Main {
             if (driver == Driver.CONNECTOR_J) accounts.put("s256", "s256pw");
         }
         if (server.equals("mariadb10") && driver == Driver.MARIADB) accounts.put("ed", "edpw");
-        accounts.forEach((user, password) -> steps.step("auth " + user, () -> {
+        return accounts;
+    }
+
+    private void logins() {
+        accounts().forEach((user, password) -> steps.step("auth " + user, () -> {
             // Of caching_sha2_password the first is full authentication, the second the fast one.
             Driver.run(c, "flush privileges");
             List<String> seen = new ArrayList<>();
