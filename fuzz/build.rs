@@ -17,6 +17,7 @@ fn main() -> io::Result<()> {
     write("bolt", &captures("bolt", 4096)?)?;
     write("mysql", &captures("mysql", 1024)?)?;
     logins()?;
+    pooled()?;
     write("redis", &captures("redis", 1024)?)
 }
 
@@ -40,6 +41,44 @@ fn logins() -> io::Result<()> {
                 fs::write(corpus.join(format!("{name}-frames")), [&how, frames].concat())?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Two clients in turn, who ask and are answered: all of one command, with every text, answered in every way; and what servers
+/// were recorded to say, in pieces, to whoever has asked something.
+fn pooled() -> io::Result<()> {
+    const ASKS_AND_IS_ANSWERED: u8 = 1;
+    const SAYS: u8 = 0;
+    const IS_ANSWERED: u8 = 2;
+    const HEARS_ANYTHING: u8 = 5;
+    const LETS_GO: u8 = 7;
+    let corpus = Path::new("corpus/mysql_pooled");
+    fs::create_dir_all(corpus)?;
+    for (flags, name) in [(0x17, "short"), (0x01, "transcoded"), (0x0f, "attributes")] {
+        for code in 0..14_u8 {
+            let mut steps = vec![code & 1, flags];
+            for which in 0..16_u8 {
+                for who in [0, 8] {
+                    // Something is prepared, which other commands are about.
+                    steps.extend([ASKS_AND_IS_ANSWERED | who, 1 | 0x20]);
+                    steps.extend([SAYS | who, code | which << 4, IS_ANSWERED | who, which]);
+                }
+                steps.extend([LETS_GO, 0, LETS_GO | 8, which & 1]);
+            }
+            fs::write(corpus.join(format!("{name}-{code}")), steps)?;
+        }
+    }
+    for name in ["mysql8-cli", "mariadb11-cli"] {
+        let mut bytes = fs::read(format!("../testdata/mysql/{name}.s2c.bin"))?;
+        bytes.truncate(4096);
+        let mut steps = vec![0, 0x17];
+        for piece in bytes.chunks(255) {
+            let len = u8::try_from(piece.len()).unwrap_or(u8::MAX);
+            steps.extend([SAYS, 0, HEARS_ANYTHING | 0x70, len]);
+            steps.extend(piece);
+        }
+        fs::write(corpus.join(name), steps)?;
     }
     Ok(())
 }

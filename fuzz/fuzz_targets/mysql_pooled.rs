@@ -1,0 +1,10 @@
+#![no_main]
+
+#[path = "../../codecs/mysql/tests/pooled/hostile.rs"]
+mod hostile;
+#[path = "../../codecs/mysql/tests/pooled/server.rs"]
+mod server;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    hostile::survive(data);
+});
