@@ -320,6 +320,36 @@ fn what_only_a_connection_knows_is_asked_there_or_not_at_all() {
 }
 
 #[test]
+fn what_a_stranger_has_left_is_asked_by_nobody() {
+    let server = Server::start();
+    let proxy = start(pooled(&server, 1));
+    block_on(async {
+        let (mut one, mut other) = (Client::connect(&proxy).await, Client::connect(&proxy).await);
+        assert_eq!(one.ask("select a from b").await, Ok(1));
+        // Of its own transaction the connection knows, and of how many rows were found by the other.
+        assert_eq!(other.ask("begin").await, Ok(1));
+        assert_eq!(other.ask("show grants for joe").await, Ok(1));
+        assert_eq!(other.ask("select row_count() from a").await, Ok(1));
+        assert_eq!(other.ask("select a from c").await, Ok(1));
+        assert_eq!(other.ask("select found_rows() from a").await, Ok(1));
+        assert_eq!(other.ask("commit").await, Ok(1));
+        assert_eq!(other.ask("begin").await, Ok(1));
+        assert_eq!(other.ask("show grants for joe").await, Ok(1));
+        assert_eq!(other.ask("select found_rows() from a").await, Err(1105));
+        assert_eq!(other.ask("commit").await, Ok(1));
+        // In a routine somebody else's id may be asked for.
+        assert_eq!(one.ask("call p()").await, Ok(1));
+        assert_eq!(one.ask("call p()").await, Ok(1));
+    });
+    let said = server.said();
+    let found = said.iter().filter(|said| said.contains("found_rows")).count();
+    assert_eq!(found, 1, "{said:?}");
+    let calls =
+        ["1 COM_QUERY SELECT LAST_INSERT_ID(0)", "1 COM_QUERY call p()", "1 COM_QUERY call p()"];
+    assert!(said.ends_with(&calls.map(String::from)), "{said:?}");
+}
+
+#[test]
 fn a_connection_that_is_lost_before_the_request_was_sent_is_told_of() {
     let server = Server::start();
     let proxy = start(pooled(&server, 2));

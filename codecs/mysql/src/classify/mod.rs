@@ -112,6 +112,9 @@ pub struct Traits {
     pub asks: Diagnostics,
     /// What it asks for at all: [`asks`](Self::asks), and what earlier statements of the same text say anew.
     pub asks_at_all: Diagnostics,
+    /// Which of the counters that [`FOUND_ROWS`](Diagnostics::FOUND_ROWS) and [`ROW_COUNT`](Diagnostics::ROW_COUNT) ask for it
+    /// certainly sets, if it succeeds: servers leave them as they are with more statements than one would think.
+    pub counts: Diagnostics,
     /// It asks for `LAST_INSERT_ID()` behind a statement of the same text that may make one.
     pub asks_made_id: bool,
     /// `SQL_CALC_FOUND_ROWS`: `FOUND_ROWS()` may follow.
@@ -177,6 +180,9 @@ pub fn classify(text: &[u8], reading: Reading) -> Traits {
         traits.pin(Pin::Cut);
     } else if unclear {
         traits.pin(Pin::Unclear);
+    }
+    if traits.pin >= Some(Pin::Unclear) {
+        traits.counts = Diagnostics::NONE;
     }
     traits
 }

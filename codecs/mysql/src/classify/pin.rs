@@ -46,6 +46,12 @@ impl Pin {
         self >= Self::Role
     }
 
+    /// Whether something that is not seen may be executed, which may ask for what earlier statements have left on the connection.
+    /// What begins with a word that is not known no server is known to execute so.
+    pub fn hides(self) -> bool {
+        self >= Self::Prepare && self != Self::Unknown
+    }
+
     /// What it is, in words, for metrics and logs.
     pub fn reason(self) -> &'static str {
         match self {

@@ -241,6 +241,9 @@ fn what_is_asked_for() {
         ("UPDATE t SET a = 1; SELECT LAST_INSERT_ID()", LAST),
         ("SELECT SQL_CALC_FOUND_ROWS a FROM t LIMIT 1; SELECT FOUND_ROWS()", Diagnostics::NONE),
         ("INSERT INTO t VALUES (1); SELECT ROW_COUNT(); SHOW WARNINGS", Diagnostics::NONE),
+        ("VALUES (1), (2); SELECT FOUND_ROWS()", Diagnostics::FOUND_ROWS),
+        ("WITH a AS (SELECT 1) DELETE FROM t; SELECT FOUND_ROWS()", Diagnostics::FOUND_ROWS),
+        ("/*!99999 SELECT 1 */; SELECT FOUND_ROWS()", Diagnostics::FOUND_ROWS),
         ("SHOW CREATE TABLE warnings", Diagnostics::NONE),
         ("SELECT LAST_INSERT_ID(5)", Diagnostics::NONE),
         ("SELECT 'LAST_INSERT_ID()'", Diagnostics::NONE),
@@ -262,6 +265,67 @@ fn what_is_asked_for() {
         format!("{:?}", traits("SELECT FOUND_ROWS(), ROW_COUNT()").asks),
         r#"{"FOUND_ROWS()", "ROW_COUNT()"}"#
     );
+}
+
+#[test]
+fn what_sets_the_counters() {
+    let both = Diagnostics::ROW_COUNT.and(Diagnostics::FOUND_ROWS);
+    for sql in [
+        "SELECT 1",
+        "select a from t limit 0",
+        "(SELECT 1) UNION (SELECT 2)",
+        "SELECT a INTO @a FROM t",
+        "SELECT /*!40001 SQL_NO_CACHE */ * FROM `t`",
+        "SELECT mine(1)",
+        "TABLE t",
+        "WITH a AS (SELECT 1) SELECT * FROM a",
+        "WITH RECURSIVE a (b) AS (SELECT 1), c AS (SELECT 2) SELECT * FROM a",
+        "SET STATEMENT max_statement_time = 1 FOR SELECT a FROM t",
+        "DO 1; SELECT 1; COMMIT",
+    ] {
+        assert_eq!(traits(sql).counts, both, "{sql}");
+    }
+    for sql in [
+        "VALUES (1), (2)",
+        "VALUES ROW(1)",
+        "WITH a AS (SELECT 1) UPDATE t SET b = 1",
+        "WITH a AS (SELECT 1), c AS (SELECT 2) DELETE FROM t",
+        "INSERT INTO t SELECT 1",
+        "INSERT INTO t VALUES (1) RETURNING a",
+        "UPDATE t SET a = 1",
+        "BEGIN",
+        "begin work",
+        "START TRANSACTION",
+        "SET sql_mode = ''",
+        "SET @a = (SELECT COUNT(*) FROM t)",
+        "USE shop",
+        "SHOW GRANTS",
+        "SHOW TABLES",
+        "DO (SELECT 1)",
+        "CREATE TABLE t AS SELECT 1",
+        "DROP TABLE t",
+        "HELP 'select'",
+        "CHECKSUM TABLE t",
+        "HANDLER t READ FIRST",
+    ] {
+        assert_eq!(traits(sql).counts, Diagnostics::ROW_COUNT, "{sql}");
+    }
+    for sql in [
+        "",
+        "/* nothing */",
+        "/*!99999 SELECT 1 */",
+        "CALL p()",
+        "EXECUTE p",
+        "BEGIN NOT ATOMIC SELECT 1; END",
+        "GET DIAGNOSTICS @a = NUMBER",
+        "EXPLAIN FOR CONNECTION 5",
+        "SHOW EXPLAIN FOR 5",
+        "DESC t",
+        "RESIGNAL",
+        "SELECT 'a",
+    ] {
+        assert_eq!(traits(sql).counts, Diagnostics::NONE, "{sql}");
+    }
 }
 
 #[test]

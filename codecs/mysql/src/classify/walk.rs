@@ -72,6 +72,8 @@ struct Statement<'a> {
     selects: bool,
     from: bool,
     into: bool,
+    /// It is a `SELECT` itself, behind the list of `WITH` if there is one.
+    counts: bool,
     /// It begins like one that only looks at something.
     looks: bool,
     /// It is about the very server that it is sent to.
@@ -252,13 +254,12 @@ impl<'a> Walk<'a> {
             && !statement.no_read
             && statement.asks.is_empty()
             && !self.traits.calc_found_rows;
-        self.fresh = self.fresh.and(match verb {
+        let counts = statement.sets(verb);
+        self.traits.counts = self.traits.counts.and(counts);
+        self.fresh = self.fresh.and(counts).and(match verb {
             // What uses no table need not clear the warnings.
-            Verb::Select if statement.from && !statement.into => {
-                Diagnostics::WARNINGS.and(Diagnostics::ROW_COUNT).and(Diagnostics::FOUND_ROWS)
-            }
-            Verb::Select if !statement.into => Diagnostics::ROW_COUNT.and(Diagnostics::FOUND_ROWS),
-            Verb::Insert | Verb::Change => Diagnostics::WARNINGS.and(Diagnostics::ROW_COUNT),
+            Verb::Select if statement.from && !statement.into => Diagnostics::WARNINGS,
+            Verb::Insert | Verb::Change => Diagnostics::WARNINGS,
             _ => Diagnostics::NONE,
         });
     }
@@ -354,6 +355,7 @@ impl<'a> Walk<'a> {
                 statement.selects = true;
                 // What follows a list of `WITH` may as well write.
                 statement.looks = !is_one_of(word, &["with"]);
+                statement.counts = is_one_of(word, &["select", "table"]);
                 if is_one_of(word, &["with", "table"]) {
                     statement.position = Position::Name;
                     statement.from = true;
@@ -405,6 +407,7 @@ impl<'a> Walk<'a> {
         }
         if statement.with && statement.depth == 0 && Verb::of(word) != Verb::Pin(Pin::Unknown) {
             statement.with = false;
+            statement.counts = is_one_of(word, &["select"]);
         }
         let key = Key::of(word);
         let trail = std::mem::take(&mut statement.trail);
@@ -559,6 +562,29 @@ impl<'a> Walk<'a> {
 }
 
 impl Statement<'_> {
+    /// Which counters it sets if it succeeds, and, but for `FOUND_ROWS()`, if it fails: as MySQL 8.0 and MariaDB 10.11 and 11.4 were seen to
+    /// do it, all of them.
+    fn sets(&self, verb: Verb) -> Diagnostics {
+        // Some servers take it for nothing.
+        if self.in_code && !self.outside {
+            return Diagnostics::NONE;
+        }
+        match verb {
+            Verb::Select if self.counts => Diagnostics::ROW_COUNT.and(Diagnostics::FOUND_ROWS),
+            // That of another connection fails and sets nothing, with MariaDB.
+            Verb::Explain => Diagnostics::NONE,
+            Verb::Show if is_one_of(self.second, &["analyze", "explain"]) => Diagnostics::NONE,
+            Verb::Get => Diagnostics::NONE,
+            // A block of statements, of which none need be executed; as in a routine, with MySQL.
+            Verb::Begin if self.words > 1 && !is_one_of(self.second, &["work"]) => {
+                Diagnostics::NONE
+            }
+            Verb::Pin(Pin::Handler | Pin::Xa | Pin::Backup) => Diagnostics::ROW_COUNT,
+            Verb::Pin(_) => Diagnostics::NONE,
+            _ => Diagnostics::ROW_COUNT,
+        }
+    }
+
     /// A name that is no word of the grammar.
     #[inline]
     fn name(&mut self) {

@@ -16,6 +16,8 @@ pub(super) enum Verb {
     /// `GRANT`, `DROP` and the like: without expressions.
     Bare,
     Begin,
+    /// `EXPLAIN`, `ANALYZE` and the like.
+    Explain,
     Flush,
     Get,
     Kill,
@@ -52,11 +54,11 @@ impl Verb {
             b"KILL" => Self::Kill,
             b"LOAD" => Self::Load,
             b"LOCK" => Self::Lock,
-            b"ANALYZE" | b"CACHE" | b"CHANGE" | b"CHECK" | b"CHECKSUM" | b"CLONE" | b"COMMIT"
-            | b"DESC" | b"DESCRIBE" | b"DO" | b"EXPLAIN" | b"HELP" | b"IMPORT" | b"INSTALL"
-            | b"OPTIMIZE" | b"PURGE" | b"RELEASE" | b"REPAIR" | b"RESET" | b"RESTART"
-            | b"ROLLBACK" | b"SAVEPOINT" | b"SHUTDOWN" | b"SIGNAL" | b"STOP" | b"UNINSTALL"
-            | b"UNLOCK" => Self::Plain,
+            b"ANALYZE" | b"DESC" | b"DESCRIBE" | b"EXPLAIN" => Self::Explain,
+            b"CACHE" | b"CHANGE" | b"CHECK" | b"CHECKSUM" | b"CLONE" | b"COMMIT" | b"DO"
+            | b"HELP" | b"IMPORT" | b"INSTALL" | b"OPTIMIZE" | b"PURGE" | b"RELEASE"
+            | b"REPAIR" | b"RESET" | b"RESTART" | b"ROLLBACK" | b"SAVEPOINT" | b"SHUTDOWN"
+            | b"SIGNAL" | b"STOP" | b"UNINSTALL" | b"UNLOCK" => Self::Plain,
             b"CALL" => Self::Pin(Pin::Routine),
             b"PREPARE" | b"EXECUTE" | b"DEALLOCATE" => Self::Pin(Pin::Prepare),
             b"HANDLER" => Self::Pin(Pin::Handler),

@@ -17,6 +17,7 @@ use wiremesh_mysql::{
 };
 
 mod clients;
+mod documented;
 mod recorded;
 mod servers;
 

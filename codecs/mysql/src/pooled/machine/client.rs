@@ -262,6 +262,8 @@ impl Pooled {
             Some(command) if Statements::concerns(command) => {
                 return self.on_statement(command, request);
             }
+            // Nobody knows what it would leave on a connection that others get.
+            None => return self.refuse(&Problem::unknown_command()),
             // It would be a replica's connection, and others get it.
             Some(C::RegisterSlave) => {
                 return self.refuse(&Problem::unsupported("this command in pooled mode"));
@@ -302,17 +304,21 @@ impl Pooled {
     /// A connection was lent for the request in progress, which may have been meant for another that is lost: this one knows
     /// nothing of the session's past.
     pub(super) fn asks_a_stranger(&mut self) {
-        let executes = matches!(
-            self.doing.command,
-            Some(Command::Query | Command::StmtExecute | Command::StmtBulkExecute)
-        );
-        if !executes {
+        if !self.executes() {
             return;
         }
         self.doing.forgets_id |= self.doing.traits.asks_made_id;
         if let Some(refusal) = self.unanswerable(&self.doing.traits) {
             self.problem = Some(refusal.packet(1));
         }
+    }
+
+    /// Whether the request in progress is a statement.
+    pub(super) fn executes(&self) -> bool {
+        matches!(
+            self.doing.command,
+            Some(Command::Query | Command::StmtExecute | Command::StmtBulkExecute)
+        )
     }
 
     fn on_reset(&mut self) -> Attachment {
@@ -381,6 +387,8 @@ impl Pooled {
                 Attachment::Upstream
             }
             Need::Done => {
+                // A server would have changed no rows.
+                self.past = self.past.without(Diagnostics::ROW_COUNT);
                 self.answer = Some(error::done_in(1, self.status.lasting()));
                 Attachment::Answered
             }

@@ -5,7 +5,7 @@ use wiremesh::correlation::Hold;
 use super::{Pooled, client::Doing};
 use crate::{
     Command, Mysql, MysqlFrame, StatusFlags,
-    classify::{Diagnostics, Pin},
+    classify::{Diagnostics, Pin, Traits},
     frame::What,
     handshake::reset_connection,
     pooled::{state::Tracking, statements::Problem},
@@ -53,7 +53,7 @@ impl Pooled {
         // What a routine or a trigger has changed before it failed servers tell with a later statement, or never.
         self.reset |= failed && executes && doing.set.is_none();
         if executes {
-            self.remember(&doing.traits, failed, outcome.rows > 0 || outcome.ok.is_none());
+            self.remember(doing.command, &doing.traits, failed);
         }
         if self.must_hold() || (failed && !self.status.has(StatusFlags::AUTOCOMMIT)) {
             return Hold::Held;
@@ -121,11 +121,20 @@ impl Pooled {
     }
 
     /// What the connection knows of the session's past now.
-    fn remember(&mut self, traits: &crate::classify::Traits, failed: bool, rows: bool) {
-        self.past = self.past.and(Diagnostics::WARNINGS).and(Diagnostics::ROW_COUNT);
-        if rows && !failed {
-            self.past = self.past.and(Diagnostics::FOUND_ROWS);
-        }
+    fn remember(&mut self, command: Option<Command>, traits: &Traits, failed: bool) {
+        let counts = match command {
+            Some(Command::Query | Command::StmtExecute | Command::StmtBulkExecute) if !failed => {
+                traits.counts
+            }
+            // Which of them has failed is not known.
+            Some(Command::Query) if traits.multi => Diagnostics::NONE,
+            Some(Command::Query | Command::StmtExecute | Command::StmtBulkExecute) => {
+                traits.counts.without(Diagnostics::FOUND_ROWS)
+            }
+            Some(Command::Statistics) => Diagnostics::NONE,
+            _ => Diagnostics::ROW_COUNT,
+        };
+        self.past = self.past.and(Diagnostics::WARNINGS).and(counts);
         if traits.sets_last_insert_id {
             self.past = self.past.and(Diagnostics::LAST_INSERT_ID);
             self.insert = 2;

@@ -87,6 +87,8 @@ pub struct Pooled {
     next_transaction: Option<bool>,
     /// Which of the questions about the past the connection would answer right.
     past: Diagnostics,
+    /// What was told of strangers on the connection was made nobody's.
+    forgotten: bool,
     /// For so many further statements `LAST_INSERT_ID()` may be asked for.
     insert: u8,
     status: StatusFlags,
@@ -176,6 +178,7 @@ impl Pooled {
             multi: capabilities.has(Capabilities::MULTI_STATEMENTS),
             next_transaction: None,
             past: Diagnostics::NONE,
+            forgotten: false,
             insert: 0,
             status: StatusFlags::AUTOCOMMIT,
             transaction: None,
@@ -344,13 +347,9 @@ impl SessionMachine<Mysql> for Pooled {
     }
 
     fn begins_to_hold(&self) -> bool {
-        let executes = matches!(
-            self.doing.command,
-            Some(Command::Query | Command::StmtExecute | Command::StmtBulkExecute)
-        );
         // Without autocommit what reads no table begins no transaction: then it is given back at once.
         let begins = self.doing.traits.begins || !self.status.has(StatusFlags::AUTOCOMMIT);
-        executes && (begins && self.doing.set.is_none() || self.doing.traits.pin.is_some())
+        self.executes() && (begins && self.doing.set.is_none() || self.doing.traits.pin.is_some())
     }
 
     fn attach(&mut self, place: Place) {
@@ -364,7 +363,7 @@ impl SessionMachine<Mysql> for Pooled {
     }
 
     fn detach(&mut self) -> Place {
-        (self.past, self.insert) = (Diagnostics::NONE, 0);
+        (self.past, self.insert, self.forgotten) = (Diagnostics::NONE, 0, false);
         (self.reset, self.spoilt, self.ended, self.characteristics) = (false, false, false, false);
         (self.transaction, self.next_transaction) = (None, None);
         self.adrift = false;

@@ -6,6 +6,7 @@ use wiremesh::correlation::{Hold, Ready};
 use super::{Becoming, Pooled, client::Sending};
 use crate::{
     Capabilities, Command, Mysql, MysqlFrame,
+    classify::{Diagnostics, Pin},
     frame::{BODY, Statement, What},
     handshake::reset_connection,
     pooled::{
@@ -41,8 +42,12 @@ pub(super) enum Step {
     Setup,
 }
 
-/// What a new session would be told is what is told from here on, unless an id is made.
-const NO_ID: &str = "SET @@session.last_insert_id=0";
+/// What a new session would be told is what is told from here on, unless an id is made; and how many rows were found or changed
+/// is this statement's own.
+const NO_ID: &str = "SELECT LAST_INSERT_ID(0)";
+
+/// The same, and the id stays.
+const NO_COUNTS: &str = "SELECT 1";
 
 /// What became of a statement that was prepared again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,12 +108,14 @@ impl Pooled {
             self.transcoder.begin(Shape::Single, 1, self.status);
             return Ready::First(packet(Command::SetOption, &[u8::from(!self.multi), 0]));
         }
-        if std::mem::take(&mut self.doing.forgets_id)
+        if (std::mem::take(&mut self.doing.forgets_id) || self.may_hide_a_question())
             && let Some(place) = &self.place
         {
+            let knows = self.past.has(Diagnostics::LAST_INSERT_ID);
+            let text = if knows { NO_COUNTS } else { NO_ID };
             self.step = Step::Id;
-            self.transcoder.begin(Shape::Single, 1, self.status);
-            return Ready::First(query(NO_ID, place.capabilities));
+            self.transcoder.begin(Shape::Results, 1, self.status);
+            return Ready::First(query(text, place.capabilities));
         }
         if self.doing.pings {
             request.bytes = packet(Command::Ping, b"").bytes;
@@ -159,6 +166,19 @@ impl Pooled {
             }
         }
         Ready::Send
+    }
+
+    /// Whether the request may ask for a stranger's id or counts by something whose text is not seen: once, until the connection is
+    /// given back, they are made nobody's before that.
+    fn may_hide_a_question(&self) -> bool {
+        let traits = &self.doing.traits;
+        // Where the server does not tell of session state nobody had the connection before.
+        self.executes()
+            && self.place.as_ref().is_some_and(|place| place.tells)
+            && traits.pin.is_some_and(Pin::hides)
+            && traits.asks.is_empty()
+            && !self.forgotten
+            && !self.past.has(Diagnostics::LAST_INSERT_ID.and(Diagnostics::FOUND_ROWS))
     }
 
     /// A server that knows no query attributes would take them for the statement. They become blanks, which servers pass over
@@ -213,7 +233,11 @@ impl Pooled {
             }
             Step::Statement(Some(Outcome::Drop)) => self.problem = Some(BytesMut::new()),
             Step::Multi => place.multi = self.multi,
-            Step::Id | Step::Statement(_) | Step::None => {}
+            Step::Id => {
+                self.forgotten = true;
+                self.past = self.past.and(Diagnostics::ROW_COUNT);
+            }
+            Step::Statement(_) | Step::None => {}
         }
         Hold::Prepared
     }

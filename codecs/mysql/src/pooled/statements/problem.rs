@@ -164,7 +164,7 @@ impl Problem {
     }
 
     /// `ER_UNKNOWN_COM_ERROR`
-    pub(super) fn unknown_command() -> Self {
+    pub(in crate::pooled) fn unknown_command() -> Self {
         Self { sqlstate: *b"08S01", ..Self::general(1047, &b"Unknown command"[..]) }
     }
 }

@@ -82,7 +82,7 @@ impl Fresh {
 
 /// Makes the schemas that sessions look for each other in.
 pub(super) fn furnish(admin: &mut Conn, maria: bool) -> anyhow::Result<()> {
-    const BOTH: [&str; 19] = [
+    const BOTH: [&str; 23] = [
         "drop database if exists leak_a",
         "drop database if exists leak_b",
         "create database leak_a character set utf8mb4",
@@ -93,6 +93,9 @@ pub(super) fn furnish(admin: &mut Conn, maria: bool) -> anyhow::Result<()> {
         "insert into leak_b.here values ('leak_b')",
         "create table leak_a.five (n int primary key)",
         "insert into leak_a.five values (1),(2),(3),(4),(5)",
+        "create table leak_a.many (n int primary key)",
+        "insert into leak_a.many select (a.n - 1) * 125 + (b.n - 1) * 25 + (c.n - 1) * 5 + d.n \
+         from leak_a.five a, leak_a.five b, leak_a.five c, leak_a.five d",
         "create table leak_a.entries (id bigint auto_increment primary key, owner varchar(40), \
          done int, index (owner))",
         "create table leak_a.counted (id bigint auto_increment primary key, owner varchar(40))",
@@ -105,6 +108,8 @@ pub(super) fn furnish(admin: &mut Conn, maria: bool) -> anyhow::Result<()> {
         "create procedure leak_a.keep(what varchar(60)) \
          begin create temporary table leak_a.t0 (v varchar(60)); insert into leak_a.t0 values (what); end",
         "create procedure leak_a.schemas() select name from here",
+        "create procedure leak_a.nothing() begin end",
+        "create procedure leak_a.told() select last_insert_id(), found_rows(), row_count()",
         "set @nothing = 1",
     ];
     for text in BOTH.into_iter().chain(maria.then_some("create sequence leak_a.numbers")) {

@@ -104,7 +104,7 @@ fn what_the_proxy_asks_itself_has_none() {
             talk.hears(&ok(0, 0, b""));
         }
         assert!(first[0].starts_with("SET "), "{first:?}");
-        assert_eq!(first[1..], ["SET @@session.last_insert_id=0"]);
+        assert_eq!(first[1..], ["SELECT LAST_INSERT_ID(0)"]);
 
         let place = Place::new(agreed, b"8.0.33", 9, true, false);
         let cancel = wiremesh::correlation::Cancel {
@@ -165,7 +165,11 @@ fn long_ones_come_in_pieces() {
         assert!(frame.text().starts_with(b"xxxxxxxxxx"));
         talk.lend_with(AGREED);
         let mut frame = frame;
-        assert!(matches!(talk.machine.prepare(&talk.mysql, &mut frame), Ready::Send));
+        // Of a long statement only the beginning was seen.
+        while let Ready::First(first) = talk.machine.prepare(&talk.mysql, &mut frame) {
+            assert_eq!(command_in(&first), (Command::Query, "SELECT LAST_INSERT_ID(0)".into()));
+            talk.hears(&ok(0, 0, b""));
+        }
         let mut sent = frame.bytes().to_vec();
         while !input.is_empty() {
             let rest = talk.takes(&mut input);
