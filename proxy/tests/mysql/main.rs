@@ -4,6 +4,7 @@
 mod common;
 mod compressed;
 mod ends;
+mod errors;
 mod faults;
 mod firewall;
 mod kill;

@@ -1,6 +1,7 @@
 //! A client that says what it is told to, and may be killed anywhere in it.
 
 use bytes::BytesMut;
+use tokio::net::TcpStream;
 use wiremesh_mysql::{
     Capabilities, Command,
     reply::{Shape, Tracker},
@@ -10,12 +11,14 @@ use wiremesh_proxy::server::Handle;
 
 use crate::{
     common::address,
-    peers::{LOST, Talk},
+    peers::{LOST, Talk, login},
 };
 
 /// What a client does next.
 #[derive(Clone, Debug)]
 pub enum Step {
+    /// It logs in as this user.
+    LogIn(&'static str),
     Query(&'static str),
     Command(Command, &'static str),
     /// The statement that was prepared last: executed with these flags.
@@ -57,6 +60,13 @@ pub struct Client {
     parameters: u16,
 }
 
+/// What is no right answer has to be an error.
+fn error_in(step: &Step, packet: &[u8], after: &[Vec<u8>]) -> End {
+    assert_eq!(packet[0], 0xff, "{step:?}: {packet:?} after {after:?}");
+    let text = String::from_utf8_lossy(&packet[3..]).into_owned();
+    End::Error(u16::from_le_bytes([packet[1], packet[2]]), text)
+}
+
 const CAPS: u64 = Capabilities::PROTOCOL_41.0
     | Capabilities::SECURE_CONNECTION.0
     | Capabilities::PLUGIN_AUTH.0
@@ -72,6 +82,20 @@ impl Client {
         Self { talk, caps, left: None, lengths: Vec::new(), statement: 0, parameters: 0 }
     }
 
+    /// Connects, and has said nothing yet.
+    pub async fn open(proxy: &Handle, eof: bool) -> Self {
+        let caps = if eof { CAPS } else { CAPS | Capabilities::DEPRECATE_EOF.0 };
+        let stream = TcpStream::connect(address(proxy)).await.expect("connect");
+        stream.set_nodelay(true).expect("nodelay");
+        let talk = Talk::new(stream);
+        Self { talk, caps, left: None, lengths: Vec::new(), statement: 0, parameters: 0 }
+    }
+
+    /// Nothing more comes, and the connection is closed.
+    pub async fn closed(&mut self) -> bool {
+        self.receive().await.is_none()
+    }
+
     /// From now on lengths are counted.
     pub fn count(&mut self) {
         self.lengths.clear();
@@ -84,15 +108,48 @@ impl Client {
 
     /// Does a step. What `right` has are the packets that have to come; without, whatever is a reply.
     pub async fn step(&mut self, step: &Step, right: Option<&[Vec<u8>]>) -> End {
+        if let Step::LogIn(user) = step {
+            return self.log_in(step, user, right).await;
+        }
         let (command, body) = self.packet(step);
         let shape = Shape::of(Some(command));
-        let Some(mut seq) = self.send(0, &[&[command as u8], &body[..]].concat()).await else {
+        let Some(seq) = self.send(0, &[&[command as u8], &body[..]].concat()).await else {
             return self.ended();
         };
-        let mut answer = Vec::new();
         if shape == Shape::None {
-            return End::Answered(answer);
+            return End::Answered(Vec::new());
         }
+        let end = self.hear(step, shape, seq, Vec::new(), right).await;
+        if let (Command::StmtPrepare, End::Answered(answer)) = (command, &end)
+            && let Some(head) = answer.first().filter(|head| head[0] == 0)
+        {
+            self.statement = u32::from_le_bytes(head[1..5].try_into().expect("an id"));
+            self.parameters = u16::from_le_bytes([head[7], head[8]]);
+        }
+        end
+    }
+
+    async fn log_in(&mut self, step: &Step, user: &str, right: Option<&[Vec<u8>]>) -> End {
+        let Some((0, greeting)) = self.receive().await else { return self.ended() };
+        if greeting[0] == 0xff || right.is_some_and(|right| right[0] != greeting) {
+            return error_in(step, &greeting, &[]);
+        }
+        let mut login = login(self.caps);
+        // Of those before, the user's name is the last.
+        login.splice(32..36, user.bytes().chain([0]));
+        let Some(seq) = self.send(1, &login).await else { return self.ended() };
+        self.hear(step, Shape::Login, seq, vec![greeting], right).await
+    }
+
+    /// The rest of an answer, whose next packet has this number.
+    async fn hear(
+        &mut self,
+        step: &Step,
+        shape: Shape,
+        mut seq: u8,
+        mut answer: Vec<Vec<u8>>,
+        right: Option<&[Vec<u8>]>,
+    ) -> End {
         let mut tracker = Tracker::new(Capabilities(self.caps));
         tracker.begin(shape, Some(seq));
         while right.map_or_else(|| !tracker.is_done(), |right| answer.len() < right.len()) {
@@ -102,17 +159,22 @@ impl Client {
             // What is said in a login is random.
             let random = tracker.is_login() && packet[0] == 0xfe;
             if right.is_some_and(|right| right[answer.len()] != packet) && !random {
-                assert_eq!(packet[0], 0xff, "{step:?}: {packet:?} after {answer:?}");
-                let text = String::from_utf8_lossy(&packet[3..]).into_owned();
-                return End::Error(u16::from_le_bytes([packet[1], packet[2]]), text);
+                return error_in(step, &packet, &answer);
             }
             let mut bytes = BytesMut::new();
             put_packet(&mut bytes, came, &packet);
             assert_eq!(tracker.feed(&bytes), Ok(bytes.len()), "{step:?}: {packet:?}");
             answer.push(packet);
-            if tracker.is_login() && answer.last().is_some_and(|packet| packet[0] == 0xfe) {
+            let said = answer.last().filter(|_| tracker.is_login());
+            if let Some(answer) = said.and_then(|said| match said[0] {
                 // No password is an empty answer to any salt.
-                match self.send(seq, b"").await {
+                0xfe => Some(&b""[..]),
+                // The server's key is asked for, and then the password sent.
+                1 if said.len() == 2 => Some(b"\x02"),
+                1 => Some(b"in secret"),
+                _ => None,
+            }) {
+                match self.send(seq, answer).await {
                     Some(next) => seq = next,
                     None => return self.ended(),
                 }
@@ -131,12 +193,6 @@ impl Client {
             }
         }
         assert!(tracker.is_done(), "{step:?}: {answer:?}");
-        if let (Command::StmtPrepare, Some(head)) = (command, answer.first())
-            && head[0] == 0
-        {
-            self.statement = u32::from_le_bytes(head[1..5].try_into().expect("an id"));
-            self.parameters = u16::from_le_bytes([head[7], head[8]]);
-        }
         End::Answered(answer)
     }
 
@@ -157,6 +213,7 @@ impl Client {
     fn packet(&self, step: &Step) -> (Command, Vec<u8>) {
         let id = self.statement.to_le_bytes();
         match step {
+            Step::LogIn(_) => panic!("it is no command"),
             Step::Query(text) | Step::File(text, _) => (Command::Query, text.as_bytes().to_vec()),
             Step::Command(command, text) => (*command, text.as_bytes().to_vec()),
             Step::Execute(flags) => {

@@ -1,9 +1,10 @@
-//! Pooled mode when something breaks: the upstream is cut off after each packet and within it, or the client is killed, in
+//! Pooled mode (and [transparent](self::transparent)) when something breaks: the upstream is cut off after each packet and within it, or the client is killed, in
 //! every kind of reply and in what the proxy itself says before and after. The client gets the right answer, an error in
 //! its place, or nothing more; whoever comes next sees nothing of it.
 
 pub mod client;
 pub mod server;
+mod transparent;
 
 use wiremesh_mysql::Command;
 use wiremesh_proxy::{server::Handle, telemetry::EndpointTotals};
@@ -115,6 +116,10 @@ fn scripts() -> Vec<Script> {
             &["Uptime"],
         )
         .after([PREPARE]),
+        script("fields", [Step::Command(Command::FieldList, "one\0")], &["\u{3}one"]),
+        script("processes", [Step::Command(Command::ProcessInfo, "")], &["7 joe", "8 joe"]),
+        script("an option", [Step::Command(Command::SetOption, "\0\0")], &["COM_SET_OPTION"]),
+        script("a schema", [Step::Command(Command::InitDb, "shop"), STATE], &["\"shop\""]),
         script("a pin", [PIN, STATE], &["\"mine\""]).holds(),
         script("a pin that is reset", [PIN, RESET, STATE], &["\"SYSTEM\" \"\""]).ties(),
         script("a pin, and another user", [PIN, Step::ChangeUser, STATE], &["\"SYSTEM\" \"\""])
@@ -141,7 +146,15 @@ fn scripts() -> Vec<Script> {
     ];
     // Where it makes a difference.
     let rows = all.iter().filter(|script| {
-        let first = ["rows", "no rows", "an error behind rows", "prepared", "a cursor"];
+        let first = [
+            "rows",
+            "no rows",
+            "an error behind rows",
+            "prepared",
+            "a cursor",
+            "fields",
+            "an option",
+        ];
         first.contains(&script.name)
     });
     let with_eof = rows.map(|script| Script { eof: true, ..script.clone() });
@@ -165,6 +178,7 @@ impl Model {
                     *self = Self { schema: self.schema.clone(), ..Self::default() }
                 }
                 Step::ChangeUser => *self = Self::default(),
+                Step::Command(Command::InitDb, schema) => self.schema = (*schema).into(),
                 Step::Query(text) => {
                     if let Some(schema) = text.strip_prefix("use ") {
                         self.schema = schema.into();

@@ -161,6 +161,8 @@ struct Session {
     schema: String,
     zone: String,
     variable: String,
+    /// What was agreed on.
+    agreed: Capabilities,
     prepared: HashMap<u32, Prepared>,
     last: u32,
     seq: u8,
@@ -182,6 +184,7 @@ impl Session {
             schema: String::new(),
             zone: "SYSTEM".into(),
             variable: String::new(),
+            agreed: Capabilities(0),
             prepared: HashMap::new(),
             last: 40,
             seq: 0,
@@ -206,12 +209,36 @@ impl Session {
         greeting.extend([0; 10]);
         greeting.extend(b"moresaltmore\0mysql_native_password\0");
         self.say(&greeting).await?;
-        let (seq, _) = self.talk.receive().await?;
-        self.seq = seq + 1;
-        // It wants another plugin first.
-        self.say(b"\xfemysql_native_password\0saltsaltmoresaltmore\0").await?;
-        let (seq, _) = self.talk.receive().await?;
-        self.seq = seq + 1;
+        let login = self.hear().await?;
+        let wanted = u32::from_le_bytes(*login.first_chunk().expect("flags"));
+        self.agreed = Capabilities(u64::from(wanted) & CAPS);
+        self.let_in(&login[32..]).await
+    }
+
+    /// What comes in the middle of an exchange.
+    async fn hear(&mut self) -> Option<Vec<u8>> {
+        let (seq, said) = self.talk.receive().await?;
+        self.seq = seq.wrapping_add(1);
+        Some(said)
+    }
+
+    /// Whoever logs in is to use another plugin first; of `ann` it wants the password itself, and `eve` is not let in.
+    async fn let_in(&mut self, login: &[u8]) -> Option<()> {
+        if login.starts_with(b"ann\0") {
+            self.say(b"\xfecaching_sha2_password\0saltsaltmoresaltmore\0").await?;
+            self.hear().await?;
+            self.say(b"\x01\x04").await?;
+            self.hear().await?;
+            self.say(b"\x01-----BEGIN PUBLIC KEY-----").await?;
+            self.hear().await?;
+        } else {
+            self.say(b"\xfemysql_native_password\0saltsaltmoresaltmore\0").await?;
+            self.hear().await?;
+        }
+        if login.starts_with(b"eve\0") {
+            self.say(b"\xff\x15\x04#28000no eve").await?;
+            return None;
+        }
         self.ok(0, 0, "", b"").await
     }
 
@@ -239,8 +266,12 @@ impl Session {
         info: &str,
         changes: &[u8],
     ) -> Option<()> {
+        let changes = if self.agreed.has(Capabilities::SESSION_TRACK) { changes } else { b"" };
         let status = AUTOCOMMIT | more | if changes.is_empty() { 0 } else { STATE };
         let [low, high] = status.to_le_bytes();
+        if first == 0xfe && !self.agreed.has(Capabilities::DEPRECATE_EOF) {
+            return self.say(&[first, 0, 0, low, high]).await;
+        }
         let mut body = BytesMut::from(&[first, affected, 0, low, high, 0, 0][..]);
         if !info.is_empty() || !changes.is_empty() {
             put_lenenc_bytes(&mut body, info.as_bytes());
@@ -274,10 +305,24 @@ impl Session {
         more: u16,
         changes: &[u8],
     ) -> Option<()> {
-        self.say(&[1]).await?;
-        self.definition(tag).await?;
+        self.columns(tag, more).await?;
         self.values(form, rows).await?;
         self.end(0xfe, 0, more, "", changes).await
+    }
+
+    /// One, and its end where rows follow it.
+    async fn columns(&mut self, tag: &str, more: u16) -> Option<()> {
+        self.say(&[1]).await?;
+        self.definition(tag).await?;
+        self.end_columns(more).await
+    }
+
+    /// What ends columns, for those who want it.
+    async fn end_columns(&mut self, more: u16) -> Option<()> {
+        match self.agreed.has(Capabilities::DEPRECATE_EOF) {
+            true => Some(()),
+            false => self.end(0xfe, 0, more, "", b"").await,
+        }
     }
 
     async fn values(&mut self, form: Form, rows: &[String]) -> Option<()> {
@@ -320,6 +365,24 @@ impl Session {
             }
             Command::StmtExecute => self.execute(said).await,
             Command::StmtFetch => self.fetch(said).await,
+            Command::ChangeUser => {
+                (self.schema, self.zone) = (String::new(), "SYSTEM".into());
+                self.variable.clear();
+                self.prepared.clear();
+                self.let_in(said).await
+            }
+            Command::FieldList => {
+                // With its default.
+                for _ in 0..2 {
+                    self.definition(text.trim_end_matches('\0')).await?;
+                }
+                self.end(0xfe, 0, 0, "", b"").await
+            }
+            Command::ProcessInfo => {
+                let rows = ["7 joe".to_owned(), "8 joe".to_owned()];
+                self.rows(Form::Text, "process", &rows, 0, b"").await
+            }
+            Command::SetOption | Command::Debug => self.end(0xfe, 0, 0, "", b"").await,
             _ => self.ok(0, 0, "", b"").await,
         }
     }
@@ -380,8 +443,7 @@ impl Session {
             }
             ["select", "fail"] => self.error(tag).await,
             ["select", "midway"] => {
-                self.say(&[1]).await?;
-                self.definition(tag).await?;
+                self.columns(tag, 0).await?;
                 self.values(Form::Text, &rows(2)).await?;
                 self.error(tag).await
             }
@@ -415,7 +477,11 @@ impl Session {
         for _ in 0..parameters {
             self.definition("?").await?;
         }
+        if parameters > 0 {
+            self.end_columns(0).await?;
+        }
         self.definition(tag_of(&text)).await?;
+        self.end_columns(0).await?;
         let statement = Prepared { text, long: 0, rows: Vec::new() };
         self.prepared.insert(self.last, statement);
         Some(())
@@ -429,6 +495,7 @@ impl Session {
             statement.rows = rows;
             self.say(&[1]).await?;
             self.definition(&tag).await?;
+            // One end is that of the columns and of what was asked.
             return self.end(0xfe, 0, CURSOR, "", b"").await;
         }
         self.rows(Form::Binary, &tag, &rows, 0, b"").await
