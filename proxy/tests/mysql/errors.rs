@@ -2,8 +2,12 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
+use bytes::BytesMut;
 use tokio::net::{TcpListener, TcpStream};
-use wiremesh_mysql::{Capabilities, Command};
+use wiremesh_mysql::{
+    Capabilities, Command,
+    wire::{put_lenenc_int, put_packet},
+};
 use wiremesh_proxy::{
     config::{Config, Limit},
     server::Handle,
@@ -18,9 +22,23 @@ use crate::{
 
 const DOCUMENT: &str = include_str!("../../../docs/protocols/mysql.md");
 
+async fn columns(talk: &mut Talk, number: u64) -> Option<()> {
+    let mut count = BytesMut::new();
+    put_lenenc_int(&mut count, number);
+    let end = &[0xfe, 0, 0, 2, 0][..];
+    let definitions = (0..number).map(|_| &b"\x03def"[..]);
+    let mut out = BytesMut::new();
+    let mut seq = 1;
+    for packet in [&count[..]].into_iter().chain(definitions).chain([end, end]) {
+        seq = put_packet(&mut out, seq, packet);
+    }
+    talk.write(&out).await
+}
+
 const CAPS: u64 = Capabilities::PROTOCOL_41.0
     | Capabilities::TRANSACTIONS.0
     | Capabilities::SECURE_CONNECTION.0
+    | Capabilities::CONNECT_ATTRS.0
     | Capabilities::PLUGIN_AUTH.0;
 
 /// Number and SQLSTATE; the latter is empty in place of the greeting, where nothing is agreed on.
@@ -49,8 +67,8 @@ fn errors(cell: &str) -> Vec<Told> {
 }
 
 /// A server by whose name for a user, or statement, it is known what becomes of it: `lost`, `rubbish`, `never`; all others are
-/// answered by OK.
-fn server() -> ServerThread {
+/// answered by OK, but for `columns N`, a result without rows.
+pub fn server() -> ServerThread {
     ServerThread::start("127.0.0.1:0".parse().expect("an address"), accept)
 }
 
@@ -79,6 +97,15 @@ async fn serve(mut talk: Talk) -> Option<()> {
             "lost" => return None,
             "rubbish" => talk.send(seq + 7, &ok).await?,
             "never" => {}
+            _ if asked[0] == Command::StmtClose as u8 => {}
+            // Statement 9, without parameters and columns to tell of.
+            _ if asked[0] == Command::StmtPrepare as u8 => {
+                talk.send(seq + 1, &[0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).await?;
+            }
+            "columns" => {
+                let number = text.split(' ').nth(1).expect("how many").parse().expect("a number");
+                columns(&mut talk, number).await?;
+            }
             _ => talk.send(seq + 1, &ok).await?,
         }
     }
@@ -92,8 +119,15 @@ fn nowhere() -> SocketAddr {
 
 /// The next packet, which is an error of the proxy's own.
 async fn told(talk: &mut Talk) -> Told {
-    let (_, error) = talk.receive().await.expect("an error");
-    assert_eq!(error[0], 0xff, "{error:?}");
+    refused(talk).await.expect("an error")
+}
+
+/// The same, unless it is no error.
+pub async fn refused(talk: &mut Talk) -> Option<Told> {
+    let (_, error) = talk.receive().await.expect("an answer");
+    if error[0] != 0xff {
+        return None;
+    }
     let (state, text) = match error[3] {
         b'#' => error[4..].split_at(5),
         _ => (&b""[..], &error[3..]),
@@ -101,10 +135,10 @@ async fn told(talk: &mut Talk) -> Told {
     let text = String::from_utf8_lossy(text);
     assert!(text.starts_with("wiremesh "), "{text}");
     let state = String::from_utf8(state.to_vec()).expect("ASCII");
-    (u16::from_le_bytes([error[1], error[2]]), state)
+    Some((u16::from_le_bytes([error[1], error[2]]), state))
 }
 
-async fn connect(proxy: &Handle) -> Talk {
+pub async fn connect(proxy: &Handle) -> Talk {
     Talk::new(TcpStream::connect(address(proxy)).await.expect("connect"))
 }
 
@@ -131,7 +165,7 @@ async fn logs_in(config: Config, user: &str) -> Told {
     told(&mut begun(&proxy, user).await).await
 }
 
-async fn say(talk: &mut Talk, text: &str) {
+pub async fn say(talk: &mut Talk, text: &str) {
     talk.send(0, &[&[Command::Query as u8], text.as_bytes()].concat()).await.expect("connected");
 }
 

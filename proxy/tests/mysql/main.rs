@@ -8,6 +8,7 @@ mod errors;
 mod faults;
 mod firewall;
 mod kill;
+mod limits;
 mod mirror;
 mod passes;
 mod peers;
