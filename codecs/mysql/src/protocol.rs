@@ -113,10 +113,11 @@ impl Protocol for Mysql {
             }
             Peer::Client if is_ssl_request(body) => MysqlFrame::new(What::SslRequest, bytes),
             Peer::Client => match Login::parse(body) {
-                Ok(login) => MysqlFrame {
-                    identity: Some(Arc::new(login.into())),
-                    ..MysqlFrame::new(What::Login, bytes)
-                },
+                Ok(login) => {
+                    login.attributes.check(limits)?;
+                    let identity = Some(Arc::new(login.into()));
+                    MysqlFrame { identity, ..MysqlFrame::new(What::Login, bytes) }
+                }
                 Err(_) => MysqlFrame::new(What::Rest, bytes),
             },
             Peer::Upstream if head.seq == 0 && Greeting::parse(body).is_ok() => {

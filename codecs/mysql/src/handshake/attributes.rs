@@ -1,5 +1,7 @@
 use std::borrow::Cow;
 
+use wiremesh::{DecodeError, Limits};
+
 use crate::wire::Reader;
 
 /// What a client tells of itself beside its name: `program_name`, `_client_name`, `_pid` and the like. Names that begin
@@ -11,6 +13,14 @@ impl Attributes {
     /// Those of these bytes: length-encoded names and values in turn.
     pub fn new(bytes: &[u8]) -> Self {
         Self(bytes.to_vec())
+    }
+
+    /// Checks how long they are, as on the wire.
+    pub(crate) fn check(&self, limits: &Limits) -> Result<(), DecodeError> {
+        match self.len() > limits.max_header {
+            true => Err(DecodeError::limit("max_header", limits.max_header, self.len())),
+            false => Ok(()),
+        }
     }
 
     /// Each name and its value, up to the first that is not all there.

@@ -57,7 +57,7 @@ impl Transparent {
             return Ok(Some(MysqlFrame { reply_seq, ..frame }));
         }
         let login = Login::parse(body)?;
-        check_attributes(login.attributes.len(), limits)?;
+        login.attributes.check(limits)?;
         self.tls.log_in(&login.plugin, &mut bytes)?;
         self.capabilities = login.agreed(self.offered);
         self.tracker = crate::reply::Tracker::new(self.capabilities);
@@ -169,7 +169,7 @@ impl Transparent {
             Some(Command::ResetConnection) => Change::Reset,
             Some(Command::ChangeUser) => match ChangeUser::parse(body, self.capabilities) {
                 Ok(change) => {
-                    check_attributes(change.attributes.len(), limits)?;
+                    change.attributes.check(limits)?;
                     Change::Identity(Arc::new(change.into()))
                 }
                 // The server will say what it thinks of it.
@@ -236,11 +236,4 @@ pub(super) fn take_whole(input: &mut BytesMut) -> Result<Option<(Head, BytesMut)
         return Err(DecodeError::limit("handshake", MAX_HANDSHAKE, end));
     }
     Ok((input.len() >= end).then(|| (head, input.split_to(end))))
-}
-
-fn check_attributes(len: usize, limits: &Limits) -> Result<(), DecodeError> {
-    match len > limits.max_header {
-        true => Err(DecodeError::limit("max_header", limits.max_header, len)),
-        false => Ok(()),
-    }
 }

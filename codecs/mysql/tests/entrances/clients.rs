@@ -285,6 +285,22 @@ fn what_a_client_asks_for_is_kept() {
 }
 
 #[test]
+fn attributes_have_a_limit() {
+    let attributes = Attributes::new(&[0; 1000]);
+    let asked = login("joe", "");
+    let capabilities = asked.capabilities | Capabilities::CONNECT_ATTRS;
+    let (mut body, mut packet) = (BytesMut::new(), BytesMut::new());
+    Login { capabilities, attributes, ..asked }.write(0, &mut body);
+    put_packet(&mut packet, 1, &body);
+    for (max_header, right) in [(1000, true), (999, false)] {
+        let limits = Limits { max_header, ..Limits::default() };
+        let mut input = packet.clone();
+        let taken = Mysql::default().decode(Peer::Client, &mut (), &limits, &mut input);
+        assert_eq!(taken.is_ok(), right, "{max_header}");
+    }
+}
+
+#[test]
 fn what_is_no_login_is_told_so() {
     let accounts = accounts(&[known("a", "pw", NATIVE)]);
     let mysql = Mysql::default();

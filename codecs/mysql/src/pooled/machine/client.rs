@@ -14,7 +14,7 @@ use crate::{
     digest::{Charset, DIGEST_MAX, Dialect},
     error,
     frame::{BODY, Known, Statement, What},
-    handshake::MAX_HANDSHAKE,
+    handshake::{ChangeUser, MAX_HANDSHAKE},
     pooled::state::{SPACES, Tracking, without_tracking},
     pooled::statements::{Need, Problem, Setting, Statements},
     reply::Shape,
@@ -117,6 +117,13 @@ impl Pooled {
             return Ok(None);
         }
         let whole = input.len() >= end && !head.is_continued();
+        if command == Some(Command::ChangeUser) && whole {
+            let body = input.get(BODY..end).unwrap_or_default();
+            // What is no login is refused as that.
+            if let Ok(change) = ChangeUser::parse(body, self.capabilities) {
+                change.attributes.check(limits)?;
+            }
+        }
         let bytes = input.split_to(end.min(input.len()));
         let mut reply_seq = (whole && head.seq == 0).then_some(1);
         if !whole {

@@ -105,6 +105,8 @@ pub struct Pooled {
     renumber: Renumber,
     files: u32,
     step: Step,
+    /// The request in progress is one packet, number 0: the reply begins with 1. Of longer ones a part may be answered.
+    is_one_packet: bool,
     /// The reply that a [step](Step) has come to.
     problem: Option<BytesMut>,
     answer: Option<BytesMut>,
@@ -191,6 +193,7 @@ impl Pooled {
             renumber: Renumber::default(),
             files: 0,
             step: Step::None,
+            is_one_packet: false,
             problem: None,
             answer: None,
             becoming: Becoming::default(),

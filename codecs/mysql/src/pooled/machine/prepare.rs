@@ -16,7 +16,7 @@ use crate::{
         statements::{Plan, PrepareReply, Setting, Statements},
     },
     reply::Shape,
-    wire::put_packet,
+    wire::{HEAD, Head, put_packet},
 };
 
 /// What is under way before the request, or after a reset.
@@ -155,6 +155,10 @@ impl Pooled {
         } else if command == Some(Command::Query) {
             self.fit_attributes(request);
         }
+        self.is_one_packet = Head::read(&request.bytes).is_some_and(|head| {
+            let whole = head.len.saturating_add(HEAD) == request.bytes.len();
+            whole && head.seq == 0 && !head.is_continued()
+        });
         let shape = Shape::of(command);
         if shape != Shape::None {
             self.files = 0;
@@ -250,7 +254,7 @@ impl Pooled {
             }
             Step::Statement(seen @ None) => {
                 let Some(place) = &mut self.place else { return };
-                let body = bytes.get_mut(crate::wire::HEAD..).unwrap_or_default();
+                let body = bytes.get_mut(HEAD..).unwrap_or_default();
                 let reply = self.statements.on_prepare_reply(body, &mut place.prepared);
                 *seen = Some(match reply {
                     PrepareReply::Pass | PrepareReply::Again => Outcome::Again,

@@ -31,9 +31,16 @@ impl Pooled {
         if self.transcoder.is_done() {
             return Err(DecodeError::Malformed { what: "packet: nobody has asked for it" });
         }
-        // With number 0 servers begin what nobody has asked for: that an idle connection is closed, say (4031).
-        if !self.transcoder.has_begun() && Head::read(input).is_some_and(|head| head.seq == 0) {
-            return Err(DecodeError::Malformed { what: "packet: nobody has asked for it" });
+        if !self.transcoder.has_begun()
+            && let Some(head) = Head::read(input)
+        {
+            // With number 0 servers begin what nobody has asked for: that an idle connection is closed, say (4031).
+            if head.seq == 0 {
+                return Err(DecodeError::Malformed { what: "packet: nobody has asked for it" });
+            }
+            if head.seq != 1 && (self.is_one_packet || self.step != Step::None) {
+                return Err(DecodeError::Malformed { what: "packet: it is out of sequence" });
+            }
         }
         let before = self.transcoder.outcome().rows;
         let mut news = News::default();
