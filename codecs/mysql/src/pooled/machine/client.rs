@@ -240,6 +240,11 @@ impl Pooled {
                 ));
             }
             Some(C::ResetConnection) => return self.on_reset(),
+            Some(C::Query) if self.resets => {
+                self.step = Step::Id;
+                self.transcoder.begin(Shape::Results, 1, self.status);
+                return Attachment::Upstream;
+            }
             Some(C::Query) => {
                 if matches!(request.statement, Statement::Unknown) {
                     let mariadb = self.server != Collations::Mysql8;

@@ -2,7 +2,7 @@
 
 use wiremesh::correlation::Hold;
 
-use super::{Pooled, client::Doing};
+use super::{Pooled, client::Doing, prepare::forget_id};
 use crate::{
     Command, Mysql, MysqlFrame, StatusFlags,
     classify::{Diagnostics, Pin, Traits},
@@ -138,6 +138,7 @@ impl Pooled {
         if traits.sets_last_insert_id {
             self.past = self.past.and(Diagnostics::LAST_INSERT_ID);
             self.insert = 2;
+            self.knows_id = true;
         }
         if traits.takes_value {
             self.past = self.past.and(Diagnostics::LAST_VALUE);
@@ -158,10 +159,14 @@ impl Pooled {
 
     /// The connection is for others.
     pub(super) fn released(&mut self) -> Hold<Mysql> {
-        let reset = std::mem::take(&mut self.reset).then(|| {
-            let what = What::Command(Some(Command::ResetConnection));
-            MysqlFrame::new(what, reset_connection())
-        });
+        let knows_id = std::mem::take(&mut self.knows_id);
+        let reset = match std::mem::take(&mut self.reset) {
+            true => {
+                let what = What::Command(Some(Command::ResetConnection));
+                Some(MysqlFrame::new(what, reset_connection()))
+            }
+            false => self.place.as_ref().filter(|_| knows_id).map(forget_id),
+        };
         self.may_be_shared().map_or(Hold::Close, |()| Hold::Release { reset })
     }
 

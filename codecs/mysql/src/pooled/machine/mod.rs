@@ -116,6 +116,8 @@ pub struct Pooled {
     reset: bool,
     /// In which schema the session is nobody knows but its connection.
     adrift: bool,
+    /// The connection knows an id that the session has made: a trigger or a view may ask for it, whosever session that is in.
+    knows_id: bool,
     /// No reset would make the connection as good as new.
     spoilt: bool,
     /// Of the session nothing is left that could be on it.
@@ -199,6 +201,7 @@ impl Pooled {
             becoming: Becoming::default(),
             reset: false,
             adrift: false,
+            knows_id: false,
             spoilt: false,
             ended: false,
             resets: false,
@@ -369,7 +372,7 @@ impl SessionMachine<Mysql> for Pooled {
         (self.past, self.insert, self.forgotten) = (Diagnostics::NONE, 0, false);
         (self.reset, self.spoilt, self.ended, self.characteristics) = (false, false, false, false);
         (self.transaction, self.next_transaction) = (None, None);
-        self.adrift = false;
+        (self.adrift, self.knows_id) = (false, false);
         self.place.take().unwrap_or_default()
     }
 

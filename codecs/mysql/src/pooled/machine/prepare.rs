@@ -10,6 +10,7 @@ use crate::{
     frame::{BODY, Statement, What},
     handshake::reset_connection,
     pooled::{
+        Place,
         entrance::reply,
         login::query,
         state::{Difference, Replay, State, Tracking, setup},
@@ -48,6 +49,11 @@ const NO_ID: &str = "SELECT LAST_INSERT_ID(0)";
 
 /// The same, and the id stays.
 const NO_COUNTS: &str = "SELECT 1";
+
+/// Makes `LAST_INSERT_ID()` nobody's.
+pub(super) fn forget_id(place: &Place) -> MysqlFrame {
+    query(NO_ID, place.capabilities)
+}
 
 /// What became of a statement that was prepared again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,10 +118,12 @@ impl Pooled {
             && let Some(place) = &self.place
         {
             let knows = self.past.has(Diagnostics::LAST_INSERT_ID);
-            let text = if knows { NO_COUNTS } else { NO_ID };
             self.step = Step::Id;
             self.transcoder.begin(Shape::Results, 1, self.status);
-            return Ready::First(query(text, place.capabilities));
+            return Ready::First(match knows {
+                true => query(NO_COUNTS, place.capabilities),
+                false => forget_id(place),
+            });
         }
         if self.doing.pings {
             request.bytes = packet(Command::Ping, b"").bytes;
@@ -202,6 +210,7 @@ impl Pooled {
         let Some(place) = &mut self.place else { return Hold::Close };
         match step {
             Step::Reset | Step::Setup if failed => return Hold::Close,
+            Step::Id if failed && self.resets => return Hold::Close,
             Step::Reset => {
                 self.step = Step::Setup;
                 self.transcoder.begin(Shape::Single, 1, self.status);
@@ -237,6 +246,7 @@ impl Pooled {
             }
             Step::Statement(Some(Outcome::Drop)) => self.problem = Some(BytesMut::new()),
             Step::Multi => place.multi = self.multi,
+            Step::Id if self.resets => return Hold::Release { reset: None },
             Step::Id => {
                 self.forgotten = true;
                 self.past = self.past.and(Diagnostics::ROW_COUNT);

@@ -101,6 +101,7 @@ impl Pooled {
         self.doing.warned |= news.warned && !step;
         if news.insert {
             self.insert = INSERT.saturating_add(1);
+            self.knows_id = true;
             self.past = self.past.and(Diagnostics::LAST_INSERT_ID);
         }
         if news.gtid {

@@ -244,8 +244,8 @@ fn what_may_be_asked_next_keeps_it_for_a_while() {
         talk.machine.on_failed(&talk.mysql);
         // After an error nobody knows what is on it, and warnings would be shown to others.
         let warned = answer[0] == 0xff || answer[5] > 0;
-        let reset = warned.then_some(Command::ResetConnection);
-        assert_eq!(reset_in(talk.machine.let_go(&talk.mysql)), reset, "{text}");
+        let reset = if warned { Command::ResetConnection } else { Command::Query };
+        assert_eq!(reset_in(talk.machine.let_go(&talk.mysql)), Some(reset), "{text}");
         talk.machine.detach();
         let (attachment, _) = talk.says(Command::Query, question.as_bytes());
         assert_eq!(attachment, Attachment::Answered, "{question}");
@@ -294,8 +294,8 @@ fn what_a_client_that_leaves_has_on_its_connection_is_reset() {
         ("begin", begun, reset),
         ("set @a = 1", ok(0, 0, CHANGED), reset),
         ("delete from a", error(1146), reset),
-        // It lingers, and there is nothing on it.
-        ("insert into a values ()", ok(7, 0, b""), None),
+        // It lingers, and there is nothing on it but the id.
+        ("insert into a values ()", ok(7, 0, b""), Some(Command::Query)),
     ] {
         let mut talk = Talk::new(b"");
         talk.asks(text, &answer);
@@ -353,6 +353,35 @@ fn a_reset_ends_when_it_is_set_up_again() {
     talk.lend(false);
     talk.machine.on_request(&talk.mysql, &reset);
     assert!(matches!(talk.hears(&error(1047)), Hold::Close));
+}
+
+#[test]
+fn an_id_that_was_made_is_nobodys_when_others_get_the_connection() {
+    for (text, answer) in [
+        ("insert into a values ()", ok(7, 0, b"")),
+        ("update a set b = last_insert_id(b + 1)", ok(0, 0, b"")),
+    ] {
+        let mut talk = Talk::new(b"");
+        let _ = talk.asks(text, &answer);
+        let Hold::Release { reset: Some(forget) } = talk.machine.let_go(&talk.mysql) else {
+            panic!("a trigger of the next client's could ask for it: {text}")
+        };
+        assert_eq!(command_in(&forget), (Command::Query, "SELECT LAST_INSERT_ID(0)".into()));
+        let place = talk.machine.detach();
+        for refused in [false, true] {
+            let mut talk = Talk { mysql: Mysql::default(), machine: Pooled::for_reset() };
+            talk.lend(false);
+            assert_eq!(talk.machine.on_request(&talk.mysql, &forget), Attachment::Upstream);
+            match refused {
+                false => assert_eq!(reset_in(talk.hears_rows(1)), None),
+                true => assert!(matches!(talk.hears(&error(1105)), Hold::Close)),
+            }
+        }
+        // And that is all: nothing of it is there the next time.
+        let mut other = Talk::new(b"");
+        other.machine.attach(place);
+        assert_eq!(reset_in(other.asks("delete from a", &ok(0, 0, b""))), None);
+    }
 }
 
 #[test]

@@ -82,7 +82,7 @@ impl Fresh {
 
 /// Makes the schemas that sessions look for each other in.
 pub(super) fn furnish(admin: &mut Conn, maria: bool) -> anyhow::Result<()> {
-    const BOTH: [&str; 23] = [
+    const BOTH: [&str; 24] = [
         "drop database if exists leak_a",
         "drop database if exists leak_b",
         "create database leak_a character set utf8mb4",
@@ -92,6 +92,7 @@ pub(super) fn furnish(admin: &mut Conn, maria: bool) -> anyhow::Result<()> {
         "insert into leak_a.here values ('leak_a')",
         "insert into leak_b.here values ('leak_b')",
         "create table leak_a.five (n int primary key)",
+        "create view leak_a.last_id as select last_insert_id() as id",
         "insert into leak_a.five values (1),(2),(3),(4),(5)",
         "create table leak_a.many (n int primary key)",
         "insert into leak_a.many select (a.n - 1) * 125 + (b.n - 1) * 25 + (c.n - 1) * 5 + d.n \

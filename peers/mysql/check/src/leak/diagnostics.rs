@@ -10,19 +10,15 @@ const MARKS: usize = 100;
 
 impl Session<'_, '_> {
     pub(super) fn last_insert_id(&mut self) -> Step {
-        match self.random.u8(..6) {
-            0 => {
-                let name = self.name.clone();
-                let text = format!("insert into leak_a.counted (owner) values ('{name}')");
-                let reply = self.set(&text)?;
-                self.inserted(&reply)?;
-            }
+        match self.random.u8(..8) {
+            0 => self.make_id()?,
             1 => {
                 let id = self.random.u64(1000..1_000_000);
                 self.set(&format!("select last_insert_id({id})"))?;
                 self.model.last_insert_id = Some(id);
             }
             2 => return self.told_by_a_routine(),
+            3 | 4 => return self.told_by_a_view(),
             _ => {}
         }
         let fresh = self.client.shared.defaults.at(self.model.collation, self.model.begin);
@@ -35,6 +31,12 @@ impl Session<'_, '_> {
             _ => "select last_insert_id()",
         };
         self.expect(known.is_none(), text, Some(&expected))
+    }
+
+    fn make_id(&mut self) -> Step {
+        let text = format!("insert into leak_a.counted (owner) values ('{}')", self.name);
+        let reply = self.set(&text)?;
+        self.inserted(&reply).map(drop)
     }
 
     /// Now and then something comes in between, by which others may get the connection.
@@ -57,14 +59,34 @@ impl Session<'_, '_> {
         let [Some(id), found, changed] = &rows[0][..] else {
             return Err(self.wrong(format!("three values were to come, not {rows:?}")));
         };
-        let fresh = self.client.shared.defaults.at(self.model.collation, self.model.begin);
-        let fresh = &fresh.map_err(|e| self.wrong(e))?.last_insert_id;
-        let own = self.model.last_insert_id.is_some_and(|own| own.to_string() == *id);
-        if !own && id != fresh && id != "0" {
-            return Err(self.wrong(format!("the id {id} is seen in a routine")));
-        }
+        self.no_strangers_id(id)?;
         self.no_strangers(found.as_deref())?;
         self.no_strangers(changed.as_deref())
+    }
+
+    /// Of the text of such a statement nobody can tell that it asks for anything.
+    fn told_by_a_view(&mut self) -> Step {
+        // Connections are to be given back with an id on them, and nothing that would have them reset.
+        if self.one_in(2) {
+            self.make_id()?;
+        }
+        for _ in 0..10 {
+            self.reading(self.model.last_insert_id.is_none());
+            let id = self.value("select id from leak_a.last_id")?;
+            self.no_strangers_id(id.as_deref().unwrap_or_default())?;
+            self.linger();
+        }
+        Ok(())
+    }
+
+    fn no_strangers_id(&self, id: &str) -> Step {
+        let fresh = self.client.shared.defaults.at(self.model.collation, self.model.begin);
+        let fresh = &fresh.map_err(|e| self.wrong(e))?.last_insert_id;
+        let own = self.model.last_insert_id.is_some_and(|own| own.to_string() == id);
+        match own || id == fresh || id == "0" {
+            true => Ok(()),
+            false => Err(self.wrong(format!("the id {id} is seen by what nobody sees ask for it"))),
+        }
     }
 
     /// How many rows this client finds or changes to be known by: no other has as many, nor anything else in any session.
