@@ -158,9 +158,8 @@ fn of_several_that_wait_each_that_is_overtaken_is_told() {
     block_on(async {
         let mut client = connect(&proxy).await;
         assert_eq!(client.ask(LOW).await, said(&a));
-        for line in ["SET one 1", "SET two 2", LOW] {
-            client.send(line).await;
-        }
+        // In one write: a request that comes once the first was refused waits behind it, and overtakes nothing.
+        client.send(&["SET one 1", "SET two 2", LOW].join("\r\n")).await;
         let answers = [client.answer().await, client.answer().await, client.answer().await];
         let refused = "-READONLY not any more".to_owned();
         assert_eq!(answers, [refused.clone(), refused, said(&a)]);

@@ -163,7 +163,7 @@ impl RespClient {
         Self { stream, input: BytesMut::new() }
     }
 
-    /// Sends a line.
+    /// Sends a line, or several that are joined, in one write.
     pub async fn send(&mut self, line: &str) {
         self.stream.write_all(format!("{line}\r\n").as_bytes()).await.expect("send");
     }
