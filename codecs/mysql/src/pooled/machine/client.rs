@@ -201,6 +201,7 @@ impl Pooled {
         }
         let mut bytes = input.split_to(at);
         self.statements.on_rest(&mut bytes);
+        self.turn.sent(&bytes);
         if self.sending == Sending::Nothing && !self.transcoder.has_begun() {
             self.transcoder.resume(self.client.next_seq().unwrap_or(1));
         }
@@ -219,6 +220,7 @@ impl Pooled {
         }
         let mut bytes = input.split_to(at);
         self.renumber.apply(&mut bytes);
+        self.turn.sent(&bytes);
         Ok((at > 0).then(|| MysqlFrame::new(What::Rest, bytes)))
     }
 

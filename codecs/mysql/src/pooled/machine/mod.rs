@@ -15,6 +15,7 @@ mod kill;
 mod prepare;
 mod reply;
 mod shadow;
+mod turn;
 
 use std::{collections::HashMap, mem, sync::Arc};
 
@@ -30,6 +31,7 @@ use self::{
     access::{Causal, Prepared},
     client::{Doing, Sending},
     prepare::Step,
+    turn::Turn,
 };
 use super::{
     Admitted, Entrance, Lane,
@@ -105,8 +107,8 @@ pub struct Pooled {
     renumber: Renumber,
     files: u32,
     step: Step,
-    /// The request in progress is one packet, number 0: the reply begins with 1. Of longer ones a part may be answered.
-    is_one_packet: bool,
+    /// What the reply in progress answers, or what comes next of it.
+    turn: Turn,
     /// The reply that a [step](Step) has come to.
     problem: Option<BytesMut>,
     answer: Option<BytesMut>,
@@ -195,7 +197,7 @@ impl Pooled {
             renumber: Renumber::default(),
             files: 0,
             step: Step::None,
-            is_one_packet: false,
+            turn: Turn::default(),
             problem: None,
             answer: None,
             becoming: Becoming::default(),

@@ -17,7 +17,7 @@ use crate::{
         statements::{Plan, PrepareReply, Setting, Statements},
     },
     reply::Shape,
-    wire::{HEAD, Head, put_packet},
+    wire::{HEAD, put_packet},
 };
 
 /// What is under way before the request, or after a reset.
@@ -163,10 +163,7 @@ impl Pooled {
         } else if command == Some(Command::Query) {
             self.fit_attributes(request);
         }
-        self.is_one_packet = Head::read(&request.bytes).is_some_and(|head| {
-            let whole = head.len.saturating_add(HEAD) == request.bytes.len();
-            whole && head.seq == 0 && !head.is_continued()
-        });
+        self.turn.begin_request(&request.bytes);
         let shape = Shape::of(command);
         if shape != Shape::None {
             self.files = 0;

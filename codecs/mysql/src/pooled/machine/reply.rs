@@ -31,14 +31,22 @@ impl Pooled {
         if self.transcoder.is_done() {
             return Err(DecodeError::Malformed { what: "packet: nobody has asked for it" });
         }
-        if !self.transcoder.has_begun()
-            && let Some(head) = Head::read(input)
-        {
+        if self.transcoder.is_turn() {
+            let Some(head) = Head::read(input) else { return Ok(None) };
+            let body = input.get(HEAD).filter(|_| head.len > 0).copied();
+            if body.is_none() && head.len > 0 {
+                return Ok(None);
+            }
             // With number 0 servers begin what nobody has asked for: that an idle connection is closed, say (4031).
-            if head.seq == 0 {
+            if head.seq == 0 && !self.transcoder.has_begun() {
                 return Err(DecodeError::Malformed { what: "packet: nobody has asked for it" });
             }
-            if head.seq != 1 && (self.is_one_packet || self.step != Step::None) {
+            let over = self.sending == Sending::Nothing;
+            let right = match self.step {
+                Step::None => self.turn.is_answered_by(head, body, over),
+                _ => head.seq == 1,
+            };
+            if !right {
                 return Err(DecodeError::Malformed { what: "packet: it is out of sequence" });
             }
         }
@@ -118,7 +126,11 @@ impl Pooled {
                 self.files = outcome.files;
                 self.sending = Sending::File;
                 self.client.begin(None);
-                self.renumber = Renumber::new(self.transcoder.ahead());
+                let (ahead, next) = (self.transcoder.ahead(), self.transcoder.next_seq());
+                self.renumber = Renumber::new(ahead);
+                self.turn.begin(next.wrapping_sub(ahead));
+                // What comes has another number, whether the file is over by then or not.
+                self.transcoder.resume(next);
             }
         }
         let frame = MysqlFrame::new(What::Reply { last }, bytes);

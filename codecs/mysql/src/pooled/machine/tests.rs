@@ -137,6 +137,7 @@ fn reset_in(hold: Hold<Mysql>) -> Option<Command> {
 
 mod attributes;
 mod hostile;
+mod numbers;
 mod past;
 mod reads;
 mod statements;
@@ -416,46 +417,6 @@ fn what_an_idle_connection_was_told_is_no_answer() {
     put_packet(&mut input, 0, &error(4031));
     let (limits, mysql) = (Limits::default(), &talk.mysql);
     assert!(talk.machine.take(mysql, Peer::Upstream, &mut (), &limits, &mut input).is_err());
-}
-
-#[test]
-fn a_reply_begins_behind_its_request() {
-    let takes = |talk: &mut Talk, seq| {
-        let mut input = BytesMut::new();
-        put_packet(&mut input, seq, &ok(0, 0, b""));
-        let (limits, mysql) = (Limits::default(), &talk.mysql);
-        talk.machine.take(mysql, Peer::Upstream, &mut (), &limits, &mut input).is_ok()
-    };
-    for (seq, right) in [(1, true), (2, false), (255, false)] {
-        let mut talk = Talk::new(b"");
-        let (_, mut frame) = talk.says(Command::Query, b"delete from a");
-        talk.lend(true);
-        assert_eq!(talk.first(&mut frame), None);
-        assert_eq!(takes(&mut talk, seq), right, "{seq}");
-        // So do those to what the proxy says first.
-        let mut talk = Talk::new(b"shop");
-        let (_, mut frame) = talk.says(Command::Query, b"delete from a");
-        talk.lend(false);
-        assert!(talk.first(&mut frame).is_some());
-        assert_eq!(takes(&mut talk, seq), right, "{seq}");
-    }
-    // A statement of two packets is answered behind the second.
-    let mut talk = Talk::new(b"");
-    let mut input = BytesMut::new();
-    let text = [b"\x03delete from a where b = '", &vec![b'x'; 0xff_ffff][..], b"'"].concat();
-    put_packet(&mut input, 0, &text);
-    let limits = Limits { max_frame: 1 << 25, ..Limits::default() };
-    let mut frames = Vec::new();
-    while !input.is_empty() {
-        let taken = talk.machine.take(&talk.mysql, Peer::Client, &mut (), &limits, &mut input);
-        frames.push(taken.expect("it is right").expect("there is more"));
-    }
-    assert_eq!(talk.machine.on_request(&talk.mysql, &frames[0]), Attachment::Upstream);
-    talk.lend(true);
-    while talk.first(&mut frames[0]).is_some() {
-        talk.hears(&ok(0, 0, b""));
-    }
-    assert!(takes(&mut talk, 2));
 }
 
 #[test]

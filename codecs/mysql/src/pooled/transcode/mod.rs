@@ -130,9 +130,14 @@ impl Transcoder {
         self.statement = Some(id);
     }
 
-    /// The client has sent its file; the next packet it awaits has this number.
+    /// The client has its turn, or has sent its file; the next packet it awaits has this number.
     pub fn resume(&mut self, seq: u8) {
         (self.upstream_seq, self.client_seq) = (None, seq);
+    }
+
+    /// Whether the upstream's next packet is the first behind what the client has sent: its number is not known here.
+    pub fn is_turn(&self) -> bool {
+        self.upstream_seq.is_none()
     }
 
     /// By how much the client's numbers are ahead of the upstream's; what the client sends within a reply has to be
