@@ -226,6 +226,12 @@ impl State {
             Literal::Plain(word) if word.eq_ignore_ascii_case(b"false") => b"0",
             Literal::Plain(word) if is_plain(word) && !word.is_empty() => word,
             Literal::Null if lower == b"character_set_results" => b"",
+            // Without it this one is up to the other, and what is not set is not replayed.
+            Literal::Default
+                if known == Some(SQL_BIG_SELECTS) && self.variable(MAX_JOIN_SIZE).is_some() =>
+            {
+                return Err(Pin::Value(lower.into()));
+            }
             Literal::Default if let Some(known) = known => {
                 self.set_variable(known, None);
                 return Ok(());
