@@ -1,5 +1,6 @@
 // client steps HOST:PORT SERVER CA: go-sql-driver/mysql, all answers checked.
 // client steps HOST:PORT SERVER CA CLIENT-SERVER=HOST:PORT...: its logins by these ways, and no more.
+// client steps HOST:PORT SERVER CA converse USER PASSWORD: one short connection, to be recorded.
 // client load HOST:PORT [-clients N] [-seconds N]: transfers between accounts, compared with a model.
 // client slow HOST:PORT [-mib N]: a large result that is read slowly.
 package main
@@ -26,9 +27,12 @@ func main() {
 	switch os.Args[1] {
 	case "steps":
 		c := client{address: address, server: rest[0], ca: rest[1]}
-		if len(rest) > 2 {
+		switch {
+		case len(rest) == 5 && rest[2] == "converse":
+			c.converse(rest[3], rest[4])
+		case len(rest) > 2:
 			c.ways(rest[2:])
-		} else {
+		default:
 			c.run()
 		}
 	case "load":

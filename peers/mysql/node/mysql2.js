@@ -2,10 +2,12 @@
 
 // mysql2.js HOST:PORT SERVER CA: mysql2, all answers checked.
 // mysql2.js HOST:PORT SERVER CA CLIENT-SERVER=HOST:PORT...: its logins by these ways, and no more.
+// mysql2.js HOST:PORT SERVER CA converse USER PASSWORD: one short connection, to be recorded.
 
 const fs = require('fs');
 const { Readable } = require('stream');
 const mysql = require('mysql2/promise');
+const { converse } = require('./conversation');
 const { check, equal, refused, run, until } = require('./steps');
 
 const [address, server, ca, ...ways] = process.argv.slice(2);
@@ -310,7 +312,12 @@ async function main() {
   await run(steps);
 }
 
-(ways.length ? byWays() : main()).catch(err => {
+function start() {
+  if (ways[0] === 'converse') return open({ user: ways[1], password: ways[2] }).then(converse);
+  return ways.length ? byWays() : main();
+}
+
+start().catch(err => {
   console.log(`FAIL start: ${err.message}`);
   process.exit(1);
 });

@@ -1,6 +1,7 @@
 """client.py pymysql|mysqlclient|wire HOST:PORT SERVER CA: the steps of a library, all answers checked.
 
 client.py pymysql|mysqlclient HOST:PORT SERVER CA CLIENT-SERVER=HOST:PORT...: its logins by these ways, and no more.
+client.py pymysql|mysqlclient HOST:PORT SERVER CA converse USER PASSWORD: one short connection, to be recorded.
 """
 
 import os
@@ -9,6 +10,7 @@ import sys
 import tempfile
 import threading
 
+from conversation import Conversation
 from steps import Steps, check, equal, until
 from ways import Ways
 
@@ -42,6 +44,12 @@ class PyMySQL:
         connection._sock.shutdown(socket.SHUT_RDWR)
         connection._force_close()
 
+    def ping(self, connection):
+        return connection.ping(reconnect=False)
+
+    def own(self, connection, user, password):
+        return connection.show_warnings()
+
 
 class Mysqlclient:
     ed25519 = False
@@ -67,6 +75,13 @@ class Mysqlclient:
     def drop(self, connection):
         with socket.socket(fileno=os.dup(connection.fileno())) as ours:
             ours.shutdown(socket.SHUT_RDWR)
+
+    def ping(self, connection):
+        return connection.ping()
+
+    def own(self, connection, user, password):
+        check(connection.stat().startswith("Uptime"))
+        connection.change_user(user, password, "test")
 
 
 class Client:
@@ -529,6 +544,9 @@ def main():
     steps, address = Steps(), (host, int(port))
     if kind == "wire":
         every = wire_steps(address, server)
+    elif ways[:1] == ["converse"]:
+        library = PyMySQL() if kind == "pymysql" else Mysqlclient()
+        every = Conversation(library, address, *ways[1:]).steps()
     else:
         if kind == "pymysql":
             client = Client(PyMySQL(), address, server, ca)

@@ -34,6 +34,17 @@ fn recorded_clients_log_in_at_the_proxy() {
         ("mysql8-sha2-fast", 1),
         ("mysql8-nopw", 2),
         ("mariadb11-nopw", 3),
+        // Not sqlx, whose first answer is wrong.
+        ("mysql8-lib-connector-j", 1),
+        ("mysql8-lib-go", 1),
+        ("mysql8-lib-mariadb-j", 1),
+        ("mysql8-lib-mysql-async", 1),
+        ("mysql8-lib-mysql2", 1),
+        ("mysql8-lib-mysqlclient", 1),
+        ("mysql8-lib-pymysql", 1),
+        ("mariadb11-lib-mariadb-j", 0),
+        ("mariadb11-lib-mysql-async", 0),
+        ("mariadb11-lib-mysqlclient", 0),
     ] {
         let (server, said) = (recorded(name, "s2c"), recorded(name, "c2s"));
         let greeting = packets(&server).next().expect("a greeting");

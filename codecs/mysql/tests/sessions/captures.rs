@@ -15,10 +15,10 @@ use wiremesh_mysql::Mysql;
 
 use super::driver::{Driver, Seen};
 
-const FOLDER: &str = "../../testdata/mysql";
+pub const FOLDER: &str = "../../testdata/mysql";
 
 /// Who says what, piece by piece, in the order of a recorded connection.
-fn conversation(recorded: &Recorded, name: &str) -> Vec<(Peer, Vec<u8>)> {
+pub fn conversation(recorded: &Recorded, name: &str) -> Vec<(Peer, Vec<u8>)> {
     let index = fs::read_to_string(Path::new(FOLDER).join(format!("{name}.idx"))).unwrap();
     let mut pieces =
         [Peer::Client, Peer::Upstream].map(|from| recorded.pieces(name, from).into_iter());
@@ -27,7 +27,7 @@ fn conversation(recorded: &Recorded, name: &str) -> Vec<(Peer, Vec<u8>)> {
 }
 
 /// The same in other pieces.
-fn pass_on(conversation: &[(Peer, Vec<u8>)], sizes: &[usize]) -> Driver {
+pub fn pass_on(conversation: &[(Peer, Vec<u8>)], sizes: &[usize]) -> Driver {
     let (mut driver, mut sizes) = (Driver::default(), sizes.iter().cycle());
     for (from, bytes) in conversation {
         let mut rest = &bytes[..];

@@ -62,10 +62,11 @@ impl Default for Driver {
 }
 
 impl Driver {
-    /// Bytes have come.
+    /// Bytes have come. A request that waits for its turn goes first: the server's next bytes are its answer, where somebody was
+    /// recorded who has not waited.
     pub fn receive(&mut self, from: Peer, bytes: &[u8]) -> Result<(), DecodeError> {
         self.input[from as usize].extend_from_slice(bytes);
-        while self.take(Peer::Upstream)? || self.take(Peer::Client)? {}
+        while self.take(Peer::Client)? || self.take(Peer::Upstream)? {}
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 mod captures;
 mod driver;
 mod hostile;
+mod libraries;
 mod packets;
 mod scripts;
 

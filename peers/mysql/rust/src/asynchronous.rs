@@ -20,7 +20,7 @@ const ROWS: [usize; 7] =
 const PARAMETERS: [usize; 4] = [0xffffff - 20, 0xffffff, 20_000_000, 40_000_000];
 
 impl Target {
-    fn options(&self, user: &str, password: &str) -> OptsBuilder {
+    pub fn options(&self, user: &str, password: &str) -> OptsBuilder {
         OptsBuilder::default()
             .ip_or_hostname(self.host.clone())
             .tcp_port(self.port)
@@ -53,7 +53,7 @@ fn said(e: &mysql_async::Error) -> String {
     }
 }
 
-fn refused<T>(code: u16, result: mysql_async::Result<T>) -> Outcome {
+pub fn refused<T>(code: u16, result: mysql_async::Result<T>) -> Outcome {
     match result {
         Err(mysql_async::Error::Server(e)) if e.code == code => {
             Ok(said(&mysql_async::Error::Server(e)))

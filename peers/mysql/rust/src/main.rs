@@ -1,11 +1,14 @@
 //! `mysql-client mysql-async|sqlx HOST:PORT SERVER CA`: a library's steps, all answers checked. With
-//! `CLIENT-SERVER=HOST:PORT...` behind it: its logins by these ways, and no more.
+//! `CLIENT-SERVER=HOST:PORT...` behind it: its logins by these ways, and no more. With `converse USER PASSWORD` behind it: one
+//! short connection, to be recorded.
 
 mod asynchronous;
+mod conversation;
 mod sqlx_steps;
 mod steps;
 mod ways;
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use steps::Steps;
@@ -31,17 +34,30 @@ async fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let target = Target { host: host.into(), port, server: server.clone(), ca: ca.clone() };
+    let mut steps = Steps::default();
+    if let [word, user, password] = ways
+        && word == "converse"
+    {
+        let done = match library.as_str() {
+            "sqlx" => conversation::by_sqlx(&mut steps, &target, user, password).await,
+            _ => conversation::by_mysql_async(&mut steps, &target, user, password).await,
+        };
+        return end(steps, done);
+    }
     let Some(ways) = ways.iter().map(|way| Way::parse(way)).collect::<Option<Vec<_>>>() else {
         eprintln!("{ways:?} are no ways");
         return ExitCode::FAILURE;
     };
-    let mut steps = Steps::default();
     let done = match (library.as_str(), ways.as_slice()) {
         ("sqlx", []) => sqlx_steps::run(&mut steps, &target).await,
         ("sqlx", ways) => sqlx_steps::log_in(&mut steps, &target, ways).await,
         (_, []) => asynchronous::run(&mut steps, &target).await,
         (_, ways) => asynchronous::log_in(&mut steps, &target, ways).await,
     };
+    end(steps, done)
+}
+
+fn end(steps: Steps, done: Result<(), Box<dyn Error>>) -> ExitCode {
     if let Err(e) = done {
         println!("FAIL start: {e}");
         return ExitCode::FAILURE;

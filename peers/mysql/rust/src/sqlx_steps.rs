@@ -11,7 +11,7 @@ use crate::steps::{Outcome, Steps, equal};
 use crate::ways::{self, Way};
 
 impl Target {
-    fn as_user(&self, user: &str, password: &str) -> MySqlConnectOptions {
+    pub fn as_user(&self, user: &str, password: &str) -> MySqlConnectOptions {
         let options = MySqlConnectOptions::new().host(&self.host).port(self.port).database("test");
         let options = options.ssl_mode(MySqlSslMode::Disabled).username(user);
         if password.is_empty() { options } else { options.password(password) }
@@ -22,7 +22,7 @@ impl Target {
     }
 }
 
-fn refused<T>(code: u16, result: sqlx::Result<T>) -> Outcome {
+pub fn refused<T>(code: u16, result: sqlx::Result<T>) -> Outcome {
     let Err(e) = result else { return Err(format!("wanted error {code}, saw none").into()) };
     let seen =
         e.as_database_error().and_then(|e| e.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>());

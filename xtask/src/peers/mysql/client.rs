@@ -59,7 +59,8 @@ impl Library {
         }
     }
 
-    fn language(self) -> &'static str {
+    /// What it is written in.
+    pub(super) fn language(self) -> &'static str {
         match self {
             Self::PyMysql | Self::Mysqlclient | Self::Wire => "python",
             Self::Go => "go",

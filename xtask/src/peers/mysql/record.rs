@@ -15,7 +15,7 @@ use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::client::{Flavour, cli, python};
+use super::client::{Flavour, Library, cli, python};
 use super::install;
 use super::server::{Kind, Server};
 use crate::root;
@@ -24,18 +24,23 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// Starts every server and writes `testdata/mysql` anew, or the conversations whose names contain `filter`.
 pub(crate) async fn captures(filter: &str) -> anyhow::Result<()> {
+    let all = Kind::ALL.map(|kind| {
+        let mut wanted = conversations(kind);
+        wanted.retain(|it| format!("{}-{}", kind.name(), it.name).contains(filter));
+        (kind, wanted)
+    });
+    let wanted = all.iter().flat_map(|(_, wanted)| wanted);
+    let mut languages: Vec<_> = wanted.filter_map(|it| it.client.language()).collect();
+    languages.sort_unstable();
+    languages.dedup();
     let mut steps = install::servers(true);
-    steps.extend(install::language("python"));
+    steps.extend(languages.into_iter().filter_map(install::language));
     for (name, step) in steps {
         step.await.context(name)?;
     }
     let folder = root().join("testdata/mysql");
     std::fs::create_dir_all(&folder)?;
-    for kind in Kind::ALL {
-        let wanted: Vec<_> = conversations(kind)
-            .into_iter()
-            .filter(|it| format!("{}-{}", kind.name(), it.name).contains(filter))
-            .collect();
+    for (kind, wanted) in all {
         if wanted.is_empty() {
             continue;
         }
@@ -57,10 +62,23 @@ enum Client {
     Python,
     /// The command line, with these options, and what it is told.
     Cli(&'static [&'static str], &'static str),
+    /// Somebody's library, logged in by this account.
+    Library(Library, [&'static str; 2]),
+}
+
+impl Client {
+    /// What it is written in, where that has to be installed.
+    fn language(&self) -> Option<&'static str> {
+        match self {
+            Self::Python => Some("python"),
+            Self::Cli(..) => None,
+            Self::Library(library, _) => Some(library.language()),
+        }
+    }
 }
 
 struct Conversation {
-    name: &'static str,
+    name: String,
     client: Client,
     /// Whether it ends with an error.
     refused: bool,
@@ -109,7 +127,8 @@ select length('aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 ";
 
 fn conversations(kind: Kind) -> Vec<Conversation> {
-    let scenario = |name| Conversation { name, client: Client::Python, refused: false };
+    let scenario =
+        |name: &str| Conversation { name: name.into(), client: Client::Python, refused: false };
     let mut all: Vec<_> = [
         "text-eof",
         "text-modern",
@@ -124,8 +143,9 @@ fn conversations(kind: Kind) -> Vec<Conversation> {
     ]
     .map(scenario)
     .into();
-    let mut cli = |name, options, said| {
-        all.push(Conversation { name, client: Client::Cli(options, said), refused: false });
+    let mut cli = |name: &str, options, said| {
+        let client = Client::Cli(options, said);
+        all.push(Conversation { name: name.into(), client, refused: false });
     };
     cli("cli", const { &NAT }, STATEMENTS);
     if kind == Kind::Mysql {
@@ -154,14 +174,34 @@ fn conversations(kind: Kind) -> Vec<Conversation> {
     }
     const WRONG: [&str; 2] = ["-unat", "-pwrong"];
     let client = Client::Cli(&WRONG, "select 1;\n");
-    all.push(Conversation { name: "cli-denied", client, refused: true });
+    all.push(Conversation { name: "cli-denied".into(), client, refused: true });
+    all.extend(libraries(kind).into_iter().map(|(library, account)| Conversation {
+        name: format!("lib-{}", library.name()),
+        client: Client::Library(library, account),
+        refused: false,
+    }));
     all
+}
+
+/// Who talks to this server, by an account of its own plugin: all to MySQL, and to MariaDB those that ask it for more, or log in
+/// otherwise.
+fn libraries(kind: Kind) -> Vec<(Library, [&'static str; 2])> {
+    let (libraries, account): (&[_], _) = match kind {
+        Kind::Mysql => (&Library::ALL, ["sha2", "sha2pw"]),
+        Kind::Maria10 => (&[Library::PyMysql, Library::MysqlAsync], ["ed", "edpw"]),
+        Kind::Maria11 => {
+            (&[Library::Mysqlclient, Library::MariadbJ, Library::MysqlAsync], ["nat", "natpw"])
+        }
+    };
+    let theirs = libraries.iter().filter(|library| **library != Library::Wire);
+    theirs.map(|library| (*library, account)).collect()
 }
 
 impl Conversation {
     /// Makes the server forget whom it knows.
     async fn prepare(&self, server: &Server) -> anyhow::Result<()> {
-        if self.name == "sha2-full" {
+        let is_full = self.name == "sha2-full" || matches!(self.client, Client::Library(..));
+        if is_full && server.kind == Kind::Mysql {
             let mut flush = cli(Flavour::of(server.kind), server.address);
             let done = flush.args(NAT).args(["-e", "flush privileges"]).output().await?;
             ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
@@ -169,16 +209,23 @@ impl Conversation {
         Ok(())
     }
 
-    fn program(&self, kind: Kind, address: SocketAddr) -> Command {
+    fn program(&self, server: &Server, address: SocketAddr) -> Command {
+        let kind = server.kind;
         match self.client {
             Client::Python => {
                 let mut program = python("record.py");
-                program.args([self.name, &address.to_string(), kind.name()]);
+                program.args([&self.name, &address.to_string(), kind.name()]);
                 program
             }
             Client::Cli(options, _) => {
                 let mut program = cli(Flavour::of(kind), address);
                 program.args(options).args(["--force", "test"]);
+                program
+            }
+            Client::Library(library, account) => {
+                let mut program = library.program();
+                program.args([&address.to_string(), kind.name()]).arg(server.ca());
+                program.arg("converse").args(account);
                 program
             }
         }
@@ -187,7 +234,7 @@ impl Conversation {
     /// The size of what was written.
     async fn record(&self, server: &Server, path: &Path) -> anyhow::Result<usize> {
         let recorder = Recorder::start(server.address).await?;
-        let mut program = self.program(server.kind, recorder.address);
+        let mut program = self.program(server, recorder.address);
         program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = program.spawn().with_context(|| format!("{program:?}"))?;
         let mut stdin = child.stdin.take().context("its input is piped")?;
@@ -198,9 +245,10 @@ impl Conversation {
         drop(stdin);
         let output = timeout(LONGEST, child.wait_with_output()).await.context("no end")??;
         let connections = recorder.finish().await?;
-        let said = String::from_utf8_lossy(&output.stderr);
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
         ensure!(!connections.is_empty(), "it did not connect: {said}");
-        let complains = matches!(self.client, Client::Python) || self.refused;
+        let complains = !matches!(self.client, Client::Cli(..)) || self.refused;
         ensure!(!complains || output.status.success() != self.refused, "{}: {said}", output.status);
         let mut size = 0;
         for (n, connection) in connections.iter().enumerate() {

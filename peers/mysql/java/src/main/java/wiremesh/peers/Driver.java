@@ -48,6 +48,11 @@ enum Driver {
         this.plain = plain;
     }
 
+    /** That of this name. */
+    static Driver of(String name) {
+        return name.equals("connector-j") ? CONNECTOR_J : MARIADB;
+    }
+
     abstract String tls(String ca);
 
     /** What the connection was greeted with, which KILL goes by. */

@@ -35,7 +35,8 @@ import java.util.zip.CRC32;
 
 /**
  * {@code Main connector-j|mariadb-j HOST:PORT SERVER CA}: a JDBC driver, all answers checked. With
- * {@code CLIENT-SERVER=HOST:PORT...} behind it: its logins by these ways, and no more.
+ * {@code CLIENT-SERVER=HOST:PORT...} behind it: its logins by these ways, and no more. With
+ * {@code converse USER PASSWORD} behind it: one short connection, to be recorded.
  */
 public final class Main {
     private static final int[] ROWS = {
@@ -50,7 +51,7 @@ public final class Main {
     private final Connection c;
 
     private Main(String[] args) throws SQLException {
-        driver = args[0].equals("connector-j") ? Driver.CONNECTOR_J : Driver.MARIADB;
+        driver = Driver.of(args[0]);
         address = args[1];
         server = args[2];
         ca = args[3];
@@ -58,6 +59,10 @@ public final class Main {
     }
 
     public static void main(String[] args) throws Exception {
+        if (args.length == 7 && args[4].equals("converse")) {
+            new Conversation(Driver.of(args[0]), args[1], args[2], args[5], args[6]).run(new Steps());
+            return;
+        }
         Main main = new Main(args);
         if (args.length == 4) {
             main.run();
