@@ -46,7 +46,8 @@ pub(crate) fn used_schema(text: &[u8]) -> Option<&[u8]> {
 #[derive(Debug, Default)]
 pub(crate) struct Prepared {
     digests: HashMap<u32, Known>,
-    last: Option<Known>,
+    /// What was prepared last, unless it was refused or is closed.
+    last: Option<(u32, Known)>,
 }
 
 impl Prepared {
@@ -55,13 +56,18 @@ impl Prepared {
         if self.digests.len() < MAX_PREPARED || self.digests.contains_key(&id) {
             self.digests.insert(id, digest.clone());
         }
-        self.last = Some(digest);
+        self.last = Some((id, digest));
+    }
+
+    /// A statement was refused, or prepared and is not known: nothing that is known is the last one.
+    pub(crate) fn forget_last(&mut self) {
+        self.last = None;
     }
 
     /// The digest of the statement that a command's bytes behind its code begin with.
     pub(crate) fn get(&self, body: &[u8]) -> Option<Known> {
         match Reader::new(body).u32() {
-            Ok(LAST) => self.last.clone(),
+            Ok(LAST) => self.last.as_ref().map(|(_, digest)| digest.clone()),
             Ok(id) => self.digests.get(&id).cloned(),
             Err(Short) => None,
         }
@@ -69,9 +75,9 @@ impl Prepared {
 
     /// It is closed.
     pub(crate) fn remove(&mut self, body: &[u8]) {
-        if let Ok(id) = Reader::new(body).u32() {
-            self.digests.remove(&id);
-        }
+        let Ok(id) = Reader::new(body).u32() else { return };
+        let last = self.last.take_if(|(last, _)| id == LAST || id == *last);
+        self.digests.remove(&last.map_or(id, |(last, _)| last));
     }
 
     /// All are.
@@ -116,9 +122,14 @@ mod tests {
         assert_eq!(get(&prepared, 1024), None);
         assert_eq!(get(&prepared, LAST), Some(digest(1024)));
         prepared.remove(&7_u32.to_le_bytes());
-        assert_eq!(get(&prepared, 7), None);
+        assert_eq!((get(&prepared, 7), get(&prepared, LAST)), (None, Some(digest(1024))));
         prepared.insert(1024, digest(0));
         assert_eq!(get(&prepared, 1024), Some(digest(0)));
+        prepared.remove(&LAST.to_le_bytes());
+        assert_eq!((get(&prepared, 1024), get(&prepared, LAST)), (None, None));
+        prepared.insert(1024, digest(0));
+        prepared.forget_last();
+        assert_eq!((get(&prepared, 1024), get(&prepared, LAST)), (Some(digest(0)), None));
         prepared.clear();
         assert_eq!((get(&prepared, 1024), get(&prepared, LAST)), (None, None));
     }

@@ -90,7 +90,7 @@ impl Transparent {
         let statement = self.statement(command, whole, body);
         self.change = match command {
             Some(Command::StmtPrepare) if self.wanted.digests => {
-                statement.known(&bytes).map_or(Change::Nothing, Change::Prepared)
+                Change::Prepared(statement.known(&bytes))
             }
             Some(Command::Query) => match &statement {
                 Statement::Text { at, whole: true, .. } => self.use_by(bytes.get(at.clone())),

@@ -96,8 +96,8 @@ enum Change {
     Schema(Arc<Identity>),
     /// Who the client is; statements that were prepared are not any more.
     Identity(Arc<Identity>),
-    /// There is another statement, with this digest.
-    Prepared(Known),
+    /// There is another statement, with this digest, if it has one.
+    Prepared(Option<Known>),
     /// The session is as after the login.
     Reset,
 }

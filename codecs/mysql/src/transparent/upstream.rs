@@ -95,6 +95,8 @@ impl Transparent {
         let change = mem::take(&mut self.change);
         if outcome.error.is_none() {
             self.apply(change, outcome.statement);
+        } else if matches!(change, Change::Prepared(_)) {
+            self.prepared.forget_last();
         }
         if self.stage == Stage::Login {
             self.stage = match outcome.error {
@@ -113,9 +115,10 @@ impl Transparent {
                 self.identity = identity;
                 self.prepared.clear();
             }
-            (Change::Prepared(known), Some(id)) => self.prepared.insert(id, known),
+            (Change::Prepared(Some(known)), Some(id)) => self.prepared.insert(id, known),
+            (Change::Prepared(_), _) => self.prepared.forget_last(),
             (Change::Reset, _) => self.prepared.clear(),
-            (Change::Prepared(_), None) | (Change::Nothing, _) => {}
+            (Change::Nothing, _) => {}
         }
     }
 

@@ -164,3 +164,13 @@ fn rows_and_errors_are_what_was_said() {
         assert!(of("wm_said") > 8 && of("wm_missing") > 0, "{name}: {:?}", driver.digests);
     }
 }
+
+/// It executed what the server had refused to prepare: neither that, nor what it had prepared before.
+#[test]
+fn what_was_refused_is_not_the_last_statement() {
+    let recorded = Recorded::in_folder(FOLDER);
+    let driver = pass_on(&conversation(&recorded, "mariadb11-lib-mariadb-j"), &[usize::MAX]);
+    let from = driver.digests.iter().position(|digest| digest.contains("wm_missing")).unwrap();
+    let wanted = ["select * from wm_missing", "select * from wm_missing where a = ?"];
+    assert_eq!(driver.digests[from..from + 2], wanted);
+}

@@ -434,6 +434,32 @@ fn statements_have_digests_prepared_ones_too() {
     assert_eq!(driver.digests, ["select a from t where b = ?", delete, delete]);
 }
 
+/// MariaDB's clients execute what they prepared without waiting for its id.
+#[test]
+fn the_last_statement_is_none_when_it_was_refused_or_closed() {
+    const LAST: &[u8] = b"\x17\xff\xff\xff\xff\0\x01\0\0\0";
+    let prepared = |id| packet(1, &[0, id, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let refused = || packet(1, b"\xff\x7a\x04#42S02no such table");
+    let mut driver = logged_in();
+    let steps: [(&[u8], Vec<u8>); 10] = [
+        (b"\x16delete from t where b = ?", prepared(1)),
+        (b"\x16select * from missing", refused()),
+        (LAST, refused()),
+        (b"\x17\x01\0\0\0\0\x01\0\0\0", ok(1, 2)),
+        (b"\x16select b from t", prepared(2)),
+        (b"\x19\x01\0\0\0", Vec::new()),
+        (LAST, ok(1, 2)),
+        (b"\x19\x02\0\0\0", Vec::new()),
+        (LAST, refused()),
+        (b"\x0e", ok(1, 2)),
+    ];
+    for (command, reply) in &steps {
+        driver.receive(Peer::Client, &packet(0, command)).unwrap();
+        driver.receive(Peer::Upstream, reply).unwrap();
+    }
+    assert_eq!(driver.digests, ["delete from t where b = ?", "select b from t"]);
+}
+
 #[test]
 fn of_long_statements_the_beginning_counts() {
     let mut digests = Vec::new();

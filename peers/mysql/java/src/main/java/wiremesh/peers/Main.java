@@ -273,6 +273,13 @@ public final class Main {
             }
             return "in the opposite order";
         });
+        // MariaDB's driver has executed by then what is refused.
+        steps.step("a statement that cannot be prepared", () -> List.of(refused(1146, () -> {
+            try (PreparedStatement p = c.prepareStatement("select * from wm_missing where a = ?")) {
+                p.setInt(1, 1);
+                return p.executeQuery();
+            }
+        }), one(c, "select 8")));
         steps.step("long data", () -> {
             try (PreparedStatement p = c.prepareStatement("select length(?), crc32(?)")) {
                 byte[] b = new byte[3 << 20];
