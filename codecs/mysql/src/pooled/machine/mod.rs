@@ -290,6 +290,7 @@ impl Pooled {
         self.prepared.clear();
         self.transcoder.tell_also(Vec::new());
         (self.pin, self.next_transaction, self.transaction) = (None, None, None);
+        self.characteristics = false;
         self.status = StatusFlags::AUTOCOMMIT;
         (self.past, self.insert) = (Diagnostics::NONE, 0);
     }

@@ -199,6 +199,16 @@ fn a_reset_is_the_servers_own_where_it_may_have_locks() {
 }
 
 #[test]
+fn what_the_next_transaction_was_to_be_like_is_gone_with_a_reset() {
+    let text = b"SET TRANSACTION READ ONLY;";
+    let changes = [&[4, 27, 26][..], text].concat();
+    let mut talk = Talk::new(b"");
+    assert!(matches!(talk.asks("set transaction read only", &ok(0, 0, &changes)), Hold::Held));
+    assert_eq!(talk.resets(), Attachment::Upstream);
+    assert_eq!(reset_in(talk.machine.let_go(&talk.mysql)), None);
+}
+
+#[test]
 fn a_schema_and_variables_are_made_anew_elsewhere() {
     let mut talk = Talk::new(b"here");
     assert_eq!(reset_in(talk.asks("use shop", &ok(0, 0, IN_SHOP))), None);
