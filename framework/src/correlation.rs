@@ -334,9 +334,10 @@ impl Target {
 }
 
 /// What a request wants of its shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Access {
     /// Only the primary will do.
+    #[default]
     Write,
     /// A replica will do, if the cluster's configuration says so.
     Read,

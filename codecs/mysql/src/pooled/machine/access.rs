@@ -4,7 +4,7 @@ use std::{cell::RefCell, fmt::Write};
 
 use wiremesh::correlation::{Access, Ready};
 
-use super::{Pooled, State, client::Sending, prepare::Step};
+use super::{Pooled, prepare::Step};
 use crate::{
     Command, Mysql, MysqlFrame, StatusFlags,
     classify::{ReadCache, Traits},
@@ -14,10 +14,11 @@ use crate::{
     pooled::{
         Place,
         login::query,
+        state::State,
         statements::{COUNT_AVAILABLE, Statement},
     },
     reply::Shape,
-    session::Gtids,
+    session::{Change, Gtids},
     wire::HEAD,
 };
 
@@ -101,11 +102,15 @@ impl Pooled {
         let traits = self.doing.traits;
         if !traits.asks.is_empty() {
             // Where it is asked now, somebody knows the answer.
-            return if traits.looks && self.place.is_some() { Access::Read } else { Access::Write };
+            return if traits.looks && self.lent.place.is_some() {
+                Access::Read
+            } else {
+                Access::Write
+            };
         }
-        let alone = self.sending == Sending::Nothing
+        let alone = self.sending.is_over()
             && !self.must_hold()
-            && self.status.has(StatusFlags::AUTOCOMMIT)
+            && self.session.status.has(StatusFlags::AUTOCOMMIT)
             && !(self.causal.untold || self.causal.many);
         if !alone {
             return Access::Write;
@@ -113,7 +118,7 @@ impl Pooled {
         match self.doing.command {
             Some(Command::Query) => {
                 let asked = request.asked_route();
-                access_of(request.text(), &traits, self.dialect(), asked.as_deref())
+                access_of(request.text(), &traits, self.session.dialect(), asked.as_deref())
             }
             Some(Command::StmtExecute) => {
                 let flags = request.bytes.get(FLAGS);
@@ -149,30 +154,30 @@ impl Pooled {
         mysql: &Mysql,
         request: &MysqlFrame,
     ) -> Option<Ready<Mysql>> {
-        if self.lent == Access::Write || !matches!(request.what, What::Command(_)) {
+        if self.lent.access == Access::Write || !matches!(request.what, What::Command(_)) {
             return None;
         }
         let traits = &self.doing.traits;
         let is_statement =
             matches!(self.doing.command, Some(Command::Query | Command::StmtExecute));
-        if self.place.as_ref().is_some_and(|place| !place.tells) {
+        if self.lent.place.as_ref().is_some_and(|place| !place.tells) {
             // It would be held, and with it the session kept to reads.
-            (self.ended, self.access) = (true, Access::Write);
+            (self.lent.ended, self.doing.access) = (true, Access::Write);
             return Some(Ready::Elsewhere);
         }
         let held = self.must_hold();
         if std::mem::take(&mut self.causal.late)
             || held && is_statement && !(traits.looks || traits.may_read || traits.explained)
         {
-            self.access = Access::Write;
+            self.doing.access = Access::Write;
             return Some(Ready::Elsewhere);
         }
-        let (timeout, place) = (mysql.causal_reads?, self.place.as_ref()?);
+        let (timeout, place) = (mysql.causal_reads?, self.lent.place.as_ref()?);
         if held || place.reached.cover(&self.causal.own) {
             return None;
         }
-        self.step = Step::Wait;
-        self.transcoder.begin(Shape::Results, 1, self.status);
+        self.doing.before.step = Step::Wait;
+        self.transcoder.begin(Shape::Results, 1, self.session.status);
         let text = self.causal.wait(is_mariadb(&place.version), timeout.as_secs_f64());
         Some(Ready::First(query(&text, place.capabilities)))
     }
@@ -199,11 +204,17 @@ fn is_read(text: &[u8], dialect: Dialect) -> bool {
     })
 }
 
-/// Whether this is what MariaDB tells of a transaction that was written: 11.4 says `timestamp` where it means `last_gtid`.
-pub(super) fn is_gtid(name: &[u8], value: &[u8]) -> bool {
-    match name {
-        b"last_gtid" => !value.is_empty(),
-        b"timestamp" => value.contains(&b'-'),
-        _ => false,
+/// Which transaction was written, if that is what is told. MariaDB tells it as a variable: 11.4 says `timestamp` where it means
+/// `last_gtid`.
+pub(super) fn gtid<'a>(change: &Change<'a>, mariadb: bool) -> Option<&'a [u8]> {
+    match *change {
+        Change::Gtid(gtid) => Some(gtid),
+        Change::Variable { name: b"last_gtid", value } => {
+            (mariadb && !value.is_empty()).then_some(value)
+        }
+        Change::Variable { name: b"timestamp", value } => {
+            (mariadb && value.contains(&b'-')).then_some(value)
+        }
+        _ => None,
     }
 }

@@ -1,25 +1,28 @@
 //! What the client says.
 
 use bytes::BytesMut;
-use wiremesh::{
-    DecodeError, Limits,
-    correlation::{Access, Attachment},
-};
+use wiremesh::{DecodeError, Limits, correlation::Attachment};
 
-use super::{Becoming, Pooled, prepare::Step};
+use super::{
+    Follows, Pooled,
+    doing::{Becoming, Doing, Instead},
+    prepare::Step,
+};
 use crate::{
     Command, MysqlFrame, StatusFlags,
-    classify::{Diagnostics, Reading, Traits, classify},
-    collation::Collations,
-    digest::{Charset, DIGEST_MAX, Dialect},
+    classify::{Diagnostics, Traits, classify},
+    digest::DIGEST_MAX,
     error,
     frame::{BODY, Known, Statement, What},
     handshake::{ChangeUser, MAX_HANDSHAKE},
-    pooled::state::{SPACES, Tracking, without_tracking},
-    pooled::statements::{Need, Problem, Setting, Statements},
+    pooled::{
+        state::without_tracking,
+        statements::{Need, Problem, Setting, Statements},
+        transcode::Renumber,
+    },
     reply::Shape,
     statement::{text_offset, used_schema},
-    wire::{HEAD, Head},
+    wire::{HEAD, Head, Scanner},
 };
 
 /// Statements up to this length are waited for until they are whole, in bytes. Of a longer one only the beginning is known, and
@@ -35,39 +38,19 @@ fn is_whole(text: &[u8], digest: &[u8]) -> bool {
 type Taken = Result<Option<MysqlFrame>, DecodeError>;
 
 /// What the client has begun to send and not ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Sending {
-    #[default]
     Nothing,
     /// A command.
-    Command,
+    Command(Scanner),
     /// A file.
-    File,
+    File(Scanner, Renumber),
 }
 
-/// The request in progress.
-#[derive(Debug, Default)]
-pub(super) struct Doing {
-    pub command: Option<Command>,
-    pub traits: Traits,
-    /// The text, if it is nothing but `SET` and `USE`.
-    pub set: Option<Box<[u8]>>,
-    /// What is sent in place of the text, which sets something that is the proxy's.
-    pub instead: Option<Tracking>,
-    /// The proxy does it by itself, and has the server say what is left of the session's status.
-    pub pings: bool,
-    /// What went wrong with what the server tells of the session.
-    pub pin: Option<String>,
-    /// `COM_INIT_DB`, or a statement that is nothing but a `USE`: the schema.
-    pub schema: Option<Box<[u8]>>,
-    /// `COM_SET_OPTION`: several statements in one text are to be allowed, or not.
-    pub multi: Option<bool>,
-    /// It may ask for an id that it need not have made: no other's is to be there.
-    pub forgets_id: bool,
-    /// There were warnings.
-    pub warned: bool,
-    /// The first packet of the reply to a `COM_STMT_PREPARE` was looked at.
-    pub seen: bool,
+impl Sending {
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
 }
 
 /// What the client says in a login.
@@ -87,10 +70,10 @@ fn take_turn(input: &mut BytesMut) -> Taken {
 impl Pooled {
     pub(super) fn take_client(&mut self, limits: &Limits, input: &mut BytesMut) -> Taken {
         match self.sending {
-            Sending::Nothing if self.entrance.is_some() => take_turn(input),
+            Sending::Nothing if self.doing.own.becoming.is_unsure() => take_turn(input),
             Sending::Nothing => self.take_command(limits, input),
-            Sending::Command => self.take_rest(input),
-            Sending::File => self.take_file(input),
+            Sending::Command(_) => self.take_rest(input),
+            Sending::File(..) => self.take_file(input),
         }
     }
 
@@ -120,16 +103,16 @@ impl Pooled {
         if command == Some(Command::ChangeUser) && whole {
             let body = input.get(BODY..end).unwrap_or_default();
             // What is no login is refused as that.
-            if let Ok(change) = ChangeUser::parse(body, self.capabilities) {
+            if let Ok(change) = ChangeUser::parse(body, self.session.capabilities) {
                 change.attributes.check(limits)?;
             }
         }
         let bytes = input.split_to(end.min(input.len()));
         let mut reply_seq = (whole && head.seq == 0).then_some(1);
         if !whole {
-            self.sending = Sending::Command;
-            self.client.begin(None);
-            self.client.next(&bytes, &mut 0)?;
+            let mut packets = Scanner::default();
+            packets.next(&bytes, &mut 0)?;
+            self.sending = Sending::Command(packets);
             reply_seq = None;
         }
         let statement = self.statement(command, whole, &bytes);
@@ -137,7 +120,7 @@ impl Pooled {
             Some(Command::StmtExecute) if whole => self.statements.may_have_attributes(&bytes),
             _ => None,
         };
-        let identity = Some(self.identity.clone());
+        let identity = Some(self.session.identity.clone());
         let frame = MysqlFrame::new(What::Command(command), bytes);
         Ok(Some(MysqlFrame { identity, reply_seq, statement, executed, ..frame }))
     }
@@ -147,13 +130,13 @@ impl Pooled {
         match command {
             Some(Command::Query) => {
                 let body = bytes.get(BODY..).unwrap_or_default();
-                text_offset(body, self.capabilities).map_or(Statement::Unknown, |from| {
+                text_offset(body, self.session.capabilities).map_or(Statement::Unknown, |from| {
                     let at = BODY.saturating_add(from)..bytes.len();
-                    Statement::Text { at, whole, dialect: self.dialect() }
+                    Statement::Text { at, whole, dialect: self.session.dialect() }
                 })
             }
             Some(Command::StmtPrepare) => {
-                Statement::Text { at: BODY..bytes.len(), whole, dialect: self.dialect() }
+                Statement::Text { at: BODY..bytes.len(), whole, dialect: self.session.dialect() }
             }
             Some(Command::StmtExecute | Command::StmtBulkExecute | Command::StmtFetch) => {
                 match self.statements.statement(bytes) {
@@ -169,58 +152,38 @@ impl Pooled {
         }
     }
 
-    pub(super) fn dialect(&self) -> Dialect {
-        let mode = self.state.variable("sql_mode").unwrap_or_default();
-        let has = |name: &[u8]| mode.split(|byte| *byte == b',').any(|one| one == name);
-        Dialect {
-            ansi_quotes: self.status.has(StatusFlags::ANSI_QUOTES) || has(b"ANSI_QUOTES"),
-            no_backslash_escapes: self.status.has(StatusFlags::NO_BACKSLASH_ESCAPES),
-            charset: Charset::of_name(self.state.charset()),
-        }
-    }
-
-    fn reading(&self, whole: bool) -> Reading {
-        let mode = self.state.variable("sql_mode");
-        let space = mode.is_some_and(|mode| {
-            let of = |one: &[u8]| one == b"IGNORE_SPACE" || one == b"ANSI" || one == SPACES;
-            mode.split(|byte| *byte == b',').any(of)
-        });
-        Reading {
-            dialect: self.dialect(),
-            guessed: mode.is_none_or(|mode| mode == SPACES),
-            ignore_space: space,
-            cut: !whole,
-        }
-    }
-
     /// More of a command that is longer than what came first.
     fn take_rest(&mut self, input: &mut BytesMut) -> Taken {
+        let Sending::Command(packets) = &mut self.sending else { return Ok(None) };
         let mut at = 0;
-        if self.client.next(input, &mut at)?.is_some() {
-            self.sending = Sending::Nothing;
-        }
+        let is_over = packets.next(input, &mut at)?.is_some();
+        let reply_seq = packets.next_seq().unwrap_or(1);
         let mut bytes = input.split_to(at);
         self.statements.on_rest(&mut bytes);
-        self.turn.sent(&bytes);
-        if self.sending == Sending::Nothing && !self.transcoder.has_begun() {
-            self.transcoder.resume(self.client.next_seq().unwrap_or(1));
+        self.doing.turn.sent(&bytes);
+        if is_over {
+            self.sending = Sending::Nothing;
+            if !self.transcoder.has_begun() {
+                self.transcoder.resume(reply_seq);
+            }
         }
         Ok((at > 0).then(|| MysqlFrame::new(What::Rest, bytes)))
     }
 
     /// More of a file, which an empty packet ends.
     fn take_file(&mut self, input: &mut BytesMut) -> Taken {
-        let mut at = 0;
-        while let Some(packet) = self.client.next(input, &mut at)? {
-            if packet.len == 0 {
-                self.sending = Sending::Nothing;
-                self.transcoder.resume(self.client.next_seq().unwrap_or(1));
-                break;
-            }
+        let Sending::File(packets, renumber) = &mut self.sending else { return Ok(None) };
+        let (mut at, mut is_over) = (0, false);
+        while !is_over && let Some(packet) = packets.next(input, &mut at)? {
+            is_over = packet.len == 0;
         }
         let mut bytes = input.split_to(at);
-        self.renumber.apply(&mut bytes);
-        self.turn.sent(&bytes);
+        renumber.apply(&mut bytes);
+        self.doing.turn.sent(&bytes);
+        if is_over {
+            self.transcoder.resume(packets.next_seq().unwrap_or(1));
+            self.sending = Sending::Nothing;
+        }
         Ok((at > 0).then(|| MysqlFrame::new(What::Rest, bytes)))
     }
 
@@ -231,33 +194,31 @@ impl Pooled {
         request: &MysqlFrame,
     ) -> Attachment {
         use Command as C;
-        self.doing = Doing { command, ..Doing::default() };
-        self.access = Access::Write;
-        let whole = self.sending == Sending::Nothing;
+        self.doing = Doing::new(command);
+        let whole = self.sending.is_over();
         match command {
             Some(C::Quit) => return Attachment::Quit,
-            Some(C::ResetConnection) if self.adrift => {
+            Some(C::ResetConnection) if self.lent.adrift => {
                 return self.refuse(&Problem::unsupported(
                     "COM_RESET_CONNECTION in a schema that is not known",
                 ));
             }
             Some(C::ResetConnection) => return self.on_reset(),
-            Some(C::Query) if self.resets => {
-                self.step = Step::Id;
-                self.transcoder.begin(Shape::Results, 1, self.status);
+            Some(C::Query) if self.follows == Follows::Reset => {
+                self.doing.before.step = Step::Id;
+                self.transcoder.begin(Shape::Results, 1, self.session.status);
                 return Attachment::Upstream;
             }
             Some(C::Query) => {
                 if matches!(request.statement, Statement::Unknown) {
-                    let mariadb = self.server != Collations::Mysql8;
                     return self.refuse(&match whole {
-                        true => Problem::malformed(mariadb),
+                        true => Problem::malformed(self.session.is_mariadb()),
                         false => Problem::unsupported("query attributes of more than 1 MiB"),
                     });
                 }
                 let instead = whole.then(|| without_tracking(request.text())).flatten();
                 let text = instead.as_ref().map_or_else(|| request.text(), |it| it.text.as_bytes());
-                let traits = classify(text, self.reading(whole));
+                let traits = classify(text, self.session.reading(whole));
                 if traits.kills {
                     return self.kill(text, &traits);
                 }
@@ -268,10 +229,10 @@ impl Pooled {
                     self.doing.set = Some(text.into());
                     self.doing.schema = used_schema(text).map(Into::into);
                 }
-                let knows = self.past.has(Diagnostics::LAST_INSERT_ID);
-                self.doing.forgets_id = traits.asks_made_id && !knows;
+                let knows = self.lent.past.has(Diagnostics::LAST_INSERT_ID);
+                self.doing.before.forgets_id = traits.asks_made_id && !knows;
                 self.doing.traits = traits;
-                self.doing.instead = instead;
+                self.doing.instead = instead.map_or(Instead::None, Instead::Text);
             }
             Some(command) if Statements::concerns(command) => {
                 return self.on_statement(command, request);
@@ -303,14 +264,15 @@ impl Pooled {
 
     pub(super) fn refuse(&mut self, problem: &Problem) -> Attachment {
         // It is the client's last error now, of which the server knows nothing.
-        self.past = self.past.without(Diagnostics::WARNINGS).without(Diagnostics::ROW_COUNT);
-        self.answer = Some(problem.packet(1));
+        self.lent.past =
+            self.lent.past.without(Diagnostics::WARNINGS).without(Diagnostics::ROW_COUNT);
+        self.doing.own.answer = Some(problem.packet(1));
         Attachment::Answered
     }
 
     /// What of a statement's questions only a connection could answer that the client has not any more.
     fn unanswerable(&self, traits: &Traits) -> Option<Problem> {
-        let lost = traits.asks.without(self.past);
+        let lost = traits.asks.without(self.lent.past);
         let name = lost.names().next()?;
         Some(Problem::released(name))
     }
@@ -318,38 +280,30 @@ impl Pooled {
     /// A connection was lent for the request in progress, which may have been meant for another that is lost: this one knows
     /// nothing of the session's past.
     pub(super) fn asks_a_stranger(&mut self) {
-        if !self.executes() {
+        if !self.doing.executes() {
             return;
         }
-        self.doing.forgets_id |= self.doing.traits.asks_made_id;
+        self.doing.before.forgets_id |= self.doing.traits.asks_made_id;
         if let Some(refusal) = self.unanswerable(&self.doing.traits) {
-            self.problem = Some(refusal.packet(1));
+            self.doing.before.problem = Some(refusal.packet(1));
         }
-    }
-
-    /// Whether the request in progress is a statement.
-    pub(super) fn executes(&self) -> bool {
-        matches!(
-            self.doing.command,
-            Some(Command::Query | Command::StmtExecute | Command::StmtBulkExecute)
-        )
     }
 
     fn on_reset(&mut self) -> Attachment {
-        if self.resets {
-            self.step = Step::Reset;
-            self.transcoder.begin(Shape::Single, 1, self.status);
+        if self.follows == Follows::Reset {
+            self.doing.before.step = Step::Reset;
+            self.transcoder.begin(Shape::Single, 1, self.session.status);
             return Attachment::Upstream;
         }
-        self.becoming = Becoming::Anew;
-        self.answered_anew(!self.status.has(StatusFlags::AUTOCOMMIT))
+        self.doing.own.becoming = Becoming::Anew;
+        self.answered_anew(!self.session.status.has(StatusFlags::AUTOCOMMIT))
     }
 
     /// The answer is that of a session that begins anew. Where the connection has what the session would meet on another, its own
     /// locks that is, the server forgets that first; those that do not tell of sessions' state lose the connection in place of that.
     /// `locks`: there may be some, whatever is known of the session.
     pub(super) fn answered_anew(&self, locks: bool) -> Attachment {
-        match &self.place {
+        match &self.lent.place {
             None => Attachment::Answered,
             Some(place) if place.tells && (locks || self.must_hold()) => Attachment::Upstream,
             Some(_) => Attachment::Reset,
@@ -359,19 +313,20 @@ impl Pooled {
     fn on_statement(&mut self, command: Command, request: &MysqlFrame) -> Attachment {
         if command == Command::StmtPrepare {
             let text = request.bytes.get(BODY..).unwrap_or_default();
-            self.doing.traits = classify(text, self.reading(true));
+            self.doing.traits = classify(text, self.session.reading(true));
             if self.doing.traits.kills {
                 // Its number may come with each execution, and is the proxy's.
                 return self.refuse(&Problem::not_prepared());
             }
         }
-        let setting = Setting { schema: self.state.schema(), fingerprint: self.fingerprint };
+        let state = self.session.state();
+        let setting = Setting { schema: state.schema(), fingerprint: state.fingerprint() };
         let digest = || {
             let mut digest = Vec::new();
             request.digest(&mut digest);
             digest.into()
         };
-        let held = self.place.as_ref().map(|place| &place.prepared);
+        let held = self.lent.place.as_ref().map(|place| &place.prepared);
         let need = self.statements.on_request(&request.bytes, &setting, digest, held);
         match command {
             Command::StmtExecute | Command::StmtBulkExecute => {
@@ -396,14 +351,16 @@ impl Pooled {
             Need::Upstream => Attachment::Upstream,
             Need::Refuse(problem) => self.refuse(&problem),
             // Whether the transaction is still open after an error the server alone knows.
-            Need::Done if self.place.is_some() && self.status.has(StatusFlags::IN_TRANS) => {
-                self.doing.pings = true;
+            Need::Done
+                if self.lent.place.is_some() && self.session.status.has(StatusFlags::IN_TRANS) =>
+            {
+                self.doing.instead = Instead::Ping;
                 Attachment::Upstream
             }
             Need::Done => {
                 // A server would have changed no rows.
-                self.past = self.past.without(Diagnostics::ROW_COUNT);
-                self.answer = Some(error::done_in(1, self.status.lasting()));
+                self.lent.past = self.lent.past.without(Diagnostics::ROW_COUNT);
+                self.doing.own.answer = Some(error::done_in(1, self.session.status.lasting()));
                 Attachment::Answered
             }
             Need::Drop => {

@@ -26,7 +26,7 @@ impl Pooled {
     pub(super) fn kill(&mut self, text: &[u8], traits: &Traits) -> Attachment {
         let own = self.number();
         let clear = !traits.multi && traits.pin.is_none();
-        match clear.then(|| parse(text, self.dialect(), own)).flatten() {
+        match clear.then(|| parse(text, self.session.dialect(), own)).flatten() {
             Some(cancel) => Attachment::Cancel(cancel),
             None => {
                 let why = "KILL in pooled mode of anything but one connection, by its number";
@@ -38,8 +38,7 @@ impl Pooled {
     /// `COM_PROCESS_KILL`.
     pub(super) fn kill_process(&mut self, body: Option<&[u8]>) -> Attachment {
         let Some(&[a, b, c, d]) = body.and_then(<[u8]>::first_chunk) else {
-            return self
-                .refuse(&Problem::malformed(self.server != crate::collation::Collations::Mysql8));
+            return self.refuse(&Problem::malformed(self.session.is_mariadb()));
         };
         let number = u32::from_le_bytes([a, b, c, d]).into();
         Attachment::Cancel(Cancel { number, extent: Extent::Connection, gently: false })
@@ -52,12 +51,12 @@ impl Pooled {
     /// The answer, as servers give it.
     pub(super) fn killed(&self, cancel: &Cancel, outcome: Cancelled) -> BytesMut {
         let problem = match (outcome, cancel.extent) {
-            (Cancelled::Done, _) => return error::done_in(1, StatusFlags(self.status.0 & TOLD)),
+            (Cancelled::Done, _) => {
+                return error::done_in(1, StatusFlags(self.session.status.0 & TOLD));
+            }
             (Cancelled::Unknown, _) => Problem::no_connection(cancel.number),
             (Cancelled::Denied, _) => Problem::not_owner(cancel.number),
-            (Cancelled::Own, Extent::Connection)
-                if (self.server != crate::collation::Collations::Mysql8) =>
-            {
+            (Cancelled::Own, Extent::Connection) if (self.session.is_mariadb()) => {
                 Problem::killed()
             }
             (Cancelled::Own, _) => Problem::interrupted(),

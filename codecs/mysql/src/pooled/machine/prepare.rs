@@ -3,7 +3,11 @@
 use bytes::BytesMut;
 use wiremesh::correlation::{Hold, Ready};
 
-use super::{Becoming, Pooled, client::Sending};
+use super::{
+    Follows, Pooled,
+    doing::{Becoming, Instead},
+    lent::Owed,
+};
 use crate::{
     Capabilities, Command, Mysql, MysqlFrame,
     classify::{Diagnostics, Pin},
@@ -66,23 +70,23 @@ pub(super) enum Outcome {
 impl Pooled {
     /// For a request that ends the session as it was: what the connection has of it goes before that is answered.
     pub(super) fn forgets(&mut self) -> Option<Ready<Mysql>> {
-        if matches!(self.becoming, Becoming::Same) {
-            return self.answer.take().map(|answer| Ready::Answer(Some(reply(answer))));
+        if !matches!(self.doing.own.becoming, Becoming::Anew | Becoming::Another(_)) {
+            return self.doing.own.answer.take().map(|answer| Ready::Answer(Some(reply(answer))));
         }
-        self.step = Step::Reset;
-        self.transcoder.begin(Shape::Single, 1, self.status);
+        self.doing.before.step = Step::Reset;
+        self.transcoder.begin(Shape::Single, 1, self.session.status);
         let what = What::Command(Some(Command::ResetConnection));
         Some(Ready::First(MysqlFrame::new(what, reset_connection())))
     }
 
     /// What is to be done next for a request.
     pub(super) fn next_step(&mut self, request: &mut MysqlFrame) -> Ready<Mysql> {
-        if let Some(problem) = self.problem.take() {
+        if let Some(problem) = self.doing.before.problem.take() {
             return Ready::Answer((!problem.is_empty()).then(|| reply(problem)));
         }
         let What::Command(command) = request.what else { return Ready::Send };
-        let Some(place) = &mut self.place else { return Ready::Send };
-        match self.detour.as_ref().unwrap_or(&self.state).replay_on(&place.state) {
+        let Some(place) = &self.lent.place else { return Ready::Send };
+        match self.doing.before.wants(&self.session).replay_on(&place.state) {
             Replay::Fits => {}
             Replay::Unfit => {
                 return Ready::Answer(Some(reply(super::holds::unfit().packet(1))));
@@ -94,11 +98,11 @@ impl Pooled {
                     (_, Some(set)) => query(&set, place.capabilities),
                     (None, None) => return self.send(command, request),
                 };
-                self.step = match first.what {
+                self.doing.before.step = match first.what {
                     What::Command(Some(Command::InitDb)) => Step::Schema,
                     _ => Step::Set,
                 };
-                self.transcoder.begin(Shape::Single, 1, self.status);
+                self.transcoder.begin(Shape::Single, 1, self.session.status);
                 return Ready::First(first);
             }
         }
@@ -107,39 +111,38 @@ impl Pooled {
 
     /// The connection is as the session wants it.
     fn send(&mut self, command: Option<Command>, request: &mut MysqlFrame) -> Ready<Mysql> {
-        if let Some(place) = &mut self.place
-            && place.multi != self.multi
+        if let Some(place) = &mut self.lent.place
+            && place.multi != self.session.multi
         {
-            self.step = Step::Multi;
-            self.transcoder.begin(Shape::Single, 1, self.status);
-            return Ready::First(packet(Command::SetOption, &[u8::from(!self.multi), 0]));
+            self.doing.before.step = Step::Multi;
+            self.transcoder.begin(Shape::Single, 1, self.session.status);
+            return Ready::First(packet(Command::SetOption, &[u8::from(!self.session.multi), 0]));
         }
-        if (std::mem::take(&mut self.doing.forgets_id) || self.may_hide_a_question())
-            && let Some(place) = &self.place
+        if (std::mem::take(&mut self.doing.before.forgets_id) || self.may_hide_a_question())
+            && let Some(place) = &self.lent.place
         {
-            let knows = self.past.has(Diagnostics::LAST_INSERT_ID);
-            self.step = Step::Id;
-            self.transcoder.begin(Shape::Results, 1, self.status);
+            let knows = self.lent.past.has(Diagnostics::LAST_INSERT_ID);
+            self.doing.before.step = Step::Id;
+            self.transcoder.begin(Shape::Results, 1, self.session.status);
             return Ready::First(match knows {
                 true => query(NO_COUNTS, place.capabilities),
                 false => forget_id(place),
             });
         }
-        if self.doing.pings {
-            request.bytes = packet(Command::Ping, b"").bytes;
-        } else if let (Some(command), Some(place)) = (command, &mut self.place)
+        if let (Some(command), Some(place)) = (command, &mut self.lent.place)
             && Statements::concerns(command)
+            && !matches!(self.doing.instead, Instead::Ping)
         {
             let (schema, fingerprint) = (place.state.schema(), place.state.fingerprint());
             let setting = Setting { schema, fingerprint };
-            let detour = self.detour.take();
+            let detour = self.doing.before.detour.take();
             match self.statements.plan(&mut request.bytes, &setting, &mut place.prepared) {
                 Plan::Send if place.capabilities.has(Capabilities::QUERY_ATTRIBUTES) => {}
                 // They are not in it any more.
                 Plan::Send => request.executed = None,
                 Plan::First(packets) => {
-                    self.step = Step::Statement(None);
-                    self.transcoder.begin(Shape::Prepared, 1, self.status);
+                    self.doing.before.step = Step::Statement(None);
+                    self.transcoder.begin(Shape::Prepared, 1, self.session.status);
                     let what = What::Command(Some(Command::StmtPrepare));
                     return Ready::First(MysqlFrame::new(what, packets));
                 }
@@ -147,8 +150,9 @@ impl Pooled {
                 Plan::Refuse(problem) if problem.is_to_prepare_again() && detour.is_none() => {
                     let id = self.statements.id_of(&request.bytes);
                     let state = id.and_then(|id| self.prepared.get(&id)).map(|it| &it.state);
-                    self.detour = state.map(|state| self.state.reading_as(state));
-                    return match self.detour {
+                    self.doing.before.detour =
+                        state.map(|state| self.session.state().reading_as(state));
+                    return match self.doing.before.detour {
                         Some(_) => self.next_step(request),
                         None => Ready::Answer(Some(reply(problem.packet(1)))),
                     };
@@ -157,18 +161,18 @@ impl Pooled {
                 Plan::Drop => return Ready::Answer(None),
             }
         }
-        if let Some(Tracking { text, .. }) = &self.doing.instead {
-            let agreed = self.place.as_ref().map_or(Capabilities(0), |place| place.capabilities);
-            request.bytes = query(text, agreed).bytes;
-        } else if command == Some(Command::Query) {
-            self.fit_attributes(request);
+        let agreed = self.lent.place.as_ref().map_or(Capabilities(0), |place| place.capabilities);
+        match &self.doing.instead {
+            Instead::Text(Tracking { text, .. }) => request.bytes = query(text, agreed).bytes,
+            Instead::Ping => request.bytes = packet(Command::Ping, b"").bytes,
+            Instead::None if command == Some(Command::Query) => fit_attributes(request, agreed),
+            Instead::None => {}
         }
-        self.turn.begin_request(&request.bytes);
+        self.doing.turn.begin_request(&request.bytes);
         let shape = Shape::of(command);
         if shape != Shape::None {
-            self.files = 0;
-            self.transcoder.begin(shape, 1, self.status);
-            if self.sending == Sending::Nothing
+            self.transcoder.begin(shape, 1, self.session.status);
+            if self.sending.is_over()
                 && let Some(seq) = request.reply_seq
             {
                 self.transcoder.resume(seq);
@@ -182,58 +186,46 @@ impl Pooled {
     fn may_hide_a_question(&self) -> bool {
         let traits = &self.doing.traits;
         // Where the server does not tell of session state nobody had the connection before.
-        self.executes()
-            && self.place.as_ref().is_some_and(|place| place.tells)
+        self.doing.executes()
+            && self.lent.place.as_ref().is_some_and(|place| place.tells)
             && traits.pin.is_some_and(Pin::hides)
             && traits.asks.is_empty()
-            && !self.forgotten
-            && !self.past.has(Diagnostics::LAST_INSERT_ID.and(Diagnostics::FOUND_ROWS))
-    }
-
-    /// A server that knows no query attributes would take them for the statement. They become blanks, which servers pass over
-    /// there: so no packet has another length, however many there are.
-    fn fit_attributes(&self, request: &mut MysqlFrame) {
-        let taken = self.place.as_ref().map_or(Capabilities(0), |place| place.capabilities);
-        let Statement::Text { at, .. } = &request.statement else { return };
-        if !taken.has(Capabilities::QUERY_ATTRIBUTES)
-            && let Some(attributes) = request.bytes.get_mut(BODY..at.start)
-        {
-            attributes.fill(b' ');
-        }
+            && !self.lent.forgotten
+            && !self.lent.past.has(Diagnostics::LAST_INSERT_ID.and(Diagnostics::FOUND_ROWS))
     }
 
     /// What went before the request, or a reset, was answered.
     pub(super) fn stepped(&mut self, step: Step, failed: bool) -> Hold<Mysql> {
-        let Some(place) = &mut self.place else { return Hold::Close };
+        let Some(place) = &mut self.lent.place else { return Hold::Close };
         match step {
             Step::Reset | Step::Setup if failed => return Hold::Close,
-            Step::Id if failed && self.resets => return Hold::Close,
+            Step::Id if failed && self.follows == Follows::Reset => return Hold::Close,
             Step::Reset => {
-                self.step = Step::Setup;
-                self.transcoder.begin(Shape::Single, 1, self.status);
+                self.doing.before.step = Step::Setup;
+                self.transcoder.begin(Shape::Single, 1, self.session.status);
                 let set = setup(&place.version);
                 return Hold::Answer(query(set, place.capabilities));
             }
             Step::Setup => {
                 place.state = State::after_reset(place.state.schema());
                 place.prepared.clear();
-                if self.resets {
+                if self.follows == Follows::Reset {
                     return Hold::Release { reset: None };
                 }
                 self.become_it();
-                (self.reset, self.ended) = (false, false);
+                self.lent.was_reset();
             }
             Step::Schema | Step::Set | Step::Multi | Step::Id if failed => {
                 // What of it holds nobody knows: it is not to be used by others as it is.
-                self.reset = true;
+                self.lent.owes(Owed::Reset);
             }
             Step::Schema => {
-                self.problem = None;
-                place.state.set_schema(self.detour.as_ref().unwrap_or(&self.state).schema());
+                self.doing.before.problem = None;
+                place.state.set_schema(self.doing.before.wants(&self.session).schema());
             }
             Step::Set => {
-                self.problem = None;
-                let mut state = self.detour.as_ref().unwrap_or(&self.state).clone();
+                self.doing.before.problem = None;
+                let mut state = self.doing.before.wants(&self.session).clone();
                 state.set_schema(place.state.schema());
                 place.state = state;
             }
@@ -241,12 +233,14 @@ impl Pooled {
                 let reached = !failed && self.transcoder.outcome().rows > 0;
                 self.causal.waited(reached, place);
             }
-            Step::Statement(Some(Outcome::Drop)) => self.problem = Some(BytesMut::new()),
-            Step::Multi => place.multi = self.multi,
-            Step::Id if self.resets => return Hold::Release { reset: None },
+            Step::Statement(Some(Outcome::Drop)) => {
+                self.doing.before.problem = Some(BytesMut::new());
+            }
+            Step::Multi => place.multi = self.session.multi,
+            Step::Id if self.follows == Follows::Reset => return Hold::Release { reset: None },
             Step::Id => {
-                self.forgotten = true;
-                self.past = self.past.and(Diagnostics::ROW_COUNT);
+                self.lent.forgotten = true;
+                self.lent.past = self.lent.past.and(Diagnostics::ROW_COUNT);
             }
             Step::Statement(_) | Step::None => {}
         }
@@ -255,25 +249,36 @@ impl Pooled {
 
     /// Looks into the reply to what goes before the request.
     pub(super) fn look(&mut self, bytes: &mut BytesMut, error: bool) {
-        match &mut self.step {
+        match &mut self.doing.before.step {
             Step::Schema | Step::Set | Step::Multi | Step::Id if error => {
-                self.problem = Some(bytes.clone());
+                self.doing.before.problem = Some(bytes.clone());
             }
             Step::Statement(seen @ None) => {
-                let Some(place) = &mut self.place else { return };
+                let Some(place) = &mut self.lent.place else { return };
                 let body = bytes.get_mut(HEAD..).unwrap_or_default();
                 let reply = self.statements.on_prepare_reply(body, &mut place.prepared);
                 *seen = Some(match reply {
                     PrepareReply::Pass | PrepareReply::Again => Outcome::Again,
                     PrepareReply::Drop => Outcome::Drop,
                     PrepareReply::Refuse(problem) => {
-                        self.problem = Some(problem.packet(1));
+                        self.doing.before.problem = Some(problem.packet(1));
                         Outcome::Refused
                     }
                 });
             }
             _ => {}
         }
+    }
+}
+
+/// A server that knows no query attributes would take them for the statement. They become blanks, which servers pass over there:
+/// so no packet has another length, however many there are.
+fn fit_attributes(request: &mut MysqlFrame, agreed: Capabilities) {
+    let Statement::Text { at, .. } = &request.statement else { return };
+    if !agreed.has(Capabilities::QUERY_ATTRIBUTES)
+        && let Some(attributes) = request.bytes.get_mut(BODY..at.start)
+    {
+        attributes.fill(b' ');
     }
 }
 

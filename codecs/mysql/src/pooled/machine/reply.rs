@@ -5,8 +5,9 @@ use wiremesh::DecodeError;
 
 use super::{
     Pooled,
-    access::{Prepared, is_gtid},
+    access::{Prepared, gtid},
     client::Sending,
+    doing::Doing,
     prepare::Step,
 };
 use crate::{
@@ -14,17 +15,15 @@ use crate::{
     classify::Diagnostics,
     frame::What,
     pooled::{
+        state::State,
         statements::PrepareReply,
         transcode::{Renumber, Told},
     },
     session::{Change, Changes},
-    wire::{HEAD, Head},
+    wire::{HEAD, Head, Scanner},
 };
 
 type Taken = Result<Option<MysqlFrame>, DecodeError>;
-
-/// For so many statements after the one that made an id `LAST_INSERT_ID()` is waited for.
-const INSERT: u8 = 5;
 
 impl Pooled {
     pub(super) fn take_upstream(&mut self, mysql: &Mysql, input: &mut BytesMut) -> Taken {
@@ -41,9 +40,9 @@ impl Pooled {
             if head.seq == 0 && !self.transcoder.has_begun() {
                 return Err(DecodeError::Malformed { what: "packet: nobody has asked for it" });
             }
-            let over = self.sending == Sending::Nothing;
-            let right = match self.step {
-                Step::None => self.turn.is_answered_by(head, body, over),
+            let over = self.sending.is_over();
+            let right = match self.doing.before.step {
+                Step::None => self.doing.turn.is_answered_by(head, body, over),
                 _ => head.seq == 1,
             };
             if !right {
@@ -51,43 +50,39 @@ impl Pooled {
             }
         }
         let before = self.transcoder.outcome().rows;
-        let mut news = News::default();
-        let step = self.step != Step::None;
-        let (state, doing, transaction) = (&mut self.state, &mut self.doing, &mut self.transaction);
-        let characteristics = &mut self.characteristics;
-        let set = doing.set.as_deref();
+        let step = self.doing.before.step != Step::None;
+        let mariadb = self.session.is_mariadb();
+        let mut next = self.session.state().clone();
+        let Doing { command, set, heard, .. } = &mut self.doing;
+        let lent = &mut self.lent;
         let mut causal = mysql.causal_reads.map(|_| &mut self.causal);
-        let mariadb = self.server != crate::collation::Collations::Mysql8;
-        let mut next = state.clone();
         let mut listen = |told: Told<'_>| match told {
             Told::State(changes) if !step => {
                 for change in changes.clone().flatten() {
                     match change {
-                        Change::Transaction(now) => *transaction = Some(now),
-                        Change::Gtid(gtid) => {
-                            news.gtid = true;
-                            if let Some(causal) = &mut causal {
-                                causal.wrote(gtid);
+                        Change::Transaction(now) => lent.transactions.now = Some(now),
+                        Change::Characteristics(text) => {
+                            lent.transactions.characteristics = !text.is_empty();
+                        }
+                        change => {
+                            if let Some(gtid) = gtid(&change, mariadb) {
+                                lent.past = lent.past.and(Diagnostics::LAST_GTID);
+                                if let Some(causal) = &mut causal {
+                                    causal.wrote(gtid);
+                                }
                             }
                         }
-                        Change::Variable { name, value } if mariadb && is_gtid(name, value) => {
-                            news.gtid = true;
-                            if let Some(causal) = &mut causal {
-                                causal.wrote(value);
-                            }
-                        }
-                        Change::Characteristics(text) => *characteristics = !text.is_empty(),
-                        _ => {}
                     }
                 }
-                let followed = follow(&mut next, changes, set, doing.command);
-                if let Err(why) = followed {
-                    news.pin = Some(why);
+                if let Err(why) = follow(&mut next, changes, set.as_deref(), *command) {
+                    heard.pin = Some(why);
                 }
             }
             Told::Ok(ok) => {
-                news.insert |= ok.insert_id != 0;
-                news.warned |= ok.warnings > 0;
+                if ok.insert_id != 0 {
+                    lent.makes_id();
+                }
+                heard.warned |= ok.warnings > 0 && !step;
             }
             Told::State(_) => {}
         };
@@ -103,32 +98,18 @@ impl Pooled {
             }
         }
         let Some(mut bytes) = taken else { return Ok(None) };
-        if news.pin.is_some() {
-            self.doing.pin = news.pin;
-        }
-        self.doing.warned |= news.warned && !step;
-        if news.insert {
-            self.insert = INSERT.saturating_add(1);
-            self.knows_id = true;
-            self.past = self.past.and(Diagnostics::LAST_INSERT_ID);
-        }
-        if news.gtid {
-            self.past = self.past.and(Diagnostics::LAST_GTID);
-        }
-        self.is_now(next);
+        self.session.is_now(next);
         let outcome = *self.transcoder.outcome();
         let last = self.transcoder.is_done();
         if step {
             self.look(&mut bytes, outcome.error.is_some());
         } else {
             self.name_statement(&mut bytes);
-            if outcome.files > self.files {
-                self.files = outcome.files;
-                self.sending = Sending::File;
-                self.client.begin(None);
+            if outcome.files > self.doing.heard.files {
+                self.doing.heard.files = outcome.files;
                 let (ahead, next) = (self.transcoder.ahead(), self.transcoder.next_seq());
-                self.renumber = Renumber::new(ahead);
-                self.turn.begin(next.wrapping_sub(ahead));
+                self.sending = Sending::File(Scanner::default(), Renumber::new(ahead));
+                self.doing.turn.begin(next.wrapping_sub(ahead));
                 // What comes has another number, whether the file is over by then or not.
                 self.transcoder.resume(next);
             }
@@ -140,31 +121,25 @@ impl Pooled {
 
     /// The id of a statement that was prepared is the client's own.
     fn name_statement(&mut self, bytes: &mut BytesMut) {
-        if self.doing.command != Some(Command::StmtPrepare) || self.doing.seen {
+        if self.doing.command != Some(Command::StmtPrepare) || self.doing.heard.named {
             return;
         }
-        self.doing.seen = true;
-        let (Some(place), Some(body)) = (&mut self.place, bytes.get_mut(HEAD..)) else { return };
+        self.doing.heard.named = true;
+        let (Some(place), Some(body)) = (&mut self.lent.place, bytes.get_mut(HEAD..)) else {
+            return;
+        };
         let reply = self.statements.on_prepare_reply(body, &mut place.prepared);
         if let (PrepareReply::Pass, [0, a, b, c, d, ..]) = (reply, &*body) {
             let id = u32::from_le_bytes([*a, *b, *c, *d]);
-            let (traits, state, dialect) = (self.doing.traits, self.state.clone(), self.dialect());
+            let (traits, state, dialect) =
+                (self.doing.traits, self.session.state().clone(), self.session.dialect());
             self.prepared.insert(id, Prepared { traits, state, dialect, access: None });
         }
     }
 }
 
-/// What a reply has said besides.
-#[derive(Default)]
-struct News {
-    pin: Option<String>,
-    insert: bool,
-    warned: bool,
-    gtid: bool,
-}
-
 fn follow(
-    state: &mut crate::pooled::state::State,
+    state: &mut State,
     changes: Changes<'_>,
     set: Option<&[u8]>,
     command: Option<Command>,

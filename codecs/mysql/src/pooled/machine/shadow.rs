@@ -2,7 +2,7 @@
 
 use wiremesh::correlation::Access;
 
-use super::Pooled;
+use super::{Follows, Pooled};
 use crate::{
     Command, MysqlFrame,
     frame::What,
@@ -18,12 +18,7 @@ impl Pooled {
         if own || !traits.asks_at_all.is_empty() || self.judge(request) != Access::Read {
             return None;
         }
-        let mut shadow =
-            Self::begin(self.identity.clone(), self.lane, self.capabilities, self.begun.clone());
-        shadow.sees(self.server);
-        shadow.is_now(self.state.clone());
-        (shadow.multi, shadow.status, shadow.anew) = (self.multi, self.status, self.anew);
-        (shadow.met, shadow.is_shadow) = (self.met, true);
+        let mut shadow = Self::begin(Follows::Copy, self.lane, self.session.clone());
         if self.doing.command == Some(Command::StmtExecute) {
             let id = self.statements.id_of(&request.bytes)?;
             shadow.statements = self.statements.of_one(&request.bytes)?;
@@ -35,7 +30,7 @@ impl Pooled {
     /// What sums up the answer to a request.
     pub(super) fn sum(&self, request: &MysqlFrame) -> Option<ReplySum> {
         let What::Command(command) = request.what else { return None };
-        Some(ReplySum::new(self.capabilities, Shape::of(command)))
+        Some(ReplySum::new(self.session.capabilities, Shape::of(command)))
     }
 }
 
@@ -117,8 +112,8 @@ mod tests {
         assert_eq!(shadow.first(&mut frame), None);
         assert!(matches!(shadow.hears(&ok(0, 0, b"")), Hold::Release { reset: None }));
         // Of all that its client knows nothing.
-        assert!(talk.machine.place.is_none());
-        assert_eq!(talk.machine.step, Step::None);
+        assert!(talk.machine.lent.place.is_none());
+        assert_eq!(talk.machine.doing.before.step, Step::None);
     }
 
     #[test]
@@ -133,7 +128,7 @@ mod tests {
             let shadow = talk.machine.shadow(&talk.mysql, &frame).expect("it reads");
             let mut shadow = Talk { mysql: Mysql::default(), machine: shadow };
             shadow.machine.on_request(&shadow.mysql, &frame);
-            let agreed = talk.machine.capabilities;
+            let agreed = talk.machine.session.capabilities;
             let place = Place::new(agreed, b"5.5.5-10.11.19-MariaDB", 7, true, true);
             shadow.machine.attach(place);
             let first = shadow.first(&mut frame).map(|(_, text)| text).unwrap_or_default();

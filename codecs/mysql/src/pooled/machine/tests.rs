@@ -5,7 +5,7 @@ use wiremesh::{
 };
 
 use super::*;
-use crate::{reply::ErrPacket, wire::put_packet};
+use crate::{identity::Identity, reply::ErrPacket, wire::put_packet};
 
 const AGREED: Capabilities = Capabilities(
     Capabilities::PROTOCOL_41.0 | Capabilities::SESSION_TRACK.0 | Capabilities::DEPRECATE_EOF.0,
@@ -21,7 +21,13 @@ impl Talk {
     pub fn new(schema: &[u8]) -> Self {
         let mut state = State::set_up(b"");
         state.set_schema(schema);
-        let machine = Pooled::begin(Arc::default(), Lane::default(), AGREED, state);
+        Self::with(AGREED, state)
+    }
+
+    /// With a client that knows this, in this state.
+    pub fn with(agreed: Capabilities, state: State) -> Self {
+        let session = Session::new(Arc::default(), agreed, state, Collations::Mysql8);
+        let machine = Pooled::begin(Follows::Client, Lane::new(0, agreed), session);
         Self { mysql: Mysql::default(), machine }
     }
 
@@ -85,8 +91,8 @@ impl Talk {
     pub fn asks(&mut self, text: &str, answer: &[u8]) -> Hold<Mysql> {
         let (attachment, mut frame) = self.says(Command::Query, text.as_bytes());
         assert_eq!(attachment, Attachment::Upstream, "{text}");
-        if self.machine.place.is_none() {
-            self.lend(self.machine.state.schema().is_empty());
+        if self.machine.lent.place.is_none() {
+            self.lend(self.machine.session.state().schema().is_empty());
         }
         while let Some((command, text)) = self.first(&mut frame) {
             assert!(matches!(self.hears(&ok(0, 0, b"")), Hold::Prepared), "{command:?} {text}");
@@ -397,9 +403,7 @@ fn an_id_that_was_made_is_nobodys_when_others_get_the_connection() {
 
 #[test]
 fn what_the_server_does_not_say_comes_with_the_last_that_it_says() {
-    let mut talk = Talk::new(b"");
-    let agreed = Capabilities::PROTOCOL_41;
-    talk.machine = Pooled::begin(Arc::default(), Lane::default(), agreed, State::set_up(b""));
+    let mut talk = Talk::with(Capabilities::PROTOCOL_41, State::set_up(b""));
     let (_, mut frame) = talk.says(Command::StmtPrepare, b"select ?");
     talk.lend(true);
     assert_eq!(talk.first(&mut frame), None);
@@ -435,7 +439,7 @@ fn attributes_of_another_login_have_a_limit() {
     let body = [&b"\x11joe\0\0\0\x2d\0mysql_native_password\0"[..], &attributes].concat();
     for (max_header, right) in [(1000, true), (999, false)] {
         let mut talk = Talk::new(b"");
-        talk.machine.capabilities = AGREED
+        talk.machine.session.capabilities = AGREED
             | Capabilities::SECURE_CONNECTION
             | Capabilities::PLUGIN_AUTH
             | Capabilities::CONNECT_ATTRS;
@@ -496,7 +500,7 @@ fn who_ends_what_another_does_is_answered_as_by_servers() {
     assert_eq!(told(&query, Cancelled::Denied), 1095);
     assert_eq!(told(&query, Cancelled::Own), 1317);
     assert_eq!(told(&cancel, Cancelled::Own), 1317);
-    talk.machine.server = Collations::Mariadb11;
+    let mut talk = let_in("11.4.5-MariaDB", 45);
     let answer = talk.machine.cancelled(&cancel, Cancelled::Own).expect("an answer");
     assert_eq!(ErrPacket::parse(&answer.bytes()[4..]).expect("an error").number, 1927);
 }
@@ -517,9 +521,7 @@ fn the_server_is_told_of_its_own_earlier_connections_only() {
 
 #[test]
 fn spaces_are_ignored_until_a_reset_as_servers_have_it() {
-    let mut talk = Talk::new(b"");
-    let state = State::set_up(b"").ignoring_spaces(true);
-    talk.machine = Pooled::begin(Arc::default(), Lane::default(), AGREED, state);
+    let mut talk = Talk::with(AGREED, State::set_up(b"").ignoring_spaces(true));
     let (_, mut frame) = talk.says(Command::Query, b"select count (*) from a");
     talk.lend(true);
     let (_, text) = talk.first(&mut frame).expect("it is to be said");
@@ -528,7 +530,7 @@ fn spaces_are_ignored_until_a_reset_as_servers_have_it() {
     assert_eq!(talk.first(&mut frame), None);
     assert_eq!(reset_in(talk.hears(&ok(0, 0, b""))), None);
     talk.resets();
-    assert_eq!(talk.machine.state.variable("sql_mode"), None);
+    assert_eq!(talk.machine.session.state().variable("sql_mode"), None);
     // Whoever is next has it undone.
     let place = talk.machine.detach();
     let mut other = Talk::new(b"");
@@ -540,12 +542,12 @@ fn spaces_are_ignored_until_a_reset_as_servers_have_it() {
 
 /// A client that was let in, shown this version, with this collation.
 pub(super) fn let_in(version: &str, collation: u16) -> Talk {
-    let mut talk = Talk::new(b"");
+    let server = Collations::of(version.as_bytes());
     let user = Identity { collation, ..Identity::default() };
-    let state = State::begun(b"", &Collations::of(version.as_bytes()).at_login(collation));
-    talk.machine = Pooled::begin(Arc::new(user), Lane::default(), AGREED, state);
-    talk.machine.sees(Collations::of(version.as_bytes()));
-    talk
+    let state = State::begun(b"", &server.at_login(collation));
+    let session = Session::new(Arc::new(user), AGREED, state, server);
+    let machine = Pooled::begin(Follows::Client, Lane::default(), session);
+    Talk { mysql: Mysql::default(), machine }
 }
 
 #[test]

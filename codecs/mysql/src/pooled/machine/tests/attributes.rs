@@ -8,8 +8,7 @@ const NAMED: Capabilities = Capabilities(AGREED.0 | Capabilities::QUERY_ATTRIBUT
 impl Talk {
     /// The client knows query attributes.
     fn named() -> Self {
-        let machine = Pooled::begin(Arc::default(), Lane::new(0, NAMED), NAMED, State::set_up(b""));
-        Self { mysql: Mysql::default(), machine }
+        Self::with(NAMED, State::set_up(b""))
     }
 
     fn lend_with(&mut self, agreed: Capabilities) {
@@ -96,7 +95,7 @@ fn what_the_proxy_asks_itself_has_none() {
         let (_, mut frame) =
             talk.says(Command::Query, b"\0\x01insert into a values (); select last_insert_id()");
         talk.lend_with(agreed);
-        talk.machine.place.as_mut().expect("it has one").state =
+        talk.machine.lent.place.as_mut().expect("it has one").state =
             State::begun(b"", &Collations::Mysql8.get(255).expect("it is known"));
         let mut first = Vec::new();
         while let Ready::First(frame) = talk.machine.prepare(&talk.mysql, &mut frame) {
@@ -260,9 +259,7 @@ fn executions_have_their_own() {
 #[test]
 fn who_has_none_costs_nothing() {
     for (agreed, body) in [(AGREED, &b"select 1"[..]), (NAMED, b"\0\x01select 1")] {
-        let machine =
-            Pooled::begin(Arc::default(), Lane::new(0, agreed), agreed, State::set_up(b""));
-        let mut talk = Talk { mysql: Mysql::default(), machine };
+        let mut talk = Talk::with(agreed, State::set_up(b""));
         let (_, mut frame) = talk.says(Command::Query, body);
         talk.lend_with(agreed);
         let bytes = frame.bytes().as_ptr();

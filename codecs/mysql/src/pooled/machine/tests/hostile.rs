@@ -83,7 +83,7 @@ impl Proxy {
             }
             Step::Client(bytes) => self.client.extend_from_slice(&bytes),
             Step::Server(bytes) => self.server.extend_from_slice(&bytes),
-            Step::LetGo if !self.busy && self.talk.machine.place.is_some() => {
+            Step::LetGo if !self.busy && self.talk.machine.lent.place.is_some() => {
                 let hold = self.talk.machine.let_go(&self.talk.mysql);
                 self.keep(hold);
             }
@@ -115,9 +115,9 @@ impl Proxy {
             Attachment::Upstream | Attachment::UpstreamNoReply if self.busy => self.over = true,
             Attachment::Upstream => {
                 self.busy = true;
-                if machine.place.is_none() {
+                if machine.lent.place.is_none() {
                     self.server.clear();
-                    self.talk.lend(self.talk.machine.state.schema().is_empty());
+                    self.talk.lend(self.talk.machine.session.state().schema().is_empty());
                 }
                 self.request = Some(frame);
                 self.send();
@@ -151,7 +151,7 @@ impl Proxy {
 
     fn take_server(&mut self) {
         let limits = Limits::default();
-        while !self.over && !self.server.is_empty() && self.talk.machine.place.is_some() {
+        while !self.over && !self.server.is_empty() && self.talk.machine.lent.place.is_some() {
             let (machine, mysql) = (&mut self.talk.machine, &self.talk.mysql);
             let taken = machine.take(mysql, Peer::Upstream, &mut (), &limits, &mut self.server);
             match taken {
@@ -174,8 +174,11 @@ impl Proxy {
             Hold::Held | Hold::Linger => {}
             Hold::Release { reset } => {
                 let machine = &self.talk.machine;
-                if machine.place.is_some() && reset.is_none() {
-                    assert!(machine.pin.is_none() && !machine.status.has(StatusFlags::IN_TRANS));
+                if machine.lent.place.is_some() && reset.is_none() {
+                    assert!(
+                        machine.pin().is_none()
+                            && !machine.session.status.has(StatusFlags::IN_TRANS)
+                    );
                 }
                 self.part();
             }
@@ -187,7 +190,7 @@ impl Proxy {
     }
 
     fn part(&mut self) {
-        if self.talk.machine.place.is_some() {
+        if self.talk.machine.lent.place.is_some() {
             self.talk.machine.detach();
         }
         self.server.clear();

@@ -17,7 +17,7 @@ impl Talk {
         assert_eq!(attachment, Attachment::Upstream);
         talk.lend(true);
         assert_eq!(talk.first(&mut frame), None);
-        talk.machine.pin_for("the test");
+        talk.machine.session.pin_for("the test");
         assert!(matches!(talk.hears(b"Uptime: 1"), Hold::Held));
         talk
     }

@@ -5,7 +5,7 @@ use super::*;
 impl Talk {
     /// The client is lent a connection to such a server, for what it has begun to ask.
     fn lend_untold(&mut self) {
-        let bare = self.machine.state.schema().is_empty();
+        let bare = self.machine.session.state().schema().is_empty();
         self.machine.attach(Place::new(AGREED, b"8.0.33", 7, false, bare));
     }
 
@@ -19,7 +19,7 @@ impl Talk {
             };
             let (attachment, mut frame) = talk.says(command, body.as_bytes());
             assert_eq!(attachment, Attachment::Upstream, "{text}");
-            if talk.machine.place.is_none() {
+            if talk.machine.lent.place.is_none() {
                 talk.lend_untold();
             }
             while talk.first(&mut frame).is_some() {
