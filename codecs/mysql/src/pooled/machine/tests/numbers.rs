@@ -96,3 +96,15 @@ fn what_follows_a_file_begins_behind_it() {
         follows(&error(1062), of);
     }
 }
+
+#[test]
+fn what_an_idle_connection_was_told_is_no_answer() {
+    let mut talk = Talk::new(b"");
+    let (_, mut frame) = talk.says(Command::Query, b"delete from a");
+    talk.lend(true);
+    assert_eq!(talk.first(&mut frame), None);
+    let mut input = BytesMut::new();
+    put_packet(&mut input, 0, &error(4031));
+    let (limits, mysql) = (Limits::default(), &talk.mysql);
+    assert!(talk.machine.take(mysql, Peer::Upstream, &mut (), &limits, &mut input).is_err());
+}
