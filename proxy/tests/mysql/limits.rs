@@ -23,21 +23,41 @@ async fn logs_in(proxy: &Handle, said: &[u8]) -> Result<(), (u16, String)> {
     }
 }
 
+/// The number of the error that is the next packet; 0: it is none.
+async fn told(talk: &mut Talk) -> u16 {
+    let (_, said) = talk.receive().await.expect("an answer");
+    if said[0] == 0xff { u16::from_le_bytes([said[1], said[2]]) } else { 0 }
+}
+
+/// The packet's length is that of all of it, its head included, in whichever mode and for either kind of login.
 #[test]
 fn logins() {
     let server = server();
-    let proxy = start(mysql(&[server.address]));
-    block_on(async {
-        for (len, result) in
-            [(MAX_HANDSHAKE, Ok(())), (MAX_HANDSHAKE + 1, Err((1043, "08S01".to_owned())))]
-        {
-            let mut said = login(0);
-            let name = len - HEAD - said.len() + 3;
-            said.splice(32..35, vec![b'j'; name]);
-            assert_eq!(said.len() + HEAD, len);
-            assert_eq!(logs_in(&proxy, &said).await, result, "{len}");
+    let transparent = start(mysql(&[server.address]));
+    let pooled = start(pooled_to(&[server.address], 1));
+    // The server lets everybody in, the proxy nobody of that name, and asks who says to be another how that is proven.
+    for (proxy, nobody, other) in [(&transparent, 0, 1047), (&pooled, 1045, 1043)] {
+        for (len, first, again) in [(MAX_HANDSHAKE, nobody, 0), (MAX_HANDSHAKE + 1, 1043, other)] {
+            block_on(async {
+                let mut said = login(0);
+                let name = len - HEAD - said.len() + 3;
+                said.splice(32..35, vec![b'j'; name]);
+                assert_eq!(said.len() + HEAD, len);
+                let mut talk = connect(proxy).await;
+                talk.receive().await.expect("a greeting");
+                talk.send(1, &said).await.expect("connected");
+                assert_eq!(told(&mut talk).await, first, "{len}");
+
+                let mut talk = Talk::logged_in(address(proxy), 0).await;
+                let rest = b"\0\0\0\x2d\0mysql_native_password\0";
+                let name = vec![b'j'; len - HEAD - 1 - rest.len()];
+                let said = [&[Command::ChangeUser as u8], &name[..], rest].concat();
+                assert_eq!(said.len() + HEAD, len);
+                talk.send(0, &said).await.expect("connected");
+                assert_eq!(told(&mut talk).await, again, "{len}");
+            });
         }
-    });
+    }
 }
 
 #[test]

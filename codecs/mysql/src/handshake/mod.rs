@@ -23,7 +23,7 @@ pub use greeting::Greeting;
 pub use response::{Login, is_ssl_request};
 pub use server::{ServerConfig, ServerHandshake, ServerStep, TlsOffer};
 
-/// The longest packet of a handshake that is read. Servers take some 64 KiB of attributes, and little else.
+/// The longest packet of a handshake, or `COM_CHANGE_USER`, that is read, in bytes with its head. Servers take some 64 KiB of attributes, and little else.
 pub const MAX_HANDSHAKE: usize = 128 * 1024;
 
 #[cfg(test)]

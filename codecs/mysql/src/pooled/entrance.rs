@@ -277,8 +277,8 @@ pub(super) const OVER: HandshakeError = HandshakeError::Unexpected("the handshak
 pub(super) fn whole(bytes: &[u8]) -> Result<(u8, &[u8]), HandshakeError> {
     let body = bytes.get(HEAD..).unwrap_or_default();
     match Head::read(bytes) {
-        Some(head) if body.len() > MAX_HANDSHAKE => {
-            Err(DecodeError::limit("handshake", MAX_HANDSHAKE, head.len).into())
+        Some(_) if bytes.len() > MAX_HANDSHAKE => {
+            Err(DecodeError::limit("handshake", MAX_HANDSHAKE, bytes.len()).into())
         }
         Some(head) if head.len == body.len() => Ok((head.seq, body)),
         _ => Err(HandshakeError::Unexpected("a packet of a handshake that is not whole")),
