@@ -240,6 +240,8 @@ fn who_must_come_by_tls_and_does_not_is_told_so() {
         assert!(offered && seq == 2 && error[0] == 0xff);
         let said = String::from_utf8_lossy(&error).into_owned();
         assert!(said.contains("TLS is required"), "{said}");
+        // ER_SECURE_TRANSPORT_REQUIRED, as in pooled mode.
+        assert_eq!(&error[1..9], b"\x57\x0c#HY000");
         let (_, answer) = converse(address(&proxy), Some(issuer.client(None))).await;
         assert_eq!(answer.expect("an answer").0, 3);
     });

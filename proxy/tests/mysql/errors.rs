@@ -14,7 +14,7 @@ use wiremesh_proxy::{
 };
 
 use crate::{
-    common::{address, block_on, millis, start, thread::ServerThread},
+    common::{address, block_on, millis, start, thread::ServerThread, tls::Issuer},
     mysql,
     peers::{Talk, login},
     pooled::pooled_to,
@@ -124,6 +124,13 @@ async fn told(talk: &mut Talk) -> Told {
 
 /// The same, unless it is no error.
 pub async fn refused(talk: &mut Talk) -> Option<Told> {
+    let (told, text) = error(talk).await?;
+    assert!(text.starts_with("wiremesh "), "{text}");
+    Some(told)
+}
+
+/// An error and its text, if the next packet is one.
+async fn error(talk: &mut Talk) -> Option<(Told, String)> {
     let (_, error) = talk.receive().await.expect("an answer");
     if error[0] != 0xff {
         return None;
@@ -132,10 +139,9 @@ pub async fn refused(talk: &mut Talk) -> Option<Told> {
         b'#' => error[4..].split_at(5),
         _ => (&b""[..], &error[3..]),
     };
-    let text = String::from_utf8_lossy(text);
-    assert!(text.starts_with("wiremesh "), "{text}");
     let state = String::from_utf8(state.to_vec()).expect("ASCII");
-    Some((u16::from_le_bytes([error[1], error[2]]), state))
+    let number = u16::from_le_bytes([error[1], error[2]]);
+    Some(((number, state), String::from_utf8_lossy(text).into_owned()))
 }
 
 pub async fn connect(proxy: &Handle) -> Talk {
@@ -232,6 +238,15 @@ async fn at_login() -> Vec<(&'static str, Told)> {
     all.push(("denied", logs_in(aborting(config(), "denied"), "joe").await));
 
     all.push(("no route", greeted(elsewhere(config())).await));
+
+    let issuer = Issuer::new("a");
+    let identity = issuer.issue(&["127.0.0.1"]);
+    for mut config in [config(), pooled_to(&[server.address], 1)] {
+        config.listeners[0].tls = Some(identity.listener());
+        let proxy = start(config);
+        let (told, _) = error(&mut begun(&proxy, "joe").await).await.expect("an error");
+        all.push(("in clear where TLS is required", told));
+    }
 
     let proxy = start(config());
     let mut talk = connect(&proxy).await;

@@ -26,6 +26,8 @@ pub enum Refusal {
     Greeting,
     /// It logs in.
     Login,
+    /// It logs in in clear, where TLS is required.
+    Clear,
     /// It has sent a command.
     Command,
     /// It has logged in, and has not sent a command yet.
@@ -60,6 +62,8 @@ fn code(to: Refusal, failure: &Failure) -> (u16, &'static [u8; 5]) {
     match (failure.status, failure.reason) {
         // ER_UNKNOWN_COM_ERROR; ER_HANDSHAKE_ERROR
         (Status::BadRequest, _) if logged_in => (1047, b"08S01"),
+        // ER_SECURE_TRANSPORT_REQUIRED
+        (Status::BadRequest, _) if to == Refusal::Clear => (3159, b"HY000"),
         (Status::BadRequest, _) => (1043, b"08S01"),
         // ER_ACCESS_DENIED_ERROR
         (Status::Unauthenticated, _) => (1045, b"28000"),

@@ -268,7 +268,7 @@ impl ServerHandshake {
         self.login = Some(Box::new(login));
         if self.config.tls == TlsOffer::Required && self.channel == Channel::Open {
             let text = "Connections that are not encrypted are not allowed".into();
-            return Ok(self.deny(Denial { number: 3159, sqlstate: *b"08004", text }));
+            return Ok(self.deny(Denial { number: 3159, sqlstate: *b"HY000", text }));
         }
         self.state = State::Account;
         Ok(ServerStep::Account)

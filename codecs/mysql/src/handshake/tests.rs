@@ -204,7 +204,7 @@ fn tls_that_is_required_is_not_left_out() {
     let offer = ServerConfig { tls: TlsOffer::Required, ..server(Plugin::NativePassword) };
     let ended = login(client("secret"), offer, nobody);
     let Err(HandshakeError::Denied(denial)) = ended.client else { panic!("it must be refused") };
-    assert_eq!(denial.number, 3159);
+    assert_eq!((denial.number, &denial.sqlstate), (3159, b"HY000"));
 }
 
 #[test]

@@ -247,7 +247,11 @@ impl Transparent {
                 Some((self.form(), self.tls.to_client(seq).wrapping_add(turns)))
             }
             // It is about to log in, and takes this for the answer.
-            Stage::Login => Some((Refusal::Login, self.tls.login_seq())),
+            Stage::Login => {
+                let clear = self.tls.has_refused();
+                let to = if clear { Refusal::Clear } else { Refusal::Login };
+                Some((to, self.tls.login_seq()))
+            }
             // It takes this for the answer to its next command.
             Stage::Commands => Some((Refusal::Idle, 1)),
             Stage::Relay | Stage::Over => None,

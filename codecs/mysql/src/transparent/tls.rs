@@ -43,6 +43,8 @@ pub(super) struct Tls {
     shift: u8,
     /// The client and the upstream may not speak it with each other.
     forbidden: bool,
+    /// The client has logged in without it, and may not.
+    refused: bool,
     plugin: Vec<u8>,
     salt: Vec<u8>,
     full: Full,
@@ -74,6 +76,11 @@ impl Tls {
     /// Whether the client and the upstream may speak it with each other, unseen.
     pub(super) fn forbid_end_to_end(&mut self, forbidden: bool) {
         self.forbidden = forbidden;
+    }
+
+    /// Whether the client was refused because it did not ask for it.
+    pub(super) fn has_refused(&self) -> bool {
+        self.refused
     }
 
     /// The client's wish for it. Whether the proxy is to do as it wishes; else the upstream is asked.
@@ -145,6 +152,7 @@ impl Tls {
             return Ok(());
         }
         if self.legs.required && !self.begun {
+            self.refused = true;
             return Err(DecodeError::Malformed { what: "login: TLS is required here" });
         }
         if !plugin.is_empty() {
