@@ -10,6 +10,7 @@ mod hint;
 mod pin;
 mod reads;
 mod set;
+mod statement;
 mod variables;
 mod walk;
 mod word;

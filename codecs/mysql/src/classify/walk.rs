@@ -3,91 +3,12 @@
 use super::{
     Diagnostics, Pin, Traits,
     functions::{Call, minds_blanks},
-    set::{Assignments, Event, Scope, judge},
+    set::{Event, Scope, judge},
+    statement::{Last, Position, Statement, Trail},
     variables,
     word::{Key, Verb, is_one_of},
 };
 use crate::digest::scan::{Scanner, Token};
-
-/// What the last token was.
-#[derive(Clone, Copy, Debug, Default)]
-enum Last<'a> {
-    #[default]
-    Other,
-    /// A word, and how much was left behind it.
-    Word(&'a [u8], usize),
-    Quoted,
-    Literal,
-    Dot,
-    /// `@@`, with a name or without.
-    System,
-    /// A dot behind it.
-    SystemDot,
-    /// `LAST_INSERT_ID(`.
-    IdCall,
-}
-
-/// Whether parentheses that follow are those of a function.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Position {
-    #[default]
-    Expression,
-    /// A name comes that may have a list of columns.
-    Name,
-    /// It was there.
-    Named,
-}
-
-/// How far something in three words has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Trail {
-    #[default]
-    None,
-    For,
-    Next,
-    Previous,
-    NextValue,
-    PreviousValue,
-}
-
-#[derive(Debug, Default)]
-struct Statement<'a> {
-    verb: Option<Verb>,
-    /// How many words there were, the verb included; no more than are counted.
-    words: u8,
-    /// The second.
-    second: &'a [u8],
-    last: Last<'a>,
-    position: Position,
-    trail: Trail,
-    qualified: bool,
-    /// In the list of `WITH`, outside of its parentheses if `depth` is 0.
-    with: bool,
-    depth: usize,
-    in_hint: bool,
-    assignments: Assignments<'a>,
-    /// Its state-change notice would be explained, as far as it was read.
-    explained: bool,
-    unknown_call: bool,
-    selects: bool,
-    from: bool,
-    into: bool,
-    /// It is a `SELECT` itself, behind the list of `WITH` if there is one.
-    counts: bool,
-    /// It begins like one that only looks at something.
-    looks: bool,
-    /// It is about the very server that it is sent to.
-    no_read: bool,
-    /// It may write or lock.
-    writes: bool,
-    asks: Diagnostics,
-    /// There are tokens in comments that some servers execute, and outside of these.
-    in_code: bool,
-    outside: bool,
-    /// What is in them may change what the rest means.
-    matters: bool,
-    last_in_code: bool,
-}
 
 /// Follows a text.
 pub(super) struct Walk<'a> {
@@ -121,7 +42,7 @@ impl<'a> Walk<'a> {
         if token == Token::Semicolon {
             return self.end_statement();
         }
-        self.code(token, scanner.in_code());
+        self.statement.code(token, scanner.in_code());
         if self.statement.verb == Some(Verb::Set) && self.set(token, scanner.rest()) {
             return;
         }
@@ -146,7 +67,7 @@ impl<'a> Walk<'a> {
             Token::Close => {
                 self.statement.depth = self.statement.depth.saturating_sub(1);
                 if matches!(last, Last::IdCall) {
-                    self.asks(Diagnostics::LAST_INSERT_ID);
+                    self.statement.asks_for(Diagnostics::LAST_INSERT_ID);
                 }
                 self.statement.position = Position::Expression;
                 Last::Other
@@ -185,27 +106,6 @@ impl<'a> Walk<'a> {
         traits.may_read &= alone;
         traits.looks &= alone;
         traits
-    }
-
-    fn asks(&mut self, what: Diagnostics) {
-        self.statement.asks = self.statement.asks.and(what);
-    }
-
-    /// What is executed on some servers only must not change the meaning of the rest.
-    #[inline]
-    fn code(&mut self, token: Token<'a>, in_code: bool) {
-        let statement = &mut self.statement;
-        if in_code {
-            statement.in_code = true;
-            statement.matters |= match token {
-                Token::Word(word) => !is_one_of(word, HARMLESS),
-                _ => true,
-            };
-        } else {
-            statement.outside = true;
-            statement.matters |= statement.last_in_code && token == Token::Open;
-        }
-        statement.last_in_code = in_code;
     }
 
     fn end_statement(&mut self) {
@@ -346,7 +246,7 @@ impl<'a> Walk<'a> {
         match verb {
             Verb::Pin(pin) => self.traits.pin(pin),
             Verb::Insert => statement.position = Position::Name,
-            Verb::Get => self.asks(Diagnostics::WARNINGS),
+            Verb::Get => self.statement.asks_for(Diagnostics::WARNINGS),
             Verb::Show => statement.looks = true,
             Verb::Kill => self.traits.kills = true,
             Verb::Use => self.traits.uses = true,
@@ -388,7 +288,7 @@ impl<'a> Walk<'a> {
                 let counted =
                     self.statement.words == 3 && is_one_of(self.statement.second, &["count"]);
                 if second || counted {
-                    self.asks(Diagnostics::WARNINGS);
+                    self.statement.asks_for(Diagnostics::WARNINGS);
                 }
             }
             _ => {}
@@ -431,7 +331,7 @@ impl<'a> Walk<'a> {
                     statement.writes = true;
                     self.traits.takes_value = true;
                 }
-                Trail::PreviousValue => self.asks(Diagnostics::LAST_VALUE),
+                Trail::PreviousValue => self.statement.asks_for(Diagnostics::LAST_VALUE),
                 _ => statement.trail = Trail::For,
             },
             Key::Update | Key::Share => statement.writes |= trail == Trail::For,
@@ -503,7 +403,7 @@ impl<'a> Walk<'a> {
         if self.statement.verb == Some(Verb::Set) && !self.statement.assignments.in_value() {
             return;
         }
-        self.asks(variables::asks(name));
+        self.statement.asks_for(variables::asks(name));
         self.traits.connection_id |= is_one_of(name, &["pseudo_thread_id"]);
     }
 
@@ -544,13 +444,13 @@ impl<'a> Walk<'a> {
             }
             Call::Lock => self.traits.pin(Pin::NamedLock),
             Call::LastInsertId => return Last::IdCall,
-            Call::FoundRows => self.asks(Diagnostics::FOUND_ROWS),
-            Call::RowCount => self.asks(Diagnostics::ROW_COUNT),
+            Call::FoundRows => self.statement.asks_for(Diagnostics::FOUND_ROWS),
+            Call::RowCount => self.statement.asks_for(Diagnostics::ROW_COUNT),
             Call::Take => {
                 self.traits.takes_value = true;
                 self.statement.writes = true;
             }
-            Call::LastValue => self.asks(Diagnostics::LAST_VALUE),
+            Call::LastValue => self.statement.asks_for(Diagnostics::LAST_VALUE),
             Call::ConnectionId => {
                 self.traits.connection_id = true;
                 self.statement.no_read = true;
@@ -560,56 +460,6 @@ impl<'a> Walk<'a> {
         Last::Other
     }
 }
-
-impl Statement<'_> {
-    /// Which counters it sets if it succeeds, and, but for `FOUND_ROWS()`, if it fails: as MySQL 8.0 and MariaDB 10.11 and 11.4 were seen to
-    /// do it, all of them.
-    fn sets(&self, verb: Verb) -> Diagnostics {
-        // Some servers take it for nothing.
-        if self.in_code && !self.outside {
-            return Diagnostics::NONE;
-        }
-        match verb {
-            Verb::Select if self.counts => Diagnostics::ROW_COUNT.and(Diagnostics::FOUND_ROWS),
-            // That of another connection fails and sets nothing, with MariaDB.
-            Verb::Explain => Diagnostics::NONE,
-            Verb::Show if is_one_of(self.second, &["analyze", "explain"]) => Diagnostics::NONE,
-            Verb::Get => Diagnostics::NONE,
-            // A block of statements, of which none need be executed; as in a routine, with MySQL.
-            Verb::Begin if self.words > 1 && !is_one_of(self.second, &["work"]) => {
-                Diagnostics::NONE
-            }
-            Verb::Pin(Pin::Handler | Pin::Xa | Pin::Backup) => Diagnostics::ROW_COUNT,
-            Verb::Pin(_) => Diagnostics::NONE,
-            _ => Diagnostics::ROW_COUNT,
-        }
-    }
-
-    /// A name that is no word of the grammar.
-    #[inline]
-    fn name(&mut self) {
-        self.position = match self.position {
-            Position::Name => Position::Named,
-            Position::Expression | Position::Named => Position::Expression,
-        };
-    }
-}
-
-/// What may be left out of a statement, or not, without a change of what matters here.
-const HARMLESS: &[&str] = &[
-    "sql_no_cache",
-    "sql_cache",
-    "straight_join",
-    "ignore",
-    "high_priority",
-    "low_priority",
-    "with",
-    "consistent",
-    "snapshot",
-    "if",
-    "not",
-    "exists",
-];
 
 /// What may stand between a verb and the name of a table.
 const BEFORE_NAMES: [&str; 8] =
