@@ -1,5 +1,7 @@
 #![no_main]
 
+#[path = "../../codecs/mysql/tests/pooled/client.rs"]
+mod client;
 #[path = "../../codecs/mysql/tests/pooled/hostile.rs"]
 mod hostile;
 #[path = "../../codecs/mysql/tests/pooled/server.rs"]

@@ -2,23 +2,22 @@
 
 #![allow(dead_code)] // the fuzzer has no use for what is counted
 
-use std::{mem, sync::Arc};
+use std::mem;
 
 use bytes::BytesMut;
 use wiremesh::{
-    Credentials, Limits, Password, Peer, Protocol, User, UserSecret,
-    correlation::{
-        Arrival, Attachment, Cancelled, Handshake, Hold, Progress, Ready, SessionMachine, Sessioned,
-    },
+    Limits, Peer,
+    correlation::{Attachment, Cancelled, Hold, Ready, SessionMachine, Sessioned},
 };
 use wiremesh_mysql::{
     Capabilities, Command, Mode, Mysql, MysqlFrame, What,
-    handshake::{Attributes, Login},
-    pooled::{Accounts, Entrance, Lane, Place, Pooled},
-    wire::put_packet,
+    pooled::{Lane, Place},
 };
 
-use super::server::{Server, holds};
+use super::{
+    client::{Client, Connection, accounts, command},
+    server::{Server, holds},
+};
 
 /// What is in all that one of the clients says, and in all that a server says to it: nobody else is to hear it. Settings may
 /// have such a value and are made anew elsewhere.
@@ -38,44 +37,6 @@ pub fn survive(data: &[u8]) {
         mesh.play(steps);
         mesh.end();
     }
-}
-
-/// A client, and what the proxy keeps of it.
-struct Client {
-    machine: Pooled,
-    /// What it has said, and was not taken.
-    input: BytesMut,
-    /// The request in progress, until it was sent; and whether there is one.
-    request: Option<MysqlFrame>,
-    busy: bool,
-    /// The rest of what was refused is dropped.
-    refused: bool,
-    held: bool,
-    connection: Option<Connection>,
-    /// All that it was told.
-    told: Vec<u8>,
-}
-
-impl Client {
-    fn new(machine: Pooled) -> Self {
-        Self {
-            machine,
-            input: BytesMut::new(),
-            request: None,
-            busy: false,
-            refused: false,
-            held: false,
-            connection: None,
-            told: Vec::new(),
-        }
-    }
-}
-
-/// An upstream connection. `place` is with the machine of who has it.
-struct Connection {
-    lane: u64,
-    place: Place,
-    server: Server,
 }
 
 /// Two clients, and their proxy.
@@ -120,7 +81,7 @@ impl Mesh {
             | has(3, Capabilities::QUERY_ATTRIBUTES)
             | has(4, Capabilities::DEPRECATE_EOF);
         let mysql = Mysql { mode: Mode::Pooled, accounts: accounts(), ..Mysql::default() };
-        let clients = [0, 1].map(|_| Client::new(admitted(&mysql, wanted)));
+        let clients = [0, 1].map(|_| Client::new(&mysql, wanted));
         Self {
             mysql,
             limits: Limits::default(),
@@ -149,9 +110,9 @@ impl Mesh {
                 raw.iter().map(|byte| if *byte == b'=' { b'-' } else { *byte }).collect::<Vec<_>>()
             };
             match step & 7 {
-                0 => self.says(who, &self.command(who, *about), piece),
+                0 => self.says(who, &command(*about, MARKS[who], self.wanted), piece),
                 1 => {
-                    self.says(who, &self.command(who, *about), piece);
+                    self.says(who, &command(*about, MARKS[who], self.wanted), piece);
                     self.answers(who, 0, 0);
                 }
                 2 => self.answers(who, *about, piece),
@@ -171,73 +132,6 @@ impl Mesh {
     /// Both leave, and what they were told is looked at.
     pub fn end(&mut self) {
         (0..2).for_each(|who| self.leaves(who));
-    }
-
-    /// A command of this kind that is the client's.
-    fn command(&self, who: usize, about: u8) -> Vec<u8> {
-        use Command as C;
-        const CODES: [C; 14] = [
-            C::Query,
-            C::StmtPrepare,
-            C::StmtExecute,
-            C::Query,
-            C::StmtSendLongData,
-            C::StmtClose,
-            C::StmtReset,
-            C::StmtFetch,
-            C::InitDb,
-            C::ResetConnection,
-            C::SetOption,
-            C::ChangeUser,
-            C::Ping,
-            C::FieldList,
-        ];
-        let (code, which) = (CODES[usize::from(about & 15) % CODES.len()], usize::from(about >> 4));
-        let mark = String::from_utf8_lossy(MARKS[who]);
-        let text = [
-            format!("select '{mark}' from b"),
-            format!("insert into a values ('{mark}')"),
-            format!("select ? /* {mark} */"),
-            "select ? from shared".into(),
-            "begin".into(),
-            format!("set @a = '{mark}'"),
-            "set time_zone = '+01:00'".into(),
-            format!("set lc_time_names = '{mark}'"),
-            "use shop".into(),
-            format!("use `{mark}`"),
-            "show warnings".into(),
-            "select last_insert_id()".into(),
-            format!("call p('{mark}')"),
-            "load data local infile 'a' into table b".into(),
-            "kill 1".into(),
-            format!("/* wiremesh: route=replica */ select '{mark}'; select 2"),
-        ];
-        let mut body = vec![code as u8];
-        let id = u32::try_from(1 + which % 4).expect("it is small").to_le_bytes();
-        match code {
-            C::Query if self.wanted.has(Capabilities::QUERY_ATTRIBUTES) => {
-                body.extend([&[0, 1], text[which].as_bytes()].concat());
-            }
-            C::Query | C::StmtPrepare => body.extend(text[which].as_bytes()),
-            C::InitDb | C::FieldList => body.extend(MARKS[who]),
-            // One parameter, if there is one, with its type: a string.
-            C::StmtExecute => {
-                let values = [&[0_u8, 1, 0xfd, 0, 4][..], MARKS[who]].concat();
-                let values = if which & 8 == 0 { values } else { Vec::new() };
-                body.extend(
-                    [&id[..], &[which.to_le_bytes()[0] >> 2 & 1, 1, 0, 0, 0], &values].concat(),
-                );
-            }
-            C::StmtSendLongData => body.extend([&id[..], &[0, 0], MARKS[who]].concat()),
-            C::StmtFetch => body.extend([id, [9, 0, 0, 0]].concat()),
-            C::StmtClose | C::StmtReset => body.extend(id),
-            C::SetOption => body.extend([which.to_le_bytes()[0] & 1, 0]),
-            C::ChangeUser => body.extend(b"joe\0\0\0\x2d\0mysql_native_password\0"),
-            _ => {}
-        }
-        let mut packet = BytesMut::new();
-        put_packet(&mut packet, 0, &body);
-        packet.to_vec()
     }
 
     fn says(&mut self, who: usize, bytes: &[u8], piece: usize) {
@@ -553,50 +447,8 @@ impl Mesh {
     /// Its session is over, and another of the same client's begins.
     fn ends(&mut self, who: usize) {
         self.close(who);
-        let next = Client::new(admitted(&self.mysql, self.wanted));
+        let next = Client::new(&self.mysql, self.wanted);
         let client = mem::replace(&mut self.clients[who], next);
         assert!(!holds(&client.told, MARKS[1 - who]), "a client was told what is another's");
     }
-}
-
-fn accounts() -> Arc<Accounts> {
-    let user = User {
-        name: "joe".into(),
-        secret: UserSecret::Known(Password::new("")),
-        plugin: Some("mysql_native_password".into()),
-        upstream: Credentials { user: "joe".into(), password: Password::new("") },
-    };
-    Arc::new(Accounts::new(&[user]).expect("it is right"))
-}
-
-/// A client that wants this of a session, and was let in.
-fn admitted(mysql: &Mysql, wanted: Capabilities) -> Pooled {
-    let arrival = Arrival {
-        number: 1 << 30,
-        random: [7; 64],
-        peer: "192.0.2.7:50123".into(),
-        tls: false,
-        tls_required: false,
-        private: false,
-    };
-    let mut entrance: Entrance = mysql.client_handshake(arrival);
-    assert!(matches!(entrance.start(mysql), Progress::Continue(Some(_))));
-    let login = Login {
-        capabilities: wanted,
-        max_packet: 1 << 24,
-        collation: 45,
-        user: b"joe".to_vec(),
-        auth_data: Vec::new(),
-        schema: Vec::new(),
-        plugin: b"mysql_native_password".to_vec(),
-        attributes: Attributes::default(),
-    };
-    let mut body = BytesMut::new();
-    login.write(3, &mut body);
-    let mut packet = BytesMut::new();
-    put_packet(&mut packet, 1, &body);
-    let frame = mysql.decode(Peer::Client, &mut (), &Limits::default(), &mut packet);
-    let progress = entrance.on_frame(mysql, frame.expect("it is right").expect("it is whole"));
-    assert!(matches!(progress, Progress::Done(Some(_))), "it is let in");
-    Pooled::new(&entrance.into_admitted().expect("it is let in"), "8.0.33")
 }

@@ -1,5 +1,6 @@
 //! The pooled mode with clients and servers that are not what they should be.
 
+mod client;
 mod hostile;
 mod server;
 
