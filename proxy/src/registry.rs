@@ -14,7 +14,7 @@ use crate::{
     config::{Copies, ProtocolInfo},
     exchange::Mesh,
     net::Dial,
-    session::{self, SessionAsker, Sessions},
+    session::{self, Sessions},
     talk::{Asker, Talk},
     worker::{Accepted, Order, Worker},
 };
@@ -225,7 +225,7 @@ impl<P: Sessioned> Drive<P> for Session {
         options: &TopologyOptions,
     ) -> Result<Box<dyn Learner>, TopologyError> {
         let topology = protocol.topology(kind, options)?;
-        Ok(Box::new(SessionAsker::new(protocol, topology)))
+        Ok(Box::new(Asker::new(protocol, topology)))
     }
 }
 

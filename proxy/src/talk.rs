@@ -4,7 +4,9 @@ use bytes::BytesMut;
 use tokio::io::AsyncWriteExt;
 use wiremesh::{
     Frame, Kind, Limits, Peer, Protocol, WriteBuf,
-    correlation::{Departure, Handshake, Pipelined, Progress, Purpose},
+    correlation::{
+        Departure, Handshake, InOrder, Pipelined, Progress, Purpose, Session, Sessioned,
+    },
     topology::{Shards, Topology},
 };
 
@@ -105,26 +107,31 @@ impl<'a, P: Protocol> Talk<'a, P> {
     }
 }
 
-/// Learns a topology over connections that are made for it.
-pub struct Asker<P: Pipelined> {
-    protocol: P,
-    topology: Box<dyn Topology<P>>,
+/// How endpoints of protocols of one correlation are asked for their topology.
+pub trait Ask<P: Protocol> {
+    /// What `asked` has replied to the topology's questions.
+    async fn replies(
+        protocol: &P,
+        topology: &dyn Topology<P>,
+        asked: &str,
+        dial: Dial,
+    ) -> Result<Vec<P::Frame>, String>;
 }
 
-impl<P: Pipelined> Asker<P> {
-    /// One that has not asked anybody.
-    pub fn new(protocol: P, topology: Box<dyn Topology<P>>) -> Self {
-        Self { protocol, topology }
-    }
-
-    async fn replies(&self, asked: &str, dial: Dial) -> Result<Vec<P::Frame>, String> {
-        let mut talk = Talk::connect(&self.protocol, dial).await?;
-        if self.topology.greets(asked)
-            && let Some(mut handshake) = self.protocol.greet(0, Purpose::default())
+impl<P: Pipelined> Ask<P> for InOrder {
+    async fn replies(
+        protocol: &P,
+        topology: &dyn Topology<P>,
+        asked: &str,
+        dial: Dial,
+    ) -> Result<Vec<P::Frame>, String> {
+        let mut talk = Talk::connect(protocol, dial).await?;
+        if topology.greets(asked)
+            && let Some(mut handshake) = protocol.greet(0, Purpose::default())
         {
             talk = talk.greet(&mut *handshake).await?;
         }
-        let questions = self.topology.questions(asked);
+        let questions = topology.questions(asked);
         let mut replies = Vec::with_capacity(questions.len());
         let count = questions.len();
         talk.say(questions).await?;
@@ -135,10 +142,53 @@ impl<P: Pipelined> Asker<P> {
     }
 }
 
-impl<P: Pipelined> Learner for Asker<P> {
+impl<P: Sessioned> Ask<P> for Session {
+    async fn replies(
+        protocol: &P,
+        topology: &dyn Topology<P>,
+        asked: &str,
+        dial: Dial,
+    ) -> Result<Vec<P::Frame>, String> {
+        let talk = Talk::connect(protocol, dial).await?;
+        let departure = talk.departure();
+        let hail = topology.hail(&departure);
+        let goodbye = protocol.goodbye().filter(|_| hail.is_some());
+        let mut talk = match hail {
+            Some(mut hail) => talk.greet(&mut *hail).await?,
+            None => talk.greet(&mut protocol.probe_handshake(departure)).await?,
+        };
+        let mut replies = Vec::new();
+        for question in topology.questions(asked) {
+            talk.say([question]).await?;
+            let begin = replies.len();
+            while replies.len() == begin || !topology.is_answered(&replies[begin..]) {
+                replies.push(talk.answer().await?);
+            }
+        }
+        // Whether it hears that is its own matter.
+        let _ = talk.say(goodbye).await;
+        Ok(replies)
+    }
+}
+
+/// Learns a topology over connections that are made for it.
+pub struct Asker<P: Protocol> {
+    protocol: P,
+    topology: Box<dyn Topology<P>>,
+}
+
+impl<P: Protocol> Asker<P> {
+    /// One that has not asked anybody.
+    pub fn new(protocol: P, topology: Box<dyn Topology<P>>) -> Self {
+        Self { protocol, topology }
+    }
+}
+
+impl<P: Protocol<Correlation: Ask<P>>> Learner for Asker<P> {
     fn ask<'a>(&'a mut self, asked: &'a str, dial: Dial) -> Asking<'a> {
         Box::pin(async move {
-            let replies = self.replies(asked, dial).await?;
+            let topology = &*self.topology;
+            let replies = P::Correlation::replies(&self.protocol, topology, asked, dial).await?;
             self.topology.learn(asked, &replies)
         })
     }

@@ -32,7 +32,7 @@ use wiremesh::{
     correlation::{Access, SessionMachine, Sessioned},
 };
 
-pub use self::probe::{SessionAsker, probe};
+pub use self::probe::probe;
 use self::{
     client::{Client, ClientTask},
     mirror::Shadows,
