@@ -3,9 +3,9 @@
 use std::{net::SocketAddr, thread::JoinHandle};
 
 use tokio::{
-    net::{TcpListener, TcpSocket},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::oneshot,
-    task::LocalSet,
+    task::{LocalSet, spawn_local},
 };
 
 /// A server on a thread of its own; dropping it closes every connection at once.
@@ -16,6 +16,21 @@ pub struct ServerThread {
 }
 
 impl ServerThread {
+    /// Runs `serve` on each connection to a free port.
+    pub fn each<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        let any = "127.0.0.1:0".parse().expect("an address");
+        Self::start(any, move |listener: TcpListener| async move {
+            loop {
+                let (stream, _) = listener.accept().await.expect("accept");
+                stream.set_nodelay(true).expect("nodelay");
+                spawn_local(serve(stream));
+            }
+        })
+    }
+
     /// Runs `serve` on a socket bound to `address`.
     pub fn start<F>(
         address: SocketAddr,

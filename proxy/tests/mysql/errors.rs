@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use bytes::BytesMut;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use wiremesh_mysql::{
     Capabilities, Command,
     wire::{put_lenenc_int, put_packet},
@@ -16,7 +16,7 @@ use wiremesh_proxy::{
 use crate::{
     common::{address, block_on, millis, start, thread::ServerThread, tls::Issuer},
     mysql,
-    peers::{Talk, login},
+    peers::{Talk, greeting, login},
     pooled::pooled_to,
 };
 
@@ -69,25 +69,14 @@ fn errors(cell: &str) -> Vec<Told> {
 /// A server by whose name for a user, or statement, it is known what becomes of it: `lost`, `rubbish`, `never`; all others are
 /// answered by OK, but for `columns N`, a result without rows.
 pub fn server() -> ServerThread {
-    ServerThread::start("127.0.0.1:0".parse().expect("an address"), accept)
-}
-
-async fn accept(listener: TcpListener) {
-    loop {
-        let (stream, _) = listener.accept().await.expect("accept");
-        tokio::task::spawn_local(async move {
-            // A proxy that has gone is no failure of the server's.
-            let _ = serve(Talk::new(stream)).await;
-        });
-    }
+    ServerThread::each(async |stream| {
+        // A proxy that has gone is no failure of the server's.
+        let _ = serve(Talk::new(stream)).await;
+    })
 }
 
 async fn serve(mut talk: Talk) -> Option<()> {
-    let caps = CAPS.to_le_bytes();
-    let mut greeting = b"\x0a8.0.33\0\x07\0\0\0saltsalt\0".to_vec();
-    greeting.extend([caps[0], caps[1], 45, 2, 0, caps[2], caps[3], 21]);
-    greeting.extend([0; 10]);
-    greeting.extend(b"moresaltmore\0mysql_native_password\0");
+    let greeting = greeting(CAPS, 7, "mysql_native_password");
     talk.send(0, &greeting).await?;
     loop {
         let (seq, asked) = talk.receive().await?;

@@ -8,7 +8,6 @@ use std::{
     },
 };
 
-use tokio::net::TcpListener;
 use wiremesh_mysql::{Command, wire::put_lenenc_bytes};
 use wiremesh_proxy::{
     config::{Config, Mirror, Percent},
@@ -55,9 +54,19 @@ struct State {
 impl Server {
     fn start(way: Way) -> Self {
         let state = Arc::new(State { way: AtomicU8::new(way as u8), ..State::default() });
-        let thread = ServerThread::start("127.0.0.1:0".parse().expect("an address"), {
+        let thread = ServerThread::each({
             let state = state.clone();
-            move |listener| accept(listener, state)
+            move |stream| {
+                let state = state.clone();
+                async move {
+                    let mut talk = Talk::new(stream);
+                    let mut status = 2;
+                    // A proxy that has gone is no failure of the server's.
+                    if greet(&mut talk).await.is_some() {
+                        while state.serve(&mut talk, &mut status).await.is_some() {}
+                    }
+                }
+            }
         });
         Self { thread, state }
     }
@@ -69,22 +78,6 @@ impl Server {
     /// What was asked but for what sets a connection up.
     fn said(&self) -> Vec<String> {
         self.state.said.lock().expect("not poisoned").clone()
-    }
-}
-
-async fn accept(listener: TcpListener, state: Arc<State>) {
-    loop {
-        let (stream, _) = listener.accept().await.expect("accept");
-        stream.set_nodelay(true).expect("nodelay");
-        let state = state.clone();
-        tokio::task::spawn_local(async move {
-            let mut talk = Talk::new(stream);
-            let mut status = 2;
-            // A proxy that has gone is no failure of the server's.
-            if greet(&mut talk).await.is_some() {
-                while state.serve(&mut talk, &mut status).await.is_some() {}
-            }
-        });
     }
 }
 

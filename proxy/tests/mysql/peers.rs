@@ -12,7 +12,7 @@ use std::{
 use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream, ToSocketAddrs},
+    net::{TcpStream, ToSocketAddrs},
 };
 use wiremesh_mysql::{
     Capabilities,
@@ -65,37 +65,41 @@ impl Server {
     /// One on a free port.
     pub fn start() -> Self {
         let seen = Arc::new(Seen::default());
-        let thread = ServerThread::start("127.0.0.1:0".parse().expect("an address"), {
+        let thread = ServerThread::each({
             let seen = seen.clone();
-            move |listener| accept(listener, seen)
+            move |stream| {
+                seen.open.fetch_add(1, Relaxed);
+                let seen = seen.clone();
+                async move {
+                    let mut talk = Talk::new(stream);
+                    // A client that is gone is no failure of the server's.
+                    if log_in(&mut talk).await.is_some() {
+                        serve(&mut talk, &seen).await;
+                    }
+                    seen.open.fetch_sub(1, Relaxed);
+                }
+            }
         });
         Self { address: thread.address, seen, _thread: thread }
     }
 }
 
-async fn accept(listener: TcpListener, seen: Arc<Seen>) {
-    loop {
-        let (stream, _) = listener.accept().await.expect("accept");
-        stream.set_nodelay(true).expect("nodelay");
-        seen.open.fetch_add(1, Relaxed);
-        let seen = seen.clone();
-        tokio::task::spawn_local(async move {
-            let mut talk = Talk::new(stream);
-            // A client that is gone is no failure of the server's.
-            if log_in(&mut talk).await.is_some() {
-                serve(&mut talk, &seen).await;
-            }
-            seen.open.fetch_sub(1, Relaxed);
-        });
-    }
+/// How a server greets that has these capabilities, on the connection that it knows by this number.
+pub fn greeting(capabilities: u64, number: u32, plugin: &str) -> Vec<u8> {
+    let caps = capabilities.to_le_bytes();
+    let mut greeting = b"\x0a8.0.33\0".to_vec();
+    greeting.extend(number.to_le_bytes());
+    greeting.extend(b"saltsalt\0");
+    greeting.extend([caps[0], caps[1], 45, 2, 0, caps[2], caps[3], 21]);
+    greeting.extend([0; 10]);
+    greeting.extend(b"moresaltmore\0");
+    greeting.extend(plugin.bytes());
+    greeting.push(0);
+    greeting
 }
 
 async fn log_in(talk: &mut Talk) -> Option<()> {
-    let caps = CAPS.to_le_bytes();
-    let mut greeting = b"\x0a8.0.33\0\x07\0\0\0saltsalt\0".to_vec();
-    greeting.extend([caps[0], caps[1], 45, 2, 0, caps[2], caps[3], 21]);
-    greeting.extend([0; 10]);
-    greeting.extend(b"moresaltmore\0plugin\0");
+    let greeting = greeting(CAPS, 7, "plugin");
     talk.send(0, &greeting).await?;
     let (seq, login) = talk.receive().await?;
     if !login[32..].starts_with(b"joe\0") {

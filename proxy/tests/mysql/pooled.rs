@@ -8,14 +8,13 @@ use std::{
     },
 };
 
-use tokio::net::TcpListener;
 use wiremesh_mysql::{Capabilities, Command};
 use wiremesh_proxy::{config::Config, server::Handle};
 
 use crate::{
     common::{address, block_on, eventually, secs, start, thread::ServerThread},
     mysql,
-    peers::Talk,
+    peers::{Talk, greeting},
 };
 
 const CAPS: u64 = Capabilities::PROTOCOL_41.0
@@ -43,10 +42,21 @@ pub struct Server {
 
 impl Server {
     pub fn start() -> Self {
-        let said = Arc::default();
-        let thread = ServerThread::start("127.0.0.1:0".parse().expect("an address"), {
+        let said = Arc::<Mutex<Vec<String>>>::default();
+        let thread = ServerThread::each({
             let said = Arc::clone(&said);
-            move |listener| accept(listener, said)
+            let numbers = AtomicU8::new(1);
+            move |stream| {
+                let (said, number) = (said.clone(), numbers.fetch_add(1, Relaxed));
+                async move {
+                    let mut talk = Talk::new(stream);
+                    // A proxy that has gone is no failure of the server's.
+                    let mut begun = false;
+                    if greet(&mut talk).await.is_some() {
+                        while serve(&mut talk, number, &mut begun, &said).await.is_some() {}
+                    }
+                }
+            }
         });
         Self { thread, said }
     }
@@ -54,22 +64,6 @@ impl Server {
     /// What was asked but for what sets a connection up.
     pub fn said(&self) -> Vec<String> {
         self.said.lock().expect("not poisoned").clone()
-    }
-}
-
-async fn accept(listener: TcpListener, said: Arc<Mutex<Vec<String>>>) {
-    let numbers = AtomicU8::new(1);
-    loop {
-        let (stream, _) = listener.accept().await.expect("accept");
-        let (said, number) = (said.clone(), numbers.fetch_add(1, Relaxed));
-        tokio::task::spawn_local(async move {
-            let mut talk = Talk::new(stream);
-            // A proxy that has gone is no failure of the server's.
-            let mut begun = false;
-            if greet(&mut talk).await.is_some() {
-                while serve(&mut talk, number, &mut begun, &said).await.is_some() {}
-            }
-        });
     }
 }
 
@@ -84,11 +78,7 @@ pub async fn greet(talk: &mut Talk) -> Option<()> {
 
 /// Offers these, too. What was agreed on.
 pub async fn greet_with(talk: &mut Talk, more: Capabilities) -> Option<Capabilities> {
-    let caps = (CAPS | more.0).to_le_bytes();
-    let mut greeting = b"\x0a8.0.33\0\x07\0\0\0saltsalt\0".to_vec();
-    greeting.extend([caps[0], caps[1], 45, 2, 0, caps[2], caps[3], 21]);
-    greeting.extend([0; 10]);
-    greeting.extend(b"moresaltmore\0mysql_native_password\0");
+    let greeting = greeting(CAPS | more.0, 7, "mysql_native_password");
     talk.send(0, &greeting).await?;
     let (seq, login) = talk.receive().await?;
     talk.send(seq + 1, &[0, 0, 0, 2, 0, 0, 0]).await?;

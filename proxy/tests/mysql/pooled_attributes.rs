@@ -5,7 +5,6 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use tokio::net::TcpListener;
 use wiremesh_mysql::{Capabilities, Command, QueryAttributes, wire::Reader};
 use wiremesh_proxy::config::{Cluster, Route};
 
@@ -39,10 +38,18 @@ fn said(attributes: Option<&[(&str, &str)]>, text: &str) -> Said {
 
 impl Server {
     fn start(number: u8, offers: Capabilities) -> Self {
-        let said = Arc::default();
-        let thread = ServerThread::start("127.0.0.1:0".parse().expect("an address"), {
+        let said = Arc::<Mutex<Vec<Said>>>::default();
+        let thread = ServerThread::each({
             let said = Arc::clone(&said);
-            move |listener| accept(listener, number, offers, said)
+            move |stream| {
+                let said = said.clone();
+                async move {
+                    let mut talk = Talk::new(stream);
+                    if let Some(agreed) = greet_with(&mut talk, offers).await {
+                        while serve(&mut talk, number, agreed, &said).await.is_some() {}
+                    }
+                }
+            }
         });
         Self { thread, said }
     }
@@ -55,24 +62,6 @@ impl Server {
     fn said(&self) -> Vec<Said> {
         let said = self.said.lock().expect("not poisoned");
         said.iter().filter(|said| !said.text.starts_with(b"SET NAMES")).cloned().collect()
-    }
-}
-
-async fn accept(
-    listener: TcpListener,
-    number: u8,
-    offers: Capabilities,
-    said: Arc<Mutex<Vec<Said>>>,
-) {
-    loop {
-        let (stream, _) = listener.accept().await.expect("accept");
-        let said = said.clone();
-        tokio::task::spawn_local(async move {
-            let mut talk = Talk::new(stream);
-            if let Some(agreed) = greet_with(&mut talk, offers).await {
-                while serve(&mut talk, number, agreed, &said).await.is_some() {}
-            }
-        });
     }
 }
 

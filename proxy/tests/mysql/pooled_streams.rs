@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use bytes::BytesMut;
-use tokio::{net::TcpListener, sync::Notify};
+use tokio::sync::Notify;
 use wiremesh_mysql::{
     Capabilities, Command,
     wire::{Head, Reader, put_lenenc_int, put_packet},
@@ -21,7 +21,7 @@ use crate::{
         client::{Client as Steps, End, Step},
         server::Server as Full,
     },
-    peers::Talk,
+    peers::{Talk, greeting},
     pooled::{Client, Server as Plain, TOLD, pooled, pooled_to},
 };
 
@@ -82,9 +82,17 @@ struct State {
 impl Server {
     fn start() -> Self {
         let state = Arc::<State>::default();
-        let thread = ServerThread::start("127.0.0.1:0".parse().expect("an address"), {
+        let thread = ServerThread::each({
             let state = state.clone();
-            move |listener| accept(listener, state)
+            move |stream| {
+                let state = state.clone();
+                async move {
+                    state.open.fetch_add(1, Relaxed);
+                    // A proxy that has gone is no failure of the server's.
+                    let _ = serve(Talk::new(stream), &state).await;
+                    state.open.fetch_sub(1, Relaxed);
+                }
+            }
         });
         Self { thread, state }
     }
@@ -109,31 +117,13 @@ impl Server {
     }
 }
 
-async fn accept(listener: TcpListener, state: Arc<State>) {
-    loop {
-        let (stream, _) = listener.accept().await.expect("accept");
-        stream.set_nodelay(true).expect("nodelay");
-        let state = state.clone();
-        tokio::task::spawn_local(async move {
-            state.open.fetch_add(1, Relaxed);
-            // A proxy that has gone is no failure of the server's.
-            let _ = serve(Talk::new(stream), &state).await;
-            state.open.fetch_sub(1, Relaxed);
-        });
-    }
-}
-
 async fn serve(mut talk: Talk, state: &State) -> Option<()> {
     let mood = state.mood.load(Relaxed);
     let mut stammers = mood == Mood::Stammering as u8;
     if mood == Mood::Mute as u8 {
         return talk.receive().await.map(drop);
     }
-    let caps = CAPS.to_le_bytes();
-    let mut greeting = b"\x0a8.0.33\0\x07\0\0\0saltsalt\0".to_vec();
-    greeting.extend([caps[0], caps[1], 45, 2, 0, caps[2], caps[3], 21]);
-    greeting.extend([0; 10]);
-    greeting.extend(b"moresaltmore\0mysql_native_password\0");
+    let greeting = greeting(CAPS, 7, "mysql_native_password");
     say(&mut talk, 0, &greeting, stammers).await?;
     let (seq, _) = talk.receive().await?;
     if mood == Mood::Deaf as u8 {

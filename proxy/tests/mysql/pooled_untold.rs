@@ -9,13 +9,13 @@ use std::{
     },
 };
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use wiremesh_mysql::{Capabilities, Command};
 use wiremesh_proxy::server::Handle;
 
 use crate::{
     common::{address, block_on, eventually, millis, start, thread::ServerThread},
-    peers::Talk,
+    peers::{Talk, greeting},
     pooled::pooled_to,
 };
 
@@ -58,31 +58,26 @@ struct Seen {
 impl Server {
     fn start(untold: Untold) -> Self {
         let seen = Arc::<Seen>::default();
-        let thread = ServerThread::start("127.0.0.1:0".parse().expect("an address"), {
+        let thread = ServerThread::each({
             let seen = Arc::clone(&seen);
-            move |listener| accept(listener, untold, seen)
+            move |stream| {
+                let seen = Arc::clone(&seen);
+                async move {
+                    let number = seen.connections.fetch_add(1, Relaxed) + 1;
+                    let mut session = Session::new(stream, untold, seen, number);
+                    // A proxy that has gone is no failure of the server's.
+                    if session.greet().await.is_some() {
+                        while session.serve().await.is_some() {}
+                    }
+                    session.seen.prepared.fetch_sub(session.prepared.len() as u64, Relaxed);
+                }
+            }
         });
         Self { thread, seen }
     }
 
     fn said(&self) -> Vec<String> {
         self.seen.said.lock().expect("not poisoned").clone()
-    }
-}
-
-async fn accept(listener: TcpListener, untold: Untold, seen: Arc<Seen>) {
-    loop {
-        let (stream, _) = listener.accept().await.expect("accept");
-        let seen = Arc::clone(&seen);
-        tokio::task::spawn_local(async move {
-            let number = seen.connections.fetch_add(1, Relaxed) + 1;
-            let mut session = Session::new(stream, untold, seen, number);
-            // A proxy that has gone is no failure of the server's.
-            if session.greet().await.is_some() {
-                while session.serve().await.is_some() {}
-            }
-            session.seen.prepared.fetch_sub(session.prepared.len() as u64, Relaxed);
-        });
     }
 }
 
@@ -102,7 +97,6 @@ struct Session {
 
 impl Session {
     fn new(stream: TcpStream, untold: Untold, seen: Arc<Seen>, number: u64) -> Self {
-        stream.set_nodelay(true).expect("nodelay");
         Self {
             talk: Talk::new(stream),
             untold,
@@ -122,11 +116,7 @@ impl Session {
             Untold::Lacks => 0,
             Untold::Refuses | Untold::Forgets => Capabilities::SESSION_TRACK.0,
         };
-        let caps = (CAPS | more).to_le_bytes();
-        let mut greeting = b"\x0a8.0.33\0\x07\0\0\0saltsalt\0".to_vec();
-        greeting.extend([caps[0], caps[1], 45, 2, 0, caps[2], caps[3], 21]);
-        greeting.extend([0; 10]);
-        greeting.extend(b"moresaltmore\0mysql_native_password\0");
+        let greeting = greeting(CAPS | more, 7, "mysql_native_password");
         self.talk.send(0, &greeting).await?;
         let (seq, _) = self.talk.receive().await?;
         self.talk.send(seq + 1, &[0, 0, 0, 2, 0, 0, 0]).await

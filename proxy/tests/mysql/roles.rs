@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::net::TcpListener;
 use wiremesh_mysql::{Command, wire::put_lenenc_bytes};
 use wiremesh_proxy::{
     config::{Config, ReadFrom},
@@ -63,9 +62,16 @@ impl Server {
             late: AtomicBool::new(false),
             waits: AtomicU64::new(0),
         });
-        let thread = ServerThread::start("127.0.0.1:0".parse().expect("an address"), {
+        let thread = ServerThread::each({
             let state = state.clone();
-            move |listener| accept(listener, state)
+            move |stream| {
+                let state = state.clone();
+                async move {
+                    if state.part() != Part::Dead {
+                        state.serve(&mut Talk::new(stream)).await;
+                    }
+                }
+            }
         });
         Self { thread, state }
     }
@@ -172,19 +178,6 @@ impl<'a> Open<'a> {
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, SeqCst);
-    }
-}
-
-async fn accept(listener: TcpListener, state: Arc<State>) {
-    loop {
-        let (stream, _) = listener.accept().await.expect("accept");
-        if state.part() == Part::Dead {
-            continue;
-        }
-        let state = state.clone();
-        tokio::task::spawn_local(async move {
-            state.serve(&mut Talk::new(stream)).await;
-        });
     }
 }
 

@@ -10,13 +10,16 @@ use std::{
 };
 
 use bytes::BytesMut;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use wiremesh_mysql::{
     Capabilities, Command,
     wire::{put_lenenc_bytes, put_packet},
 };
 
-use crate::{common::thread::ServerThread, peers::Talk};
+use crate::{
+    common::thread::ServerThread,
+    peers::{Talk, greeting},
+};
 
 const CAPS: u64 = Capabilities::PROTOCOL_41.0
     | Capabilities::TRANSACTIONS.0
@@ -122,27 +125,22 @@ impl Wire {
 impl Server {
     pub fn start() -> Self {
         let wire = Arc::<Wire>::default();
-        let thread = ServerThread::start("127.0.0.1:0".parse().expect("an address"), {
+        let thread = ServerThread::each({
             let wire = wire.clone();
-            move |listener| accept(listener, wire)
+            move |stream| {
+                let wire = wire.clone();
+                async move {
+                    wire.open.fetch_add(1, Relaxed);
+                    let mut session = Session::new(stream, wire.clone());
+                    session.serve().await;
+                    let cut = session.cut;
+                    drop(session);
+                    wire.open.fetch_sub(1, Relaxed);
+                    wire.plan.lock().expect("not poisoned").cut |= cut;
+                }
+            }
         });
         Self { thread, wire }
-    }
-}
-
-async fn accept(listener: TcpListener, wire: Arc<Wire>) {
-    loop {
-        let (stream, _) = listener.accept().await.expect("accept");
-        let wire = wire.clone();
-        tokio::task::spawn_local(async move {
-            wire.open.fetch_add(1, Relaxed);
-            let mut session = Session::new(stream, wire.clone());
-            session.serve().await;
-            let cut = session.cut;
-            drop(session);
-            wire.open.fetch_sub(1, Relaxed);
-            wire.plan.lock().expect("not poisoned").cut |= cut;
-        });
     }
 }
 
@@ -177,7 +175,6 @@ enum Form {
 
 impl Session {
     fn new(stream: TcpStream, wire: Arc<Wire>) -> Self {
-        stream.set_nodelay(true).expect("nodelay");
         Self {
             talk: Talk::new(stream),
             wire,
@@ -203,11 +200,7 @@ impl Session {
     }
 
     async fn greet(&mut self) -> Option<()> {
-        let caps = CAPS.to_le_bytes();
-        let mut greeting = b"\x0a8.0.33\0\x07\0\0\0saltsalt\0".to_vec();
-        greeting.extend([caps[0], caps[1], 45, 2, 0, caps[2], caps[3], 21]);
-        greeting.extend([0; 10]);
-        greeting.extend(b"moresaltmore\0mysql_native_password\0");
+        let greeting = greeting(CAPS, 7, "mysql_native_password");
         self.say(&greeting).await?;
         let login = self.hear().await?;
         let wanted = u32::from_le_bytes(*login.first_chunk().expect("flags"));

@@ -8,13 +8,14 @@ use std::{
     },
 };
 
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Notify,
-};
+use tokio::{net::TcpStream, sync::Notify};
 use wiremesh_mysql::{Capabilities, Command};
 
-use crate::{common::thread::ServerThread, peers::Talk, pooled::TOLD};
+use crate::{
+    common::thread::ServerThread,
+    peers::{Talk, greeting},
+    pooled::TOLD,
+};
 
 const CAPS: u64 = Capabilities::PROTOCOL_41.0
     | Capabilities::MULTI_STATEMENTS.0
@@ -167,44 +168,32 @@ pub struct Server {
 impl Server {
     pub fn start() -> Self {
         let world = Arc::<World>::default();
-        let thread = ServerThread::start("127.0.0.1:0".parse().expect("an address"), {
+        let thread = ServerThread::each({
             let world = Arc::clone(&world);
-            move |listener| accept(listener, world)
+            let numbers = AtomicU32::new(1);
+            move |stream| {
+                let world = world.clone();
+                let number = (!world.refuses.load(Relaxed)).then(|| numbers.fetch_add(1, Relaxed));
+                async move {
+                    let Some(number) = number else { return };
+                    let thread = Arc::<Thread>::default();
+                    world.threads().insert(number, thread.clone());
+                    tokio::select! {
+                        _ = converse(stream, number, &thread, &world) => {}
+                        _ = thread.told(|told| told == Told::Close) => {}
+                    }
+                    world.threads().remove(&number);
+                }
+            }
         });
         Self { thread, world }
-    }
-}
-
-async fn accept(listener: TcpListener, world: Arc<World>) {
-    let numbers = AtomicU32::new(1);
-    loop {
-        let (stream, _) = listener.accept().await.expect("accept");
-        if world.refuses.load(Relaxed) {
-            continue;
-        }
-        let (world, number) = (world.clone(), numbers.fetch_add(1, Relaxed));
-        tokio::task::spawn_local(async move {
-            let thread = Arc::<Thread>::default();
-            world.threads().insert(number, thread.clone());
-            tokio::select! {
-                _ = converse(stream, number, &thread, &world) => {}
-                _ = thread.told(|told| told == Told::Close) => {}
-            }
-            world.threads().remove(&number);
-        });
     }
 }
 
 async fn converse(stream: TcpStream, number: u32, thread: &Thread, world: &World) -> Option<()> {
     let mut talk = Talk::new(stream);
     world.greets.pass().await;
-    let (caps, id) = (CAPS.to_le_bytes(), number.to_le_bytes());
-    let mut greeting = b"\x0a8.0.33\0".to_vec();
-    greeting.extend(id);
-    greeting.extend(b"saltsalt\0");
-    greeting.extend([caps[0], caps[1], 45, 2, 0, caps[2], caps[3], 21]);
-    greeting.extend([0; 10]);
-    greeting.extend(b"moresaltmore\0mysql_native_password\0");
+    let greeting = greeting(CAPS, number, "mysql_native_password");
     talk.send(0, &greeting).await?;
     let (seq, _) = talk.receive().await?;
     talk.send(seq + 1, &[0, 0, 0, 2, 0, 0, 0]).await?;
