@@ -224,21 +224,11 @@ fn each_command_is_done_with_as_documented() {
 fn asked(of_clients: Capabilities, tls: bool, mysql: bool) -> Capabilities {
     let accounts = accounts(&[known("joe", "pw", NATIVE)]);
     let all = Capabilities(u64::from(u32::MAX) | 0x3f << 32);
-    let greeting = Greeting {
-        version: b"8.0.33".to_vec(),
-        connection: 9,
-        capabilities: if mysql { all } else { all.without(Capabilities::CLIENT_MYSQL) },
-        salt: b"01234567890123456789".to_vec(),
-        collation: 45,
-        status: Default::default(),
-        plugin: NATIVE.into(),
-    };
-    let mut body = BytesMut::new();
-    greeting.write(&mut body);
+    let offered = if mysql { all } else { all.without(Capabilities::CLIENT_MYSQL) };
     let key = accounts.account(0).expect("there is one").upstream.key();
     let departure = Departure { random: [0; 64], tls, private: false };
     let mut login = UpstreamLogin::new(&accounts, Lane::new(key, of_clients), &departure);
-    let mut step = login.on_frame(&Mysql::default(), frame(Peer::Upstream, 0, &body));
+    let mut step = login.on_frame(&Mysql::default(), greeting("8.0.33", offered));
     if let Progress::StartTls(_) = step {
         step = login.on_secured(&Mysql::default());
     }

@@ -84,6 +84,22 @@ fn frame(from: Peer, seq: u8, body: &[u8]) -> MysqlFrame {
     frames(from, &bytes).remove(0)
 }
 
+/// That of a server which has these capabilities.
+fn greeting(version: &str, capabilities: Capabilities) -> MysqlFrame {
+    let greeting = Greeting {
+        version: version.into(),
+        connection: 9,
+        capabilities,
+        salt: b"01234567890123456789".to_vec(),
+        collation: 45,
+        status: Default::default(),
+        plugin: NATIVE.into(),
+    };
+    let mut body = BytesMut::new();
+    greeting.write(&mut body);
+    frame(Peer::Upstream, 0, &body)
+}
+
 fn ok(seq: u8) -> MysqlFrame {
     frame(Peer::Upstream, seq, &[0, 0, 0, 2, 0, 0, 0])
 }

@@ -8,21 +8,10 @@ fn servers_are_asked_for_as_much_as_they_tell() {
     // What a server answers to each statement; what is believed then.
     let tracking = |version: &str, offered: Capabilities, answers: &[MysqlFrame]| {
         let accounts = accounts(&[known("a", "pw", NATIVE)]);
-        let greeting = Greeting {
-            version: version.into(),
-            connection: 9,
-            capabilities: offered,
-            salt: b"01234567890123456789".to_vec(),
-            collation: 45,
-            status: Default::default(),
-            plugin: NATIVE.into(),
-        };
-        let mut body = BytesMut::new();
-        greeting.write(&mut body);
         let key = accounts.account(0).expect("there is one").upstream.key();
         let departure = Departure { random: [0; 64], tls: false, private: false };
         let mut login = UpstreamLogin::new(&accounts, Lane::new(key, OFFERED), &departure);
-        let step = login.on_frame(&mysql, frame(Peer::Upstream, 0, &body));
+        let step = login.on_frame(&mysql, greeting(version, offered));
         assert!(matches!(step, Progress::Continue(Some(_))));
         let mut step = login.on_frame(&mysql, ok(2));
         let mut asked = Vec::new();
