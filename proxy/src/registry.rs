@@ -111,6 +111,8 @@ pub trait Driver {
     fn drain(&self);
     /// Answers what is still in flight by the protocol's own error.
     fn refuse(self: Rc<Self>);
+    /// Says what is to be said at once: all connections are dropped after this.
+    fn stop(&self) {}
     /// A client of any worker's wants what another does ended, who may be one of these.
     fn cancel(self: Rc<Self>, _order: &Order) {}
     /// Whether the protocol says when TLS begins with a client.

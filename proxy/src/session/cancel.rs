@@ -195,11 +195,14 @@ impl<P: Sessioned> Sessions<P> {
         let mut talk = talk.greet(&mut handshake).await?;
         let place = self.protocol.place(handshake);
         if !stands() {
+            // Whether it hears that is its own matter.
+            let _ = talk.say(self.protocol.goodbye()).await;
             return Ok(());
         }
         let frame = self.protocol.interrupt(&place, number, cancel).ok_or(CANNOT)?;
         talk.say([frame]).await?;
         let answer = talk.hear().await?;
+        let _ = talk.say(self.protocol.goodbye()).await;
         if answer.status() == Status::Ok || !target.stands() {
             return Ok(());
         }

@@ -310,6 +310,10 @@ impl<P: Sessioned> UpstreamTask<P> {
             Role::Lent(_) => return Ok(now + LOOK.min(idle)),
         };
         if end <= now {
+            if self.upstream.is_clean() {
+                self.upstream.say_goodbye(&self.sessions);
+                self.sessions.lost(&self.upstream);
+            }
             return Err((Reason::UpstreamReset, why.into()));
         }
         let mut next = end.min(now + LOOK);

@@ -169,6 +169,10 @@ impl<P: Sessioned> Driver for Sessions<P> {
         self.reload_pools();
     }
 
+    fn stop(&self) {
+        self.close_pools();
+    }
+
     fn drain(&self) {
         for client in self.all_clients() {
             if !client.is_busy()

@@ -124,16 +124,25 @@ impl<P: Sessioned> Pool<P> {
     }
 
     /// Closes the clean connections that are not to be used, and one where another worker has none at all.
-    fn sweep(&self, now: Instant) {
+    fn sweep(&self, sessions: &Sessions<P>, now: Instant) {
         self.version.set(self.cluster.shared().version());
         let clean: Vec<_> = self.upstreams.borrow().iter().flatten().cloned().collect();
         for upstream in clean.iter().filter(|upstream| upstream.is_clean()) {
             if !self.wants(&upstream.endpoint, now)
                 || self.cluster.shared().starving().load(Relaxed) > 0
             {
-                upstream.end();
+                upstream.say_goodbye(sessions);
                 self.strike(upstream.number);
             }
+        }
+    }
+
+    /// Closes those that nobody has.
+    fn close_clean(&self, sessions: &Sessions<P>) {
+        let all: Vec<_> = self.upstreams.borrow().iter().flatten().cloned().collect();
+        for upstream in all.iter().filter(|upstream| upstream.is_clean()) {
+            upstream.say_goodbye(sessions);
+            self.strike(upstream.number);
         }
     }
 
@@ -216,7 +225,7 @@ impl<P: Sessioned> Sessions<P> {
         let pool = self.pool_of(client, cluster, &ticket.passage.listener);
         if pool.version.get() != cluster.shared().version() {
             // Who has lost its role gets nothing more.
-            pool.sweep(self.worker.now());
+            pool.sweep(self, self.worker.now());
         }
         let acquired = pool.book.borrow_mut().acquire(client.id, None);
         let waits = match acquired {
@@ -376,7 +385,7 @@ impl<P: Sessioned> Sessions<P> {
         }
         upstream.pool.book.borrow_mut().connected(upstream.number);
         if !upstream.pool.serves(&upstream.endpoint, self.worker.now()) {
-            return self.discard(upstream);
+            return self.part_with(upstream);
         }
         self.errands(&upstream.pool);
         if self.end_to_end && upstream.is_clean() {
@@ -444,7 +453,14 @@ impl<P: Sessioned> Sessions<P> {
         }
     }
 
-    /// Closes a connection that its client has done with.
+    /// Closes a connection on which nothing is in progress.
+    pub(super) fn part_with(self: &Rc<Self>, upstream: &Upstream<P>) {
+        if upstream.say_goodbye(self).is_some() {
+            self.lost(upstream);
+        }
+    }
+
+    /// Closes a connection that its client has done with, in whatever state it is.
     pub(super) fn discard(self: &Rc<Self>, upstream: &Upstream<P>) {
         if upstream.end().is_some() {
             self.lost(upstream);
@@ -466,7 +482,7 @@ impl<P: Sessioned> Sessions<P> {
             && pool.book.borrow().connections() <= share
             && !pool.cluster.shared().gives_way();
         if !wanted {
-            return self.discard(upstream);
+            return self.part_with(upstream);
         }
         pool.book.borrow_mut().release(upstream.number, reset.is_some());
         match reset {
@@ -481,7 +497,7 @@ impl<P: Sessioned> Sessions<P> {
         upstream.clean(self.worker.now());
         upstream.pool.book.borrow_mut().reset_done(upstream.number);
         if !upstream.pool.serves(&upstream.endpoint, self.worker.now()) {
-            return self.discard(upstream);
+            return self.part_with(upstream);
         }
         self.errands(&upstream.pool);
     }
@@ -490,7 +506,7 @@ impl<P: Sessioned> Sessions<P> {
     pub(super) fn sweep_pools(&self, now: Instant) {
         let pools: Vec<_> = self.pools.borrow().values().cloned().collect();
         for pool in pools {
-            pool.sweep(now);
+            pool.sweep(self, now);
             if !self.end_to_end {
                 pool.survey();
             }
@@ -499,6 +515,12 @@ impl<P: Sessioned> Sessions<P> {
             let book = pool.book.borrow();
             !pool.stale.get() || book.connections() > 0 || book.waiting() > 0
         });
+    }
+
+    /// Closes all connections that nobody has: the worker stops.
+    pub(super) fn close_pools(&self) {
+        let pools: Vec<_> = self.pools.borrow().values().cloned().collect();
+        pools.iter().for_each(|pool| pool.close_clean(self));
     }
 
     pub(super) fn reload_pools(&self) {

@@ -160,8 +160,10 @@ impl<P: Sessioned> Sessions<P> {
             }
             Hold::Close => {
                 session.detach();
+                let open = session.machine.is_open();
                 drop(session);
-                self.discard(upstream);
+                // What a client is in the middle of is no place for a word.
+                if open { self.discard(upstream) } else { self.part_with(upstream) }
             }
         }
     }
@@ -302,8 +304,10 @@ impl<P: Sessioned> Sessions<P> {
     /// A client has left: the connection that it had goes on to others, or is closed.
     pub(super) fn give_back(self: &Rc<Self>, client: &Client<P>, busy: bool) {
         let mut session = client.session.borrow_mut();
+        // A machine that has just failed is not asked.
+        let quiet = !busy && !std::thread::panicking() && !session.machine.is_open();
         let hold = match &session.upstream {
-            Some(upstream) if !busy && self.may_pass_on(upstream) && !session.machine.is_open() => {
+            Some(upstream) if quiet && self.may_pass_on(upstream) => {
                 session.machine.leave(&self.protocol)
             }
             _ => Hold::Close,
@@ -313,6 +317,7 @@ impl<P: Sessioned> Sessions<P> {
         match (upstream, hold) {
             (Some(upstream), _) if self.end_to_end => self.leave(&upstream),
             (Some(upstream), Hold::Release { reset }) => self.release(&upstream, reset),
+            (Some(upstream), _) if quiet => self.part_with(&upstream),
             (Some(upstream), _) => self.discard(&upstream),
             (None, _) => {}
         }
@@ -320,8 +325,7 @@ impl<P: Sessioned> Sessions<P> {
 
     /// Whether a connection may go on to others when its client has left.
     fn may_pass_on(&self, upstream: &Upstream<P>) -> bool {
-        // A machine that has just failed is not asked.
-        !self.end_to_end && !upstream.pool.cluster.config().dedicated && !std::thread::panicking()
+        !self.end_to_end && !upstream.pool.cluster.config().dedicated
     }
 
     /// Records the request in progress, if one is with the upstream, of which its client will not hear.

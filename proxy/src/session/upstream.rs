@@ -153,6 +153,20 @@ impl<P: Sessioned> Upstream<P> {
         Some(role)
     }
 
+    /// Ends it with nothing in progress: the upstream is told, where the protocol has a word for that and the socket takes it
+    /// at once. Nothing is waited for.
+    pub fn say_goodbye(&self, sessions: &Sessions<P>) -> Option<Role<P>> {
+        let established = !matches!(*self.role.borrow(), Role::Opening | Role::Gone);
+        // Without a handshake of the proxy's own the two ends say themselves what there is to say.
+        if established
+            && !sessions.end_to_end
+            && let Some(goodbye) = sessions.protocol.goodbye()
+        {
+            self.append(sessions, goodbye);
+        }
+        self.end()
+    }
+
     /// Ends it when all that was appended is written.
     pub fn end_written(&self, now: Instant) {
         self.since.set(now);

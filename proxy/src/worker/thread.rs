@@ -148,6 +148,7 @@ async fn run(mut inbox: mpsc::UnboundedReceiver<Command>, worker: Rc<Worker>) {
     worker.sweep();
     // The tasks that are dropped now must not start others.
     worker.phase.set(Phase::Closing);
+    worker.drivers().iter().for_each(|driver| driver.stop());
 }
 
 impl Worker {

@@ -14,6 +14,7 @@ mod passes;
 mod peers;
 mod pooled;
 mod pooled_attributes;
+mod pooled_goodbye;
 mod pooled_guards;
 mod pooled_limits;
 mod pooled_streams;

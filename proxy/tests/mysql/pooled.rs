@@ -248,7 +248,9 @@ fn a_session_is_made_anew_where_its_requests_go() {
         "3 COM_INIT_DB other",
         "3 COM_QUERY delete from c",
     ];
-    assert_eq!(server.said(), said);
+    // When connections are closed is another matter.
+    let asked = server.said().into_iter().filter(|it| !it.ends_with(" COM_QUIT "));
+    assert_eq!(asked.collect::<Vec<_>>(), said);
 }
 
 #[test]

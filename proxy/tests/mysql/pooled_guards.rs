@@ -89,7 +89,7 @@ fn the_rest_of_what_is_denied_reaches_nobody() {
     // So it would where the proxy refuses it by itself.
     asks(pooled(&server, 1), "kill 1,", 1235);
     let said = server.said();
-    let said: Vec<_> = said.iter().map(|said| &said[2..]).collect();
+    let said: Vec<_> = said.iter().map(|said| &said[2..]).filter(|it| *it != "COM_QUIT ").collect();
     let texts = ["begin", "delete from a", "commit"].map(|text| format!("COM_QUERY {text}"));
     assert_eq!(said, [&texts[..], &texts].concat());
 }
