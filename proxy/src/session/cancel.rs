@@ -10,6 +10,8 @@
 //!   If that comes later, then what is hit is the client's next request at worst, if it must be sent on the same connection
 //!   and comes before the answer to the client that has asked for this: as it would without the proxy.
 //!
+//! What was not answered in time is ended likewise, on a connection that was closed before.
+//!
 //! Connections for this are not of the cluster's `max_connections`, all of which may wait for just this.
 
 use std::{
@@ -45,6 +47,8 @@ struct Target<P: Sessioned> {
     upstream: Rc<Upstream<P>>,
     /// Of the request that is with the upstream, when it was sent; `None`: something that goes before a request.
     sent: Option<Instant>,
+    /// The connection was closed, and the upstream may not have noticed.
+    abandoned: bool,
 }
 
 impl<P: Sessioned> Target<P> {
@@ -57,11 +61,15 @@ impl<P: Sessioned> Target<P> {
             Pending::Preparing(_) => None,
             _ => return None,
         };
-        Some(Self { client: client.clone(), upstream, sent })
+        Some(Self { client: client.clone(), upstream, sent, abandoned: false })
     }
 
-    /// Whether that is in progress still.
+    /// Whether that is in progress still, as far as is known here.
     fn stands(&self) -> bool {
+        self.abandoned || self.is_awaited()
+    }
+
+    fn is_awaited(&self) -> bool {
         Self::of(&self.client)
             .is_some_and(|now| Rc::ptr_eq(&now.upstream, &self.upstream) && now.sent == self.sent)
     }
@@ -148,6 +156,23 @@ impl<P: Sessioned> Sessions<P> {
         });
     }
 
+    /// Has an upstream end what goes on on a connection that was closed before the answer: it may notice that only when it
+    /// has something to say, and works on until then.
+    pub(super) fn end_abandoned(
+        self: &Rc<Self>,
+        client: &Rc<Client<P>>,
+        upstream: Rc<Upstream<P>>,
+    ) {
+        let Some(number) = upstream.known_as.get() else { return };
+        let cancel = Cancel { number, extent: Extent::Request, gently: false };
+        let target = Target { client: client.clone(), upstream, sent: None, abandoned: true };
+        let sessions = self.clone();
+        tokio::task::spawn_local(async move {
+            // It is logged; nobody waits for it.
+            let _ = sessions.end_upstream(&target, &cancel).await;
+        });
+    }
+
     /// Ends a request that is not with an upstream.
     fn keep_back(self: &Rc<Self>, client: &Rc<Client<P>>) {
         if let Some(ticket) = self.stop_waiting(client) {
@@ -176,7 +201,12 @@ impl<P: Sessioned> Sessions<P> {
             Err(_) => format!("not within {limit:?}"),
         };
         let endpoint = target.upstream.endpoint.label();
-        tracing::info!(%endpoint, %why, "what a client does could not be ended");
+        if target.abandoned {
+            // There may be one for each request.
+            tracing::debug!(%endpoint, %why, "what was not answered in time could not be ended");
+        } else {
+            tracing::info!(%endpoint, %why, "what a client does could not be ended");
+        }
         let why = format!("{endpoint} could not be told to end it: {why}");
         Err(Failure::new(Reason::ConnectFailed, why))
     }
@@ -194,16 +224,16 @@ impl<P: Sessioned> Sessions<P> {
         let mut handshake = self.protocol.upstream_handshake(lane, talk.departure());
         let mut talk = talk.greet(&mut handshake).await?;
         let place = self.protocol.place(handshake);
-        if !stands() {
+        let frame = self.protocol.interrupt(&place, number, cancel).filter(|_| stands());
+        let Some(frame) = frame else {
             // Whether it hears that is its own matter.
             let _ = talk.say(self.protocol.goodbye()).await;
-            return Ok(());
-        }
-        let frame = self.protocol.interrupt(&place, number, cancel).ok_or(CANNOT)?;
+            return if stands() { Err(CANNOT.into()) } else { Ok(()) };
+        };
         talk.say([frame]).await?;
         let answer = talk.hear().await?;
         let _ = talk.say(self.protocol.goodbye()).await;
-        if answer.status() == Status::Ok || !target.stands() {
+        if answer.status() == Status::Ok || !target.is_awaited() {
             return Ok(());
         }
         Err(answer.error_class().unwrap_or("it answered by an error").into())

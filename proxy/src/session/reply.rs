@@ -253,8 +253,10 @@ impl<P: Sessioned> Sessions<P> {
             return self.refuse(client, ticket, None, &failure);
         }
         let session = client.session.borrow();
+        let mut works = None;
         let message = match &session.pending {
             Pending::Sent(sent) => {
+                works = session.upstream.clone();
                 let waited = self.worker.now().saturating_duration_since(sent.at).as_millis();
                 format!("{} did not answer within {waited} ms", sent.endpoint.label())
             }
@@ -267,6 +269,9 @@ impl<P: Sessioned> Sessions<P> {
         };
         drop(session);
         self.take_away(client);
+        if let Some(upstream) = works {
+            self.end_abandoned(client, upstream);
+        }
         self.interrupted(client, &Failure::new(Reason::Timeout, message), |_| Retry::IfIdempotent);
     }
 

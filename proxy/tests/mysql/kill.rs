@@ -10,7 +10,7 @@ use wiremesh_proxy::{cluster::Address, config::Config, server::Handle};
 
 use self::server::Server;
 use crate::{
-    common::{NAME, block_on, eventually, secs, start},
+    common::{NAME, block_on, eventually, millis, secs, start},
     mysql,
     peers::Talk,
 };
@@ -133,6 +133,24 @@ fn what_another_client_waits_for_is_ended_on_whichever_worker() {
             eventually("it is closed", || !server.world.has(1)).await;
         });
     }
+}
+
+#[test]
+fn what_takes_too_long_is_ended_at_the_server() {
+    let server = Server::start();
+    let mut config = pooled(&server, 1);
+    config.listeners[0].routes[0].timeout = Some(millis(200));
+    let proxy = start(config);
+    block_on(async {
+        let mut client = Client::connect(&proxy).await;
+        assert_eq!(client.ask("delete from hang").await, Some(Err(3024)));
+        // By itself the server does not look whether its client is there.
+        eventually("it has ended", || !server.world.has(1) && server.world.hanging() == 0).await;
+        assert_eq!(server.world.kills(), ["KILL QUERY 1"]);
+        assert!(matches!(client.ask("delete from a").await, Some(Ok(_))));
+        // Nothing else is killed: neither what is not with a server, nor what was answered in time.
+        assert_eq!(server.world.kills(), ["KILL QUERY 1"]);
+    });
 }
 
 #[test]

@@ -161,14 +161,16 @@ fn what_takes_too_long_is_given_up_and_its_connection_is_nobodys() {
         // There is a connection, so that none is waited for.
         assert_eq!(client.ask("delete from b").await, Ok(1));
         assert_eq!(client.ask("never").await, Err(3024));
-        // Nothing of the session's was on it.
-        assert_eq!(client.ask("delete from a").await, Ok(2));
-        assert_eq!(client.ask("begin").await, Ok(2));
+        // Nothing of the session's was on it. Another is made, and one to end what goes on there.
+        let next = client.ask("delete from a").await.expect("it goes on");
+        assert!(next > 1, "{next}");
+        assert_eq!(client.ask("begin").await, Ok(next));
         // A transaction is lost with its connection, and the session with it.
         assert_eq!(client.ask("never").await, Err(3024));
         assert_eq!(client.0.receive().await, None);
         let mut client = Client::connect(&proxy).await;
-        assert_eq!(client.ask("delete from b").await, Ok(3));
+        let last = client.ask("delete from b").await.expect("it is served");
+        assert!(last > next, "{last}");
     });
     assert_eq!(proxy.metrics().snapshot().status(Status::Timeout), 2);
 }

@@ -484,7 +484,7 @@ fn servers_that_say_nothing_are_not_waited_for() {
         assert_eq!(client.ask("delete from b").await, Ok(1));
         assert_eq!(client.ask("never").await, Err(3024));
         eventually("it is given up", || server.open() == 0).await;
-        assert_eq!(client.ask("delete from c").await, Ok(2));
+        assert!(matches!(client.ask("delete from c").await, Ok(2..)));
     });
     assert_eq!(server.said(), ["delete from b", "never", "delete from c"]);
 }
