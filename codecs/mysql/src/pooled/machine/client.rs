@@ -160,7 +160,7 @@ impl Pooled {
         let reply_seq = packets.next_seq().unwrap_or(1);
         let mut bytes = input.split_to(at);
         self.statements.on_rest(&mut bytes);
-        self.doing.turn.sent(&bytes);
+        self.turn.sent(&bytes);
         if is_over {
             self.sending = Sending::Nothing;
             if !self.transcoder.has_begun() {
@@ -179,7 +179,7 @@ impl Pooled {
         }
         let mut bytes = input.split_to(at);
         renumber.apply(&mut bytes);
-        self.doing.turn.sent(&bytes);
+        self.turn.sent(&bytes);
         if is_over {
             self.transcoder.resume(packets.next_seq().unwrap_or(1));
             self.sending = Sending::Nothing;
@@ -232,7 +232,8 @@ impl Pooled {
                 let knows = self.lent.past.has(Diagnostics::LAST_INSERT_ID);
                 self.doing.before.forgets_id = traits.asks_made_id && !knows;
                 self.doing.traits = traits;
-                self.doing.instead = instead.map_or(Instead::None, Instead::Text);
+                self.doing.instead =
+                    instead.map_or(Instead::None, |it| Instead::Text(Box::new(it)));
             }
             Some(command) if Statements::concerns(command) => {
                 return self.on_statement(command, request);

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use wiremesh::correlation::Access;
 
-use super::{Pooled, prepare::Step, session::Session, turn::Turn};
+use super::{Pooled, prepare::Step, session::Session};
 use crate::{
     Command,
     classify::Traits,
@@ -29,8 +29,6 @@ pub(super) struct Doing {
     /// What is sent in its place.
     pub instead: Instead,
     pub before: Before,
-    /// What the reply answers, or what comes next of it.
-    pub turn: Turn,
     pub heard: Heard,
     pub own: Own,
 }
@@ -42,7 +40,7 @@ pub(super) enum Instead {
     #[default]
     None,
     /// This text: in its own, something is set that is the proxy's.
-    Text(Tracking),
+    Text(Box<Tracking>),
     /// The proxy does it by itself, and has the server say what is left of the session's status.
     Ping,
 }

@@ -13,7 +13,7 @@ use crate::{
     classify::{Diagnostics, Pin, Traits},
     frame::What,
     handshake::reset_connection,
-    pooled::{state::Tracking, statements::Problem},
+    pooled::statements::Problem,
     session::Changes,
 };
 
@@ -60,10 +60,10 @@ impl Pooled {
             let counts = counted(doing.command, &doing.traits, failed);
             self.lent.remember(counts, &doing.traits);
         }
-        if let Instead::Text(Tracking { names, .. }) = doing.instead
+        if let Instead::Text(tracking) = doing.instead
             && !failed
         {
-            self.transcoder.tell_also(names);
+            self.transcoder.tell_also(tracking.names);
         }
         if self.must_hold() || (failed && !self.session.status.has(StatusFlags::AUTOCOMMIT)) {
             return Hold::Held;

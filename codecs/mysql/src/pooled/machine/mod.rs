@@ -37,6 +37,7 @@ use self::{
     lent::{Lent, Owed},
     prepare::Step,
     session::Session,
+    turn::Turn,
 };
 use super::{
     Admitted, Lane,
@@ -69,6 +70,8 @@ pub struct Pooled {
     transcoder: Transcoder,
     sending: Sending,
     doing: Doing,
+    /// What the reply to that answers, or what comes next of it.
+    turn: Turn,
 }
 
 /// Whose requests they are.
@@ -117,6 +120,7 @@ impl Pooled {
             transcoder: Transcoder::new(Capabilities(0), capabilities),
             sending: Sending::Nothing,
             doing: Doing::default(),
+            turn: Turn::default(),
         }
     }
 

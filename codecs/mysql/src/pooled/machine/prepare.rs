@@ -17,7 +17,7 @@ use crate::{
         Place,
         entrance::reply,
         login::query,
-        state::{Difference, Replay, State, Tracking, setup},
+        state::{Difference, Replay, State, setup},
         statements::{Plan, PrepareReply, Setting, Statements},
     },
     reply::Shape,
@@ -163,12 +163,12 @@ impl Pooled {
         }
         let agreed = self.lent.place.as_ref().map_or(Capabilities(0), |place| place.capabilities);
         match &self.doing.instead {
-            Instead::Text(Tracking { text, .. }) => request.bytes = query(text, agreed).bytes,
+            Instead::Text(it) => request.bytes = query(&it.text, agreed).bytes,
             Instead::Ping => request.bytes = packet(Command::Ping, b"").bytes,
             Instead::None if command == Some(Command::Query) => fit_attributes(request, agreed),
             Instead::None => {}
         }
-        self.doing.turn.begin_request(&request.bytes);
+        self.turn.begin_request(&request.bytes);
         let shape = Shape::of(command);
         if shape != Shape::None {
             self.transcoder.begin(shape, 1, self.session.status);

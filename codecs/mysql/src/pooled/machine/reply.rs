@@ -42,7 +42,7 @@ impl Pooled {
             }
             let over = self.sending.is_over();
             let right = match self.doing.before.step {
-                Step::None => self.doing.turn.is_answered_by(head, body, over),
+                Step::None => self.turn.is_answered_by(head, body, over),
                 _ => head.seq == 1,
             };
             if !right {
@@ -109,7 +109,7 @@ impl Pooled {
                 self.doing.heard.files = outcome.files;
                 let (ahead, next) = (self.transcoder.ahead(), self.transcoder.next_seq());
                 self.sending = Sending::File(Scanner::default(), Renumber::new(ahead));
-                self.doing.turn.begin(next.wrapping_sub(ahead));
+                self.turn.begin(next.wrapping_sub(ahead));
                 // What comes has another number, whether the file is over by then or not.
                 self.transcoder.resume(next);
             }
